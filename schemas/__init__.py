@@ -1,0 +1,1 @@
+"""JSON schemas of pykarabo, generated from the code and shipped with the package."""

@@ -1,0 +1,1 @@
+"""The services of pykarabo: device classes that serve a whole domain."""
