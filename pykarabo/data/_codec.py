@@ -1,0 +1,257 @@
+"""Values as frames: msgpack, with arrays beside it that are never copied.
+
+The first frame is a msgpack document. An array above `INLINE_LIMIT` bytes travels as a frame of
+its own and the document says which, with dtype and shape; a smaller one travels inside, because
+a frame costs more than a kilobyte's copy. Decoded arrays are read-only views of the frames.
+
+========  ==========================================================
+ext code  content (msgpack inside)
+========  ==========================================================
+1         array in a frame: [frame, dtype, shape]
+2         array inside: [dtype, shape, bytes]
+3         complex number: [real, imaginary]
+4         Hash: [[key, value, attributes], ...]
+5         Timestamp: [seconds, fraction, train id]
+========  ==========================================================
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Any, Final, TypeAlias
+
+import msgpack
+import numpy as np
+
+from pykarabo.errors import LimitExceededError, MalformedMessageError, WrongTypeError
+
+from ._hash import Hash
+from ._limits import Limits
+from ._timestamp import Timestamp
+
+Frame: TypeAlias = bytes | memoryview
+
+INLINE_LIMIT: Final = 1_024
+MAX_ARRAY_FRAMES: Final = 14
+"""Further arrays of a message travel inside, so that a message stays within its frame limit."""
+_FRAME, _INLINE, _COMPLEX, _HASH, _TIMESTAMP = range(1, 6)
+_KINDS: Final = frozenset("biufc")
+_REMEDY: Final = "update pykarabo on the sender's side"
+DEFAULT_LIMITS: Final = Limits()
+
+
+class _Encoder:
+    def __init__(self, inline_limit: int, max_frames: int) -> None:
+        self.frames: list[Frame] = [b""]
+        self._inline_limit = inline_limit
+        self._max_frames = max_frames
+
+    def pack(self, value: Any) -> bytes:
+        try:
+            packed: bytes = msgpack.packb(
+                value, default=self.default, use_bin_type=True, strict_types=True
+            )
+        except (OverflowError, ValueError, TypeError, UnicodeEncodeError) as error:
+            raise WrongTypeError(
+                f"a value cannot travel: {error}", remedy="send plain values and arrays"
+            ) from None
+        return packed
+
+    def default(self, value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            return self._array(value)
+        if isinstance(value, np.generic):
+            return value.item()
+        if isinstance(value, Timestamp):
+            return msgpack.ExtType(_TIMESTAMP, msgpack.packb(list(value)))
+        if isinstance(value, Hash):
+            rows = [[key, item, dict(attributes)] for key, item, attributes in value.elements()]
+            return msgpack.ExtType(_HASH, self.pack(rows))
+        return _plain(value)
+
+    def _array(self, array: np.ndarray[Any, Any]) -> Any:
+        if array.dtype.kind not in _KINDS:
+            raise WrongTypeError(
+                f"an array of {array.dtype} cannot travel",
+                remedy="send numbers or bools; text as a list",
+            )
+        shape = list(array.shape)
+        contiguous = np.ascontiguousarray(array)
+        if array.nbytes > self._inline_limit and len(self.frames) <= self._max_frames:
+            self.frames.append(memoryview(contiguous.reshape(-1).view(np.uint8)))
+            place = [len(self.frames) - 1, array.dtype.str, shape]
+            return msgpack.ExtType(_FRAME, msgpack.packb(place))
+        content = [array.dtype.str, shape, contiguous.tobytes()]
+        return msgpack.ExtType(_INLINE, msgpack.packb(content))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, complex):
+        return msgpack.ExtType(_COMPLEX, msgpack.packb([value.real, value.imag]))
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, tuple | set | frozenset):
+        return list(value)
+    for base in (bool, int, float, str, bytes, dict, list):
+        if isinstance(value, base):
+            return base(value)
+    raise WrongTypeError(
+        f"a value of type {type(value).__name__} cannot travel",
+        remedy="send plain values and arrays",
+    )
+
+
+def encode(
+    value: Any, *, inline_limit: int = INLINE_LIMIT, max_frames: int = MAX_ARRAY_FRAMES
+) -> list[Frame]:
+    """Return `value` as frames.
+
+    Args:
+        inline_limit: arrays of more bytes become frames of their own, without a copy where they
+            are C-contiguous; they must not change until the frames are sent.
+        max_frames: arrays that may do so.
+
+    Raises:
+        WrongTypeError: it holds something that cannot travel.
+    """
+    encoder = _Encoder(inline_limit, max_frames)
+    encoder.frames[0] = encoder.pack(value)
+    return encoder.frames
+
+
+class _Decoder:
+    def __init__(self, frames: Sequence[Frame], limits: Limits) -> None:
+        self._frames = frames
+        self._limits = limits
+
+    def unpack(self, packed: Frame) -> Any:
+        limits = self._limits
+        try:
+            return msgpack.unpackb(
+                packed,
+                raw=False,
+                strict_map_key=True,
+                object_pairs_hook=self._pairs,
+                ext_hook=self._ext,
+                max_str_len=limits.max_body,
+                max_bin_len=limits.max_body,
+                max_array_len=limits.max_nodes,
+                max_map_len=limits.max_nodes,
+                max_ext_len=limits.max_body,
+            )
+        except (MalformedMessageError, LimitExceededError):
+            raise
+        except (ValueError, TypeError, RecursionError, OverflowError, msgpack.UnpackException) as error:
+            raise MalformedMessageError(
+                f"a message cannot be decoded: {error or type(error).__name__}", remedy=_REMEDY
+            ) from None
+
+    def _pairs(self, pairs: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
+        decoded: dict[str, Any] = dict(pairs)
+        if len(decoded) != len(pairs):
+            raise MalformedMessageError("a map has a key twice", remedy=_REMEDY)
+        for key in decoded:
+            if not isinstance(key, str):
+                raise MalformedMessageError("a map's key is no text", remedy=_REMEDY)
+            if len(key) > self._limits.max_key:
+                raise LimitExceededError("a map's key is too long", remedy=_REMEDY)
+        return decoded
+
+    def _ext(self, code: int, data: bytes) -> Any:
+        if code == _FRAME:
+            place, dtype, shape = self._fields(data, 3)
+            if not isinstance(place, int) or not 0 < place < len(self._frames):
+                raise MalformedMessageError("an array's frame is missing", remedy=_REMEDY)
+            return _to_array(self._frames[place], dtype, shape)
+        if code == _INLINE:
+            dtype, shape, content = self._fields(data, 3)
+            return _to_array(content, dtype, shape)
+        if code == _COMPLEX:
+            return complex(*self._fields(data, 2))
+        if code == _TIMESTAMP:
+            return Timestamp(*self._fields(data, 3))
+        if code == _HASH:
+            return _to_hash(self.unpack(data))
+        raise MalformedMessageError(f"unknown kind of value {code}", remedy=_REMEDY)
+
+    def _fields(self, data: bytes, count: int) -> list[Any]:
+        fields = msgpack.unpackb(data, raw=False)
+        if not isinstance(fields, list) or len(fields) != count:
+            raise MalformedMessageError("an extended value has a wrong form", remedy=_REMEDY)
+        return fields
+
+
+def _to_array(content: Any, dtype: Any, shape: Any) -> np.ndarray[Any, Any]:
+    kind = np.dtype(dtype) if isinstance(dtype, str) else None
+    sizes_good = isinstance(shape, list) and all(
+        isinstance(size, int) and size >= 0 for size in shape
+    )
+    if kind is None or kind.kind not in _KINDS or kind.hasobject or not sizes_good:
+        raise MalformedMessageError("an array is of a kind that is none of ours", remedy=_REMEDY)
+    if math.prod(shape) * kind.itemsize != len(content):
+        raise MalformedMessageError("an array's bytes do not fit its shape", remedy=_REMEDY)
+    array = np.frombuffer(content, kind).reshape(shape)
+    array.flags.writeable = False
+    return array
+
+
+def _to_hash(rows: Any) -> Hash:
+    decoded = Hash()
+    if not isinstance(rows, list):
+        raise MalformedMessageError("a Hash has a wrong form", remedy=_REMEDY)
+    for row in rows:
+        if not isinstance(row, list) or len(row) != 3 or not isinstance(row[0], str):
+            raise MalformedMessageError("a Hash has a wrong form", remedy=_REMEDY)
+        key, value, attributes = row
+        decoded.set_element(key, value, attributes)
+    return decoded
+
+
+def _check_depth(value: Any, limits: Limits) -> None:
+    """Count nodes and levels; only for messages large enough to exceed a limit."""
+    level: list[Any] = [value]
+    nodes = depth = 0
+    while level:
+        depth += 1
+        nodes += len(level)
+        if depth > limits.max_depth:
+            raise LimitExceededError(
+                f"a message is nested deeper than {limits.max_depth}", remedy=_REMEDY
+            )
+        if nodes > limits.max_nodes:
+            raise LimitExceededError(
+                f"a message holds more than {limits.max_nodes} values", remedy=_REMEDY
+            )
+        level = [child for item in level for child in _children(item)]
+
+
+def _children(item: Any) -> Sequence[Any]:
+    if isinstance(item, list):
+        return item
+    if isinstance(item, dict):
+        return list(item.values())
+    if isinstance(item, Hash):
+        return [value for _key, value, _attributes in item.elements()]
+    return ()
+
+
+def decode(frames: Sequence[Frame], limits: Limits = DEFAULT_LIMITS) -> Any:
+    """Return the value of some frames; arrays are read-only views of them.
+
+    Raises:
+        MalformedMessageError: not what `encode` makes.
+        LimitExceededError: larger or deeper than `limits` allow.
+    """
+    if not frames:
+        raise MalformedMessageError("a message has no body", remedy=_REMEDY)
+    body = frames[0]
+    if len(frames) > limits.max_frames or len(body) > limits.max_body:
+        raise LimitExceededError(
+            f"a message has {len(frames)} frames and a body of {len(body)} bytes", remedy=_REMEDY
+        )
+    value = _Decoder(frames, limits).unpack(body)
+    if len(body) > limits.max_depth:
+        _check_depth(value, limits)
+    return value

@@ -1,0 +1,180 @@
+"""Classes whose attributes are described, checked and time-stamped properties."""
+
+import functools
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+from pykarabo.errors import BadConfigurationError, ReadOnlyError
+
+from ._descriptors import Node, Property
+from ._info import CommandInfo, OutputInfo, PropertyInfo
+from ._schema import Schema
+from ._timestamp import Timestamp
+from ._types import AccessMode
+from ._value import PropertyValue
+
+
+class Configurable:
+    """Base of everything that has properties.
+
+    Args:
+        configuration: initial values by dotted key, or nested maps for nodes.
+
+    Raises:
+        UnknownPropertyError, ReadOnlyError, BadInputError: the configuration does not fit.
+    """
+
+    _values: dict[str, PropertyValue]
+
+    def __init__(self, configuration: Mapping[str, Any] | None = None) -> None:
+        self._values = {}
+        schema = self.schema()
+        given = flat_configuration(schema, configuration or {}, self._name())
+        at = self._timestamp()
+        for key, info in schema.properties.items():
+            if info.node:
+                continue
+            value = given[key] if key in given else info.initial_value()
+            plain = info.validate(value, device=self._name()) if key in given else value
+            self._values[key] = PropertyValue(plain, at, info.quality_of(plain))
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.schema()
+
+    @classmethod
+    def schema(cls) -> Schema:
+        """Return the description of the class."""
+        return _schema_of(cls)
+
+    def _name(self) -> str:
+        """Return what error messages call this object."""
+        return type(self).__name__
+
+    def _timestamp(self) -> Timestamp:
+        """Return the moment at which values are set; the base class has no clock."""
+        return Timestamp(0, 0, 0)
+
+    def _assign(self, info: PropertyInfo, value: Any) -> None:
+        """Check and keep a value that is assigned to a property."""
+        plain = info.validate(value, device=self._name())
+        self._values[info.key] = PropertyValue(plain, self._timestamp(), info.quality_of(plain))
+
+
+class BoundNode:
+    """A node of a certain object; its properties are the object's, below the node's name.
+
+    Commands of the node's class can be called on it.
+    """
+
+    def __init__(self, root: Configurable, node: type[Configurable], prefix: str) -> None:
+        object.__setattr__(self, "_root", root)
+        object.__setattr__(self, "_node", node)
+        object.__setattr__(self, "_prefix", prefix)
+
+    def __getattr__(self, name: str) -> Any:
+        member = inspect.getattr_static(self._node, name)
+        if isinstance(member, Property):
+            return self._root._values[self._prefix + member.key].value
+        if isinstance(member, Node):
+            return BoundNode(self._root, member.node, f"{self._prefix}{member.key}.")
+        if inspect.isfunction(member):
+            return functools.partial(member, self)
+        return member
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        member = inspect.getattr_static(self._node, name, None)
+        if not isinstance(member, Property):
+            raise AttributeError(f"node '{self._prefix[:-1]}' has no property '{name}'")
+        self._root._assign(self._root.schema().properties[self._prefix + member.key], value)
+
+
+def flat_configuration(
+    schema: Schema, configuration: Mapping[str, Any], device: str, prefix: str = ""
+) -> dict[str, Any]:
+    """Return an initial configuration by dotted key, with every key checked.
+
+    Raises:
+        UnknownPropertyError: a key that the schema does not have; near matches are named.
+        ReadOnlyError: a key that cannot be configured.
+    """
+    flat: dict[str, Any] = {}
+    for name, value in configuration.items():
+        key = prefix + name
+        info = schema.require_property(key, device)
+        if info.node and isinstance(value, Mapping):
+            flat |= flat_configuration(schema, value, device, f"{key}.")
+        elif info.node or info.access_mode is AccessMode.READ_ONLY:
+            raise ReadOnlyError(
+                f"'{device}.{key}' cannot be configured",
+                device=device,
+                key=key,
+                remedy="leave it out" if not info.node else "give a map of what is below it",
+            )
+        else:
+            flat[key] = value
+    return flat
+
+
+@functools.cache
+def _schema_of(cls: type[Configurable]) -> Schema:
+    properties: dict[str, PropertyInfo] = {}
+    commands: dict[str, CommandInfo] = {}
+    outputs: dict[str, OutputInfo] = {}
+    for member in _members(cls).values():
+        if isinstance(member, Property):
+            _add(cls, properties, member.info)
+        elif isinstance(member, Node):
+            _add_node(cls, member, properties, commands)
+        elif isinstance(info := getattr(member, "__pykarabo_command__", None), CommandInfo):
+            commands[info.name] = info
+        elif isinstance(info := getattr(member, "__pykarabo_output__", None), OutputInfo):
+            outputs[info.name] = info
+    return Schema(
+        cls.__name__,
+        inspect.getdoc(cls) or "",
+        MappingProxyType(properties),
+        MappingProxyType(commands),
+        MappingProxyType(outputs),
+    )
+
+
+def _members(cls: type) -> Mapping[str, Any]:
+    """Return the attributes of a class and its bases, base classes first, overrides in place."""
+    members: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        members.update(vars(base))
+    return members
+
+
+def _add(cls: type, properties: dict[str, PropertyInfo], info: PropertyInfo) -> None:
+    if info.key in properties:
+        raise BadConfigurationError(
+            f"class '{cls.__name__}' has two properties with the key '{info.key}'",
+            key=info.key,
+            remedy="give one of them another key",
+        )
+    properties[info.key] = info
+
+
+def _add_node(
+    cls: type,
+    node: Node,
+    properties: dict[str, PropertyInfo],
+    commands: dict[str, CommandInfo],
+) -> None:
+    below = node.node.schema()
+    _add(cls, properties, node.info)
+    for info in below.properties.values():
+        _add(cls, properties, replace(info, key=f"{node.key}.{info.key}"))
+    for command in below.commands.values():
+        name = f"{node.key}.{command.name}"
+        commands[name] = replace(command, name=name)
+
+
+def iterate_leaves(schema: Schema) -> Iterator[PropertyInfo]:
+    """Yield the properties of a schema that have values."""
+    return (info for info in schema.properties.values() if not info.node)

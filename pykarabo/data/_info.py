@@ -1,0 +1,281 @@
+"""Descriptions of properties, commands and outputs: frozen data that travels."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from enum import Enum
+from typing import Any, TypeVar
+
+from pykarabo.errors import MalformedMessageError, WrongTypeError, did_you_mean
+
+from ._state import State
+from ._types import AccessLevel, AccessMode, Quality, ValueType
+from ._validate import initial_value, validate
+
+_T = TypeVar("_T", bound="PropertyInfo | ParameterInfo | CommandInfo")
+
+
+@dataclass(frozen=True, slots=True)
+class PropertyInfo:
+    """A property.
+
+    Attributes:
+        key: dotted path below the device.
+        label: a short title; the key where it is empty.
+        unit: pint name of the unit of the numbers.
+        default: initial value; None means the type's zero.
+        minimum, maximum: smallest and largest value allowed.
+        minimum_exclusive, maximum_exclusive: limits that are not allowed themselves.
+        min_size, max_size: number of elements of a vector.
+        options: the only values allowed.
+        regex: what a string must match wholly.
+        allowed_states: states in which it can be written from outside; None means any.
+        dtype, shape: of an array; None in `shape` leaves that dimension free, and a shape of
+            None leaves all free.
+        alias: another name, such as a hardware address.
+        warn_low, warn_high, alarm_low, alarm_high: beyond these the value's quality is warn or
+            alarm.
+        archive, daq: whether it is stored by the archive and by the data acquisition.
+        display_type: a hint for user interfaces.
+        node: True for the entry of a node that only groups others.
+    """
+
+    key: str
+    value_type: ValueType
+    description: str = ""
+    label: str = ""
+    unit: str = ""
+    access_mode: AccessMode = AccessMode.RECONFIGURABLE
+    access_level: AccessLevel = AccessLevel.OPERATOR
+    default: Any = None
+    minimum: float | None = None
+    maximum: float | None = None
+    minimum_exclusive: float | None = None
+    maximum_exclusive: float | None = None
+    min_size: int | None = None
+    max_size: int | None = None
+    options: tuple[Any, ...] | None = None
+    regex: str | None = None
+    allowed_states: frozenset[State] | None = None
+    dtype: str | None = None
+    shape: tuple[int | None, ...] | None = None
+    tags: tuple[str, ...] = ()
+    alias: str | None = None
+    warn_low: float | None = None
+    warn_high: float | None = None
+    alarm_low: float | None = None
+    alarm_high: float | None = None
+    archive: bool = True
+    daq: bool = True
+    display_type: str = ""
+    node: bool = False
+
+    def validate(self, value: Any, *, device: str | None = None) -> Any:
+        """Return `value` as a plain value of this property's type.
+
+        Quantities are converted to `unit`, and so is text such as ``"3 mm"``; numpy scalars
+        become Python's, sequences become arrays of the declared type.
+
+        Raises:
+            WrongTypeError, WrongUnitError, WrongShapeError, OutOfRangeError, NotAnOptionError:
+                it does not fit; the error names device, property and what would.
+        """
+        return validate(self, value, device)
+
+    def initial_value(self) -> Any:
+        """Return the default, or the type's zero."""
+        return initial_value(self)
+
+    def quality_of(self, value: Any) -> Quality:
+        """Judge a value by the warn and alarm limits."""
+        if self.alarm_low is not None or self.alarm_high is not None:
+            if _beyond(value, self.alarm_low, self.alarm_high):
+                return Quality.ALARM
+        if (self.warn_low is not None or self.warn_high is not None) and _beyond(
+            value, self.warn_low, self.warn_high
+        ):
+            return Quality.WARN
+        return Quality.VALID
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the description as a plain map, without what is at its default."""
+        return _to_wire(self)
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> "PropertyInfo":
+        """Rebuild a description; raises `MalformedMessageError`."""
+        return _from_wire(cls, wire)
+
+
+def _beyond(value: Any, low: float | None, high: float | None) -> bool:
+    return (low is not None and value < low) or (high is not None and value > high)
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterInfo:
+    """A parameter of a command."""
+
+    name: str
+    value_type: ValueType
+    required: bool = True
+    default: Any = None
+    unit: str = ""
+    description: str = ""
+
+    def validate(self, value: Any, *, device: str, command: str) -> Any:
+        """Return `value` as a plain value of the parameter's type; raises `BadInputError`."""
+        if self.value_type in (ValueType.ANY, ValueType.NONE) or (
+            value is None and not self.required
+        ):
+            return value
+        info = PropertyInfo(f"{command}({self.name})", self.value_type, unit=self.unit)
+        return info.validate(value, device=device)
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the description as a plain map, without what is at its default."""
+        return _to_wire(self)
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> "ParameterInfo":
+        """Rebuild a description; raises `MalformedMessageError`."""
+        return _from_wire(cls, wire)
+
+
+@dataclass(frozen=True, slots=True)
+class CommandInfo:
+    """A command; `name` is dotted for a command of a node."""
+
+    name: str
+    label: str = ""
+    description: str = ""
+    parameters: tuple[ParameterInfo, ...] = ()
+    returns: str = "none"
+    allowed_states: frozenset[State] | None = None
+    access_level: AccessLevel = AccessLevel.OPERATOR
+
+    @property
+    def signature(self) -> str:
+        """The command as one would write it: ``move(position: float64 [mm]) -> none``."""
+        shown = ", ".join(
+            f"{item.name}: {item.value_type}"
+            + (f" [{item.unit}]" if item.unit else "")
+            + ("" if item.required else f" = {item.default!r}")
+            for item in self.parameters
+        )
+        return f"{self.name}({shown}) -> {self.returns}"
+
+    def bind(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], device: str
+    ) -> dict[str, Any]:
+        """Return the arguments by parameter name, checked and converted.
+
+        Raises:
+            WrongTypeError: too many, too few or unknown arguments, or one of a wrong type.
+            BadInputError: a value that does not fit.
+        """
+        by_name = {item.name: item for item in self.parameters}
+        if len(args) > len(self.parameters):
+            raise self._wrong(device, f"takes {len(self.parameters)} arguments, not {len(args)}")
+        given = dict(zip(by_name, args, strict=False))
+        for name, value in kwargs.items():
+            if name not in by_name:
+                raise self._wrong(
+                    device, f"has no parameter '{name}'", did_you_mean(name, by_name)
+                )
+            if name in given:
+                raise self._wrong(device, f"got its parameter '{name}' twice")
+            given[name] = value
+        missing = [item.name for item in self.parameters if item.required and item.name not in given]
+        if missing:
+            raise self._wrong(device, f"lacks its argument '{missing[0]}'")
+        return {
+            name: by_name[name].validate(value, device=device, command=self.name)
+            for name, value in given.items()
+        }
+
+    def _wrong(self, device: str, problem: str, remedy: str = "") -> WrongTypeError:
+        return WrongTypeError(
+            f"command '{device}.{self.name}' {problem}",
+            device=device,
+            key=self.name,
+            remedy=remedy or f"call it as {self.signature}",
+        )
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the description as a plain map, without what is at its default."""
+        return _to_wire(self) | {"parameters": [item.to_wire() for item in self.parameters]}
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> "CommandInfo":
+        """Rebuild a description; raises `MalformedMessageError`."""
+        parameters = tuple(ParameterInfo.from_wire(item) for item in wire.get("parameters", ()))
+        return _from_wire(cls, {**wire, "parameters": parameters})
+
+
+@dataclass(frozen=True, slots=True)
+class OutputInfo:
+    """A pipeline output and what its items hold."""
+
+    name: str
+    description: str = ""
+    properties: tuple[PropertyInfo, ...] = ()
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the description as a plain map."""
+        return {
+            "name": self.name,
+            "description": self.description,
+            "properties": [item.to_wire() for item in self.properties],
+        }
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> "OutputInfo":
+        """Rebuild a description; raises `MalformedMessageError`."""
+        properties = tuple(PropertyInfo.from_wire(item) for item in wire.get("properties", ()))
+        return cls(str(wire.get("name", "")), str(wire.get("description", "")), properties)
+
+
+def _to_wire(info: "PropertyInfo | ParameterInfo | CommandInfo") -> dict[str, Any]:
+    wire: dict[str, Any] = {}
+    for item in fields(info):
+        value = getattr(info, item.name)
+        if item.default is MISSING or value is not item.default and value != item.default:
+            wire[item.name] = _plain(value)
+    return wire
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, frozenset):
+        return sorted(str(item) for item in value)
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Enum):
+        return value.value
+    return value
+
+
+_DECODERS: dict[str, Any] = {
+    "value_type": ValueType,
+    "access_mode": AccessMode,
+    "access_level": AccessLevel,
+    "options": tuple,
+    "shape": tuple,
+    "tags": tuple,
+    "allowed_states": lambda names: frozenset(State(name) for name in names),
+}
+
+
+def _from_wire(cls: type[_T], wire: Mapping[str, Any]) -> _T:
+    known = {item.name for item in fields(cls)}
+    try:
+        return cls(
+            **{
+                name: _DECODERS[name](value) if name in _DECODERS else value
+                for name, value in wire.items()
+                if name in known and not (value is None and name in _DECODERS)
+            }
+        )
+    except (TypeError, ValueError) as error:
+        raise MalformedMessageError(
+            f"a {cls.__name__} cannot be understood: {error}",
+            remedy="update pykarabo on this side",
+        ) from None

@@ -1,0 +1,22 @@
+"""How large and how deep a message may be."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on a message that is decoded; what exceeds one is refused before it costs memory.
+
+    Attributes:
+        max_depth: nesting of maps and lists.
+        max_key: bytes of a map's key.
+        max_nodes: values of a message, all levels together.
+        max_frames: frames, the first one included.
+        max_body: bytes of the first frame.
+    """
+
+    max_depth: int = 32
+    max_key: int = 512
+    max_nodes: int = 100_000
+    max_frames: int = 16
+    max_body: int = 8 * 2**20

@@ -1,0 +1,117 @@
+"""The kinds of value, and what is true of each."""
+
+from collections.abc import Mapping
+from enum import IntEnum, StrEnum
+from typing import Any, Final
+
+import numpy as np
+
+VECTOR: Final = "vector_"
+
+
+class ValueType(StrEnum):
+    """The type of a property's value, or of a command's parameter or result."""
+
+    BOOL = "bool"
+    INT8 = "int8"
+    INT16 = "int16"
+    INT32 = "int32"
+    INT64 = "int64"
+    UINT8 = "uint8"
+    UINT16 = "uint16"
+    UINT32 = "uint32"
+    UINT64 = "uint64"
+    FLOAT32 = "float32"
+    FLOAT64 = "float64"
+    COMPLEX64 = "complex64"
+    COMPLEX128 = "complex128"
+    STRING = "string"
+    BYTES = "bytes"
+    VECTOR_BOOL = "vector_bool"
+    VECTOR_INT8 = "vector_int8"
+    VECTOR_INT16 = "vector_int16"
+    VECTOR_INT32 = "vector_int32"
+    VECTOR_INT64 = "vector_int64"
+    VECTOR_UINT8 = "vector_uint8"
+    VECTOR_UINT16 = "vector_uint16"
+    VECTOR_UINT32 = "vector_uint32"
+    VECTOR_UINT64 = "vector_uint64"
+    VECTOR_FLOAT32 = "vector_float32"
+    VECTOR_FLOAT64 = "vector_float64"
+    VECTOR_COMPLEX64 = "vector_complex64"
+    VECTOR_COMPLEX128 = "vector_complex128"
+    VECTOR_STRING = "vector_string"
+    ARRAY = "array"
+    STATE = "state"
+    HASH = "hash"
+    ANY = "any"
+    NONE = "none"
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether it is a one-dimensional sequence of some scalar type."""
+        return self.value.startswith(VECTOR)
+
+    @property
+    def element(self) -> "ValueType":
+        """The scalar type of a vector; a scalar's own."""
+        return ValueType(self.value.removeprefix(VECTOR))
+
+    @property
+    def dtype(self) -> np.dtype[Any] | None:
+        """The numpy type of a number or of a vector's elements, None for anything else."""
+        return DTYPES.get(self.element)
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether it is a scalar integer."""
+        return self in INTEGER_LIMITS
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it is a scalar integer, float or complex number."""
+        return self in DTYPES and self is not ValueType.BOOL
+
+
+DTYPES: Final[Mapping[ValueType, np.dtype[Any]]] = {
+    ValueType(name): np.dtype(name)
+    for name in (
+        *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+        *("float32", "float64", "complex64", "complex128"),
+    )
+}
+INTEGER_LIMITS: Final[Mapping[ValueType, tuple[int, int]]] = {
+    name: (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
+    for name, dtype in DTYPES.items()
+    if dtype.kind in "iu"
+}
+FLOATS: Final = frozenset({ValueType.FLOAT32, ValueType.FLOAT64})
+COMPLEXES: Final = frozenset({ValueType.COMPLEX64, ValueType.COMPLEX128})
+
+
+class Quality(StrEnum):
+    """How far a value may be trusted."""
+
+    VALID = "valid"
+    INVALID = "invalid"
+    WARN = "warn"
+    ALARM = "alarm"
+    CHANGING = "changing"
+
+
+class AccessMode(StrEnum):
+    """When a property can be written from outside."""
+
+    INIT_ONLY = "init_only"
+    READ_ONLY = "read_only"
+    RECONFIGURABLE = "reconfigurable"
+
+
+class AccessLevel(IntEnum):
+    """Who may do something; each level may do all that the lower ones may."""
+
+    OBSERVER = 0
+    USER = 1
+    OPERATOR = 2
+    EXPERT = 3
+    ADMINISTRATOR = 4

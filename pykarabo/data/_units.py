@@ -1,0 +1,53 @@
+"""Quantities with units: converted where they enter, plain numbers inside.
+
+Unit names are those of pint, for example ``mm``, ``mbar``, ``degC``, ``count``. Pint takes a
+while to import, so it is imported when the first quantity has to be converted.
+"""
+
+import functools
+from typing import Any
+
+from pykarabo.errors import WrongUnitError
+
+_ALIASES = {"%": "percent", "": "dimensionless"}
+
+
+@functools.cache
+def registry() -> Any:
+    """Return the process's unit registry; quantities of other registries are not understood."""
+    import pint  # noqa: PLC0415 - takes 0.2 s
+
+    return pint.get_application_registry()
+
+
+def is_quantity(value: object) -> bool:
+    """Tell whether a value carries a unit, without importing pint."""
+    return hasattr(value, "magnitude") and hasattr(value, "units")
+
+
+def magnitude(value: Any, unit: str, *, device: str | None, key: str) -> Any:
+    """Return the number that a quantity, or text such as ``"3 mm"``, is in `unit`.
+
+    Raises:
+        WrongUnitError: another dimension, an unknown unit, or no number at all.
+    """
+    import pint  # noqa: PLC0415 - see above
+
+    wanted = _ALIASES.get(unit, unit)
+    given = value
+    try:
+        if isinstance(value, str):
+            value = registry().Quantity(value.replace("%", "percent"))
+        if not is_quantity(value):
+            return value
+        if value.dimensionless and wanted != "dimensionless" and value.units == registry().Unit(""):
+            return value.magnitude
+        return value.to(wanted).magnitude
+    except (pint.errors.PintError, ValueError, TypeError, AttributeError) as error:
+        name = f"{device}.{key}" if device else key
+        raise WrongUnitError(
+            f"'{name}' cannot be set to '{given}': {error}",
+            device=device,
+            key=key,
+            remedy=f"give a number, or a quantity in {unit or 'no unit'}",
+        ) from None
