@@ -1,0 +1,262 @@
+"""One life of a link, seen by the caller: greeting, calls, answers, deadlines, end.
+
+No I/O happens here: the driver hands in what it received and what time it is, and sends what it
+is given. A session lives exactly as long as its connection. When the connection ends, every call
+under way ends with it, and a new connection starts a new session: no call can wait in a socket
+and run on a server that the caller never met.
+
+=============  =================  ============================  ==============
+state          event              what happens                  next state
+=============  =================  ============================  ==============
+CONNECTING     connected          hello is sent                 GREETING
+GREETING       welcome            calls may be made             READY
+GREETING       error              the link is refused           CLOSED
+READY          reply, error       the call of that id ends      READY
+any            deadline passed    that call ends: unknown       same
+any            disconnected       all calls end: unknown        CLOSED
+=============  =================  ============================  ==============
+"""
+
+from enum import StrEnum
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from pykarabo.data import decode, encode
+from pykarabo.errors import (
+    CallTimeoutError,
+    ConnectionLostError,
+    MalformedMessageError,
+    NotConnectedError,
+    PykaraboError,
+)
+
+from ._header import NO_INSTANCE, Frame, Header, Kind, pack, unpack
+from ._requests import (
+    ClientIdentity,
+    Request,
+    Welcome,
+    parse_welcome,
+    request_body,
+)
+
+_MS: Final = 1_000_000
+_NS: Final = 1_000_000_000
+
+
+class LinkState(StrEnum):
+    """Where a session stands; see the table above."""
+
+    CONNECTING = "connecting"
+    GREETING = "greeting"
+    READY = "ready"
+    CLOSED = "closed"
+
+
+class Target(NamedTuple):
+    """The one instance that a call is meant for; any other refuses it."""
+
+    instance: bytes = NO_INSTANCE
+    epoch: int = 0
+
+
+class Answered(NamedTuple):
+    """A call ended with a result; `sequence` orders it among the device's events."""
+
+    call_id: bytes
+    result: Any
+    sequence: int
+
+
+class Failed(NamedTuple):
+    """A call ended with an error, remote or our own."""
+
+    call_id: bytes
+    error: PykaraboError
+
+
+class Welcomed(NamedTuple):
+    """The greeting is done and calls may be made."""
+
+    welcome: Welcome
+
+
+class Rejected(NamedTuple):
+    """The server refuses this session as a whole (another protocol version, say)."""
+
+    error: PykaraboError
+
+
+class Ignored(NamedTuple):
+    """A message that means nothing here: the answer of a call that has already ended."""
+
+    kind: int
+
+
+SessionEvent: TypeAlias = Answered | Failed | Welcomed | Rejected | Ignored
+
+
+class _Pending(NamedTuple):
+    deadline_ns: int
+    what: str
+    device: str | None
+
+
+class ClientSession:
+    """The caller's side of one connection.
+
+    Args:
+        token: 8 random bytes that make this session's call ids unique.
+        identity: who calls.
+        peer: what error messages call the other side, for example ``server 'main'``.
+        checksum: protect each message with a CRC-32 (plaintext TCP).
+    """
+
+    def __init__(
+        self, token: bytes, identity: ClientIdentity, *, peer: str = "server", checksum: bool = False
+    ) -> None:
+        self.state = LinkState.CONNECTING
+        self.peer = peer
+        self.welcome: Welcome | None = None
+        self._token = token
+        self._identity = identity
+        self._checksum = checksum
+        self._counter = 0
+        self._pending: dict[bytes, _Pending] = {}
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls wait for their answer."""
+        return len(self._pending)
+
+    def connected(self, now_ns: int) -> list[Frame]:
+        """Tell that the transport is connected; returns the hello to send."""
+        self.state = LinkState.GREETING
+        header = Header(Kind.HELLO, sent_ns=now_ns)
+        return pack(header, encode(list(self._identity)), checksum=self._checksum)
+
+    def call(
+        self, request: Request, target: Target, *, timeout_s: float, now_ns: int
+    ) -> tuple[bytes, list[Frame]]:
+        """Start a call; returns its id and the message to send.
+
+        Raises:
+            NotConnectedError: the session is not ready; the call was not sent.
+        """
+        if self.state is not LinkState.READY:
+            raise NotConnectedError(
+                f"{self.peer} is not connected",
+                device=_device_of(request),
+                remedy="wait until it is online or start it",
+            )
+        body = encode(request_body(request))
+        self._counter += 1
+        call_id = self._token + self._counter.to_bytes(8, "big")
+        ttl_ms = max(1, round(timeout_s * 1000))
+        header = Header(
+            Kind.CALL, target.instance, target.epoch, self._counter, call_id, ttl_ms, now_ns
+        )
+        deadline_ns = now_ns + ttl_ms * _MS
+        self._pending[call_id] = _Pending(deadline_ns, _what(request), _device_of(request))
+        return call_id, pack(header, body, checksum=self._checksum)
+
+    def cancel(self, call_id: bytes, now_ns: int) -> list[Frame] | None:
+        """Give a call up; returns the message that tells the server, None if it has ended."""
+        if self._pending.pop(call_id, None) is None or self.state is not LinkState.READY:
+            return None
+        return pack(Header(Kind.CANCEL, call_id=call_id, sent_ns=now_ns), [], checksum=self._checksum)
+
+    def goodbye(self, now_ns: int) -> list[Frame]:
+        """Return the message that ends the session at the server at once."""
+        return pack(Header(Kind.GOODBYE, sent_ns=now_ns), [], checksum=self._checksum)
+
+    def receive(self, frames: list[Frame]) -> SessionEvent:
+        """Take one message from the server.
+
+        Raises:
+            MalformedMessageError, LimitExceededError, VersionMismatchError: drop it, count it.
+        """
+        header = unpack(frames)
+        kind = header.kind
+        if kind == Kind.REPLY:
+            if self._pending.pop(header.call_id, None) is None:
+                return Ignored(kind)
+            return Answered(header.call_id, decode(frames[1:]), header.sequence)
+        if kind == Kind.ERROR:
+            return self._failed(header, decode(frames[1:]))
+        if kind == Kind.WELCOME and self.state is LinkState.GREETING:
+            self.welcome = parse_welcome(decode(frames[1:]))
+            self.state = LinkState.READY
+            return Welcomed(self.welcome)
+        return Ignored(kind)
+
+    def _failed(self, header: Header, body: object) -> SessionEvent:
+        if not isinstance(body, dict):
+            raise MalformedMessageError(
+                f"{self.peer} sent an error without a description",
+                remedy="update pykarabo on the server's side",
+            )
+        error = PykaraboError.from_wire(body)
+        if self.state is LinkState.GREETING:
+            self.state = LinkState.CLOSED
+            return Rejected(error)
+        if self._pending.pop(header.call_id, None) is None:
+            return Ignored(header.kind)
+        return Failed(header.call_id, error)
+
+    def disconnected(self, reason: str) -> list[Failed]:
+        """Tell that the connection is gone; every call under way ends with outcome unknown."""
+        self.state = LinkState.CLOSED
+        lost = [
+            Failed(
+                call_id,
+                ConnectionLostError(
+                    f"the connection to {self.peer} was lost during {pending.what}: {reason}",
+                    device=pending.device,
+                    remedy="whether it ran is unknown: read the device before you repeat it",
+                ),
+            )
+            for call_id, pending in self._pending.items()
+        ]
+        self._pending.clear()
+        return lost
+
+    def next_deadline_ns(self) -> int | None:
+        """Return when `expire` has something to do next, None without calls under way."""
+        if not self._pending:
+            return None
+        return min(pending.deadline_ns for pending in self._pending.values())
+
+    def expire(self, now_ns: int) -> list[Failed]:
+        """End the calls whose time is over."""
+        over = [
+            (call_id, pending)
+            for call_id, pending in self._pending.items()
+            if pending.deadline_ns <= now_ns
+        ]
+        return [self._timed_out(call_id, pending) for call_id, pending in over]
+
+    def _timed_out(self, call_id: bytes, pending: _Pending) -> Failed:
+        del self._pending[call_id]
+        return Failed(
+            call_id,
+            CallTimeoutError(
+                f"{self.peer} did not answer {pending.what} in time",
+                device=pending.device,
+                remedy="whether it ran is unknown: read the device before you repeat it, "
+                "or allow more time",
+            ),
+        )
+
+
+def _device_of(request: Request) -> str | None:
+    first = request[0]
+    return first if isinstance(first, str) else None
+
+
+def _what(request: Request) -> str:
+    """Name the call for error messages: ``'MOTOR/1.move'``."""
+    name = type(request).__name__.lower()
+    device = _device_of(request)
+    command = getattr(request, "command", None)
+    if command is not None:
+        return f"'{device}.{command}'"
+    return f"{name} of '{device}'" if device else name

@@ -1,0 +1,182 @@
+"""The sending side of event streams: numbers every event, and proves the last one.
+
+Each device has its own stream: a topic, the instance and epoch of its present life, and a
+sequence number that grows by one with each message. A subscriber that sees number 7 after 5 knows
+that exactly one is missing. The last event of a burst has no successor to betray its loss;
+therefore a heartbeat tells, once a second, the latest number of every device that has changed.
+
+ZeroMQ topics are byte prefixes, so a topic ends with a NUL: ``MOTOR/1`` does not receive
+``MOTOR/10``. Topics that begin with a control byte belong to the protocol itself.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from pykarabo.data import decode, encode
+from pykarabo.errors import MalformedMessageError
+
+from ._header import Frame, Header, Kind, pack, unpack
+
+HEARTBEAT_TOPIC: Final = b"\x02\0"
+HEARTBEAT_INTERVAL_S: Final = 1.0
+"""A lost last event is found this late at worst (plus the journey)."""
+_ECHO_PREFIX: Final = b"\x01"
+_SUBSCRIBE: Final = 1
+MAX_TOPIC: Final = 256
+"""Longer subscriptions are not echoed: nobody's device id is that long."""
+
+Row: TypeAlias = tuple[str, Any, int, int, int, str]
+
+
+def device_topic(device_id: str) -> bytes:
+    """Return the topic of a device's events."""
+    return device_id.encode() + b"\0"
+
+
+def echo_topic(token: bytes) -> bytes:
+    """Return a private topic on which the publisher answers a subscription to it."""
+    return _ECHO_PREFIX + token + b"\0"
+
+
+@dataclass(slots=True)
+class EventSource:
+    """The stream of one device's present life.
+
+    Attributes:
+        sequence: number of the latest event, 0 before the first.
+    """
+
+    device_id: str
+    instance: bytes
+    epoch: int
+    sequence: int = 0
+
+
+class Publisher:
+    """All event streams of one server process."""
+
+    def __init__(self, instance: bytes, epoch: int, *, checksum: bool = False) -> None:
+        self._instance = instance
+        self._epoch = epoch
+        self._checksum = checksum
+        self._changed: dict[str, EventSource] = {}
+        self._beats = 0
+        self.published = 0
+
+    def event(self, source: EventSource, rows: list[Row], now_ns: int) -> list[Frame]:
+        """Number one set of changes and return its message, topic first."""
+        return self._numbered(Kind.EVENT, source, rows, now_ns)
+
+    def schema(self, source: EventSource, version: str, now_ns: int) -> list[Frame]:
+        """Announce that the device's schema has become another one."""
+        return self._numbered(Kind.SCHEMA, source, version, now_ns)
+
+    def _numbered(self, kind: Kind, source: EventSource, body: Any, now_ns: int) -> list[Frame]:
+        encoded = encode(body)
+        source.sequence += 1
+        self._changed[source.device_id] = source
+        self.published += 1
+        header = Header(kind, source.instance, source.epoch, source.sequence, sent_ns=now_ns)
+        return [
+            device_topic(source.device_id),
+            *pack(header, encoded, checksum=self._checksum),
+        ]
+
+    def heartbeat(self, now_ns: int, *, lag_s: float) -> list[Frame]:
+        """Return the heartbeat: the latest numbers of what changed since the last one."""
+        self._beats += 1
+        tails = [
+            [source.device_id, source.instance, source.sequence]
+            for source in self._changed.values()
+        ]
+        self._changed.clear()
+        header = Header(
+            Kind.HEARTBEAT, self._instance, self._epoch, self._beats, sent_ns=now_ns
+        )
+        body = encode([lag_s, tails])
+        return [HEARTBEAT_TOPIC, *pack(header, body, checksum=self._checksum)]
+
+    def subscribed(self, frame: Frame) -> list[Frame] | None:
+        """Answer a subscription frame of the XPUB socket, if it asks for an echo."""
+        topic = bytes(frame[1:])
+        if not frame or frame[0] != _SUBSCRIBE or not topic.startswith(_ECHO_PREFIX):
+            return None
+        if len(topic) > MAX_TOPIC:
+            return None
+        header = Header(Kind.ECHO, self._instance, self._epoch)
+        return [topic, *pack(header, [], checksum=self._checksum)]
+
+
+class Tail(NamedTuple):
+    """The latest event number of a device, from a heartbeat."""
+
+    device_id: str
+    instance: bytes
+    sequence: int
+
+
+class Heartbeat(NamedTuple):
+    """A server is alive; `lag_s` is how late its event loop runs."""
+
+    instance: bytes
+    lag_s: float
+    tails: list[Tail]
+
+
+class Event(NamedTuple):
+    """A numbered message of a device; `rows` is None when its schema changed."""
+
+    device_id: str
+    header: Header
+    rows: list[Row] | None
+
+
+class Echo(NamedTuple):
+    """The publisher has seen the subscription of this topic and all that came before it."""
+
+    topic: bytes
+
+
+def parse_published(frames: list[Frame]) -> Event | Heartbeat | Echo | None:
+    """Decode one message of an event stream; None for a kind of a later protocol.
+
+    Raises:
+        MalformedMessageError, LimitExceededError, VersionMismatchError: drop it, count it.
+    """
+    topic = bytes(frames[0])
+    header = unpack(frames[1:])
+    kind = header.kind
+    if kind == Kind.EVENT:
+        return Event(topic[:-1].decode(), header, _rows(decode(frames[2:])))
+    if kind == Kind.HEARTBEAT:
+        return _heartbeat(header, decode(frames[2:]))
+    if kind == Kind.SCHEMA:
+        return Event(topic[:-1].decode(), header, None)
+    if kind == Kind.ECHO:
+        return Echo(topic)
+    return None
+
+
+def _rows(body: object) -> list[Row]:
+    if isinstance(body, list) and all(_is_row(row) for row in body):
+        return [tuple(row) for row in body]
+    raise MalformedMessageError(
+        "an event's body is no list of property rows", remedy="update pykarabo on both sides"
+    )
+
+
+_ROW_LENGTH: Final = 6
+
+
+def _is_row(row: object) -> bool:
+    return isinstance(row, list) and len(row) >= _ROW_LENGTH and isinstance(row[0], str)
+
+
+def _heartbeat(header: Header, body: object) -> Heartbeat:
+    if isinstance(body, list) and len(body) >= 2 and isinstance(body[1], list):
+        tails: Iterable[Any] = body[1]
+        return Heartbeat(header.instance, float(body[0]), [Tail(*tail[:3]) for tail in tails])
+    raise MalformedMessageError(
+        "a heartbeat has another form than expected", remedy="update pykarabo on both sides"
+    )

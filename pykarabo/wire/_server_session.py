@@ -1,0 +1,211 @@
+"""The sessions of one server process: who may call, what is too late, what is too much.
+
+No I/O happens here: the driver hands in a peer's frames and the time, and does what it is told.
+A peer that did not greet is not served; a call that waited longer than its caller does is not
+run; a peer with too many calls under way is told that the server is busy. All of these answers
+say "not executed", so that the caller may safely try again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from pykarabo.data import decode, encode
+from pykarabo.errors import (
+    BusyError,
+    ExpiredError,
+    HelloRequiredError,
+    LimitExceededError,
+    MalformedMessageError,
+    PykaraboError,
+    VersionMismatchError,
+)
+
+from ._age import AgeMeter
+from ._header import NO_CALL, Frame, Header, Kind, pack, unpack
+from ._requests import (
+    ClientIdentity,
+    Request,
+    Welcome,
+    parse_identity,
+    parse_request,
+)
+
+MAX_IN_FLIGHT_PER_PEER: Final = 100
+"""One client cannot fill the server: a view of 1 000 properties needs one call, not 1 000."""
+MAX_IN_FLIGHT: Final = 1_000
+"""All clients together; above that the answers would come later than their deadlines."""
+_MS: Final = 1_000_000
+
+
+class Execute(NamedTuple):
+    """Run this request and answer with `ServerSessions.reply` or `.fail`."""
+
+    peer: bytes
+    call_id: bytes
+    request: Request
+    instance: bytes
+    epoch: int
+    deadline_ns: int
+
+
+class Answer(NamedTuple):
+    """Send these frames to the peer; nothing is to be run."""
+
+    peer: bytes
+    frames: list[Frame]
+
+
+class CancelCall(NamedTuple):
+    """The caller has given this call up."""
+
+    peer: bytes
+    call_id: bytes
+
+
+class Dropped(NamedTuple):
+    """A message that is not answered, and why; it is counted."""
+
+    reason: str
+
+
+ServerAction: TypeAlias = Execute | Answer | CancelCall | Dropped
+
+
+@dataclass(slots=True)
+class Session:
+    """One greeted peer."""
+
+    identity: ClientIdentity
+    age: AgeMeter = field(default_factory=AgeMeter)
+    in_flight: int = 0
+    calls: int = 0
+
+
+class ServerSessions:
+    """All sessions of one server process.
+
+    Args:
+        welcome: who this server is; `time_ns` is filled in at each greeting.
+        checksum: protect each message with a CRC-32 (plaintext TCP).
+    """
+
+    def __init__(self, welcome: Welcome, *, checksum: bool = False) -> None:
+        self._welcome = welcome
+        self._checksum = checksum
+        self._sessions: dict[bytes, Session] = {}
+        self._in_flight = 0
+        self.dropped = 0
+
+    @property
+    def sessions(self) -> Sequence[Session]:
+        """Every peer that greeted and has not said goodbye."""
+        return list(self._sessions.values())
+
+    def receive(self, peer: bytes, frames: list[Frame], *, now_ns: int, utc_ns: int) -> ServerAction:
+        """Take one message of `peer` and say what to do with it."""
+        try:
+            header = unpack(frames)
+            if header.kind == Kind.CALL:
+                return self._call(peer, header, frames, now_ns)
+            return self._other(peer, header, frames, now_ns, utc_ns)
+        except VersionMismatchError as error:
+            return Answer(peer, self._error(NO_CALL, error))
+        except (MalformedMessageError, LimitExceededError) as error:
+            self.dropped += 1
+            return Dropped(str(error))
+
+    def _call(self, peer: bytes, header: Header, frames: list[Frame], now_ns: int) -> ServerAction:
+        session = self._sessions.get(peer)
+        if session is None:
+            error = HelloRequiredError(
+                "a call came before the greeting", remedy="connect again; nothing was executed"
+            )
+            return Answer(peer, self._error(header.call_id, error))
+        try:
+            request = parse_request(decode(frames[1:]))
+        except (MalformedMessageError, LimitExceededError) as error:
+            self.dropped += 1
+            return Answer(peer, self._error(header.call_id, error))
+        age_ns = session.age.age_ns(header.sent_ns, now_ns)
+        left_ns = header.ttl_ms * _MS - age_ns
+        refusal = self._refusal(session, left_ns, age_ns)
+        if refusal is not None:
+            return Answer(peer, self._error(header.call_id, refusal))
+        session.in_flight += 1
+        session.calls += 1
+        self._in_flight += 1
+        return Execute(
+            peer, header.call_id, request, header.instance, header.epoch, now_ns + left_ns
+        )
+
+    def _refusal(self, session: Session, left_ns: int, age_ns: int) -> PykaraboError | None:
+        if left_ns <= 0:
+            return ExpiredError(
+                f"the call waited {age_ns / 1e9:.1f} s on its way, longer than its caller does",
+                remedy="nothing was executed: call again",
+            )
+        if session.in_flight >= MAX_IN_FLIGHT_PER_PEER or self._in_flight >= MAX_IN_FLIGHT:
+            return BusyError(
+                f"server '{self._welcome.server_id}' has {self._in_flight} calls under way, "
+                f"{session.in_flight} of this client",
+                remedy="nothing was executed: await answers before calling again",
+            )
+        return None
+
+    def _other(
+        self, peer: bytes, header: Header, frames: list[Frame], now_ns: int, utc_ns: int
+    ) -> ServerAction:
+        if header.kind == Kind.HELLO:
+            session = Session(parse_identity(decode(frames[1:])))
+            session.age.age_ns(header.sent_ns, now_ns)
+            self._sessions[peer] = session
+            return Answer(peer, self._welcoming(now_ns, utc_ns))
+        if header.kind == Kind.CANCEL:
+            return CancelCall(peer, header.call_id)
+        if header.kind == Kind.GOODBYE:
+            self.forget(peer)
+            return Dropped("goodbye")
+        self.dropped += 1
+        return Dropped(f"unknown kind {header.kind}")
+
+    def _welcoming(self, now_ns: int, utc_ns: int) -> list[Frame]:
+        welcome = self._welcome._replace(time_ns=utc_ns)
+        header = Header(Kind.WELCOME, welcome.instance, welcome.epoch, sent_ns=now_ns)
+        return pack(header, encode(list(welcome)), checksum=self._checksum)
+
+    def forget(self, peer: bytes) -> None:
+        """End a peer's session; its next call is told to greet first."""
+        self._sessions.pop(peer, None)
+
+    def reply(self, call: Execute, result: Any, *, sequence: int = 0) -> list[Frame]:
+        """Return the answer of a call that ended well.
+
+        Raises:
+            LimitExceededError, WrongTypeError: the result cannot travel; use `fail` instead.
+        """
+        body = encode(result)
+        self._ended(call)
+        header = Header(Kind.REPLY, call.instance, call.epoch, sequence, call.call_id)
+        return pack(header, body, checksum=self._checksum)
+
+    def fail(self, call: Execute, error: PykaraboError) -> list[Frame]:
+        """Return the answer of a call that ended with an error."""
+        self._ended(call)
+        return self._error(call.call_id, error)
+
+    def abandon(self, call: Execute) -> None:
+        """Count a call as ended whose caller no longer waits; nothing is sent."""
+        self._ended(call)
+
+    def _ended(self, call: Execute) -> None:
+        self._in_flight -= 1
+        session = self._sessions.get(call.peer)
+        if session is not None and session.in_flight:
+            session.in_flight -= 1
+
+    def _error(self, call_id: bytes, error: PykaraboError) -> list[Frame]:
+        header = Header(
+            Kind.ERROR, self._welcome.instance, self._welcome.epoch, call_id=call_id
+        )
+        return pack(header, encode(error.to_wire()), checksum=self._checksum)
