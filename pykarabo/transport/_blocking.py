@@ -1,0 +1,192 @@
+"""A link for code that blocks: one socket, used in the thread that calls.
+
+No event loop and no second thread stand between the caller and the socket, which is what makes a
+read cost little more than ZeroMQ itself. Several threads may share a link; they take turns.
+"""
+
+import threading
+import time
+from typing import Any, Final
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from pykarabo.errors import (
+    LimitExceededError,
+    MalformedMessageError,
+    NotConnectedError,
+)
+from pykarabo.wire import (
+    Answered,
+    ClientSession,
+    Failed,
+    Frame,
+    LinkState,
+    Rejected,
+    Request,
+    Target,
+)
+
+from ._sockets import (
+    DOWN_EVENTS,
+    UP_EVENTS,
+    Socket,
+    describe_down,
+    make_dealer,
+    resolve,
+)
+
+_LOOK_MS: Final = 50
+"""While an answer is awaited, the connection's end is noticed after this at most."""
+
+
+class BlockingLink:
+    """One connection to one server, from its greeting to its end.
+
+    Args:
+        context: shared by all links of the process.
+        endpoint: the server's ``rpc`` endpoint.
+        session: a new session; the link drives it.
+        timeout_s: for connecting and greeting.
+
+    Raises:
+        NotConnectedError: nobody answers there.
+    """
+
+    def __init__(
+        self,
+        context: "zmq.Context[Socket]",
+        endpoint: str,
+        session: ClientSession,
+        *,
+        timeout_s: float,
+    ) -> None:
+        self.session = session
+        self._endpoint = endpoint
+        self._lock = threading.Lock()
+        self._answers: dict[bytes, Answered | Failed] = {}
+        self._socket = make_dealer(context)
+        self._monitor = self._socket.get_monitor_socket(UP_EVENTS | DOWN_EVENTS)
+        self._socket.setsockopt(zmq.RCVTIMEO, _LOOK_MS)
+        try:
+            self._greet(time.monotonic_ns() + int(timeout_s * 1e9))
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def closed(self) -> bool:
+        """Whether this link has come to its end."""
+        return self.session.state is LinkState.CLOSED
+
+    def _greet(self, deadline_ns: int) -> None:
+        self._socket.connect(resolve(self._endpoint))
+        while self.session.state is not LinkState.READY:
+            left_ms = (deadline_ns - time.monotonic_ns()) // 1_000_000
+            if left_ms <= 0:
+                raise self._not_connected("no greeting came in time")
+            if self.session.state is LinkState.CONNECTING:
+                self._await_connection(left_ms)
+            else:
+                self._take_one(None)
+
+    def _await_connection(self, left_ms: int) -> None:
+        if not self._monitor.poll(left_ms):
+            return
+        event = self._event()
+        if not event & UP_EVENTS:
+            raise self._not_connected(describe_down(event))
+        self._socket.send_multipart(self.session.connected(time.monotonic_ns()), zmq.NOBLOCK)
+
+    def _event(self) -> int:
+        return int(parse_monitor_message(self._monitor.recv_multipart())["event"])
+
+    def _not_connected(self, reason: str) -> NotConnectedError:
+        return NotConnectedError(
+            f"{self.session.peer} cannot be reached at {self._endpoint}: {reason}",
+            remedy="look at 'pykarabo status' and start what is missing with 'pykarabo up'",
+        )
+
+    def call(self, request: Request, target: Target, *, timeout_s: float) -> tuple[Any, int]:
+        """Make a call and wait; returns the result and the device's event number.
+
+        Raises:
+            PykaraboError: as the session and the server say.
+        """
+        with self._lock:
+            now_ns = time.monotonic_ns()
+            call_id, frames = self.session.call(
+                request, target, timeout_s=timeout_s, now_ns=now_ns
+            )
+            self._send(frames)
+            try:
+                ended = self._await(call_id)
+            except BaseException:
+                self._give_up(call_id)
+                raise
+        if isinstance(ended, Answered):
+            return ended.result, ended.sequence
+        raise ended.error
+
+    def _send(self, frames: list[Frame]) -> None:
+        try:
+            self._socket.send_multipart(frames, zmq.NOBLOCK)
+        except zmq.Again:
+            self._lost("its queue is full or the connection is gone")
+
+    def _give_up(self, call_id: bytes) -> None:
+        frames = self.session.cancel(call_id, time.monotonic_ns())
+        if frames is not None:
+            self._send(frames)
+
+    def _await(self, call_id: bytes) -> Answered | Failed:
+        while True:
+            ended = self._take_one(call_id)
+            if ended is not None:
+                return ended
+
+    def _take_one(self, wanted: bytes | None) -> Answered | Failed | None:
+        """Take a message, or look at connection and clock when there is none."""
+        try:
+            frames: list[Frame] = list(self._socket.recv_multipart())
+        except zmq.Again:
+            self._look()
+            return self._answers.pop(wanted, None) if wanted is not None else None
+        try:
+            event = self.session.receive(frames)
+        except (MalformedMessageError, LimitExceededError):
+            return None
+        if isinstance(event, Rejected):
+            raise event.error
+        if isinstance(event, Answered | Failed) and event.call_id == wanted:
+            return event
+        return self._answers.pop(wanted, None) if wanted is not None else None
+
+    def _look(self) -> None:
+        while self._monitor.poll(0):
+            event = self._event()
+            if event & DOWN_EVENTS:
+                self._lost(describe_down(event))
+        for failed in self.session.expire(time.monotonic_ns()):
+            self._answers[failed.call_id] = failed
+
+    def _lost(self, reason: str) -> None:
+        greeting = self.session.state is LinkState.GREETING
+        for failed in self.session.disconnected(reason):
+            self._answers[failed.call_id] = failed
+        if greeting:
+            raise self._not_connected(reason)
+
+    def close(self) -> None:
+        """Say goodbye and close the socket."""
+        if not self._socket.closed:
+            if self.session.state is LinkState.READY:
+                self._send(self.session.goodbye(time.monotonic_ns()))
+                self.session.disconnected("closed here")
+                linger_ms = _LOOK_MS
+            else:
+                linger_ms = 0
+            self._monitor.close(linger=0)
+            self._socket.disable_monitor()
+            self._socket.close(linger=linger_ms)
+

@@ -1,0 +1,221 @@
+"""The transport in memory: the same protocol without sockets, for tests and for one process.
+
+Messages travel in order through the event loop, one turn later, and never get lost.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pykarabo.wire import Frame
+
+from ._ports import (
+    DealerHandler,
+    DealerPort,
+    Delivery,
+    FrameCallback,
+    PeerCallback,
+    PublisherPort,
+    RouterPort,
+    SubscriberPort,
+)
+
+_SUBSCRIBE = b"\x01"
+
+
+@dataclass(slots=True)
+class MemoryNetwork:
+    """What the transports of one test can reach."""
+
+    routers: dict[str, "_Router"] = field(default_factory=dict)
+    publishers: dict[str, "_Publisher"] = field(default_factory=dict)
+    counter: int = 0
+
+    def name(self, port: str) -> str:
+        """Return a new endpoint."""
+        self.counter += 1
+        return f"memory://{self.counter}/{port}"
+
+
+class _Router:
+    def __init__(self, network: MemoryNetwork, name: str, received: PeerCallback) -> None:
+        self._network = network
+        self._received = received
+        self._peers: dict[bytes, _Dealer] = {}
+        self._loop = asyncio.get_running_loop()
+        self.endpoint = network.name(name)
+        network.routers[self.endpoint] = self
+
+    def attach(self, dealer: "_Dealer") -> bytes:
+        self._network.counter += 1
+        peer = self._network.counter.to_bytes(5, "big")
+        self._peers[peer] = dealer
+        return peer
+
+    def detach(self, peer: bytes) -> None:
+        self._peers.pop(peer, None)
+
+    def deliver(self, peer: bytes, frames: list[Frame]) -> None:
+        self._loop.call_soon(self._hand_over, peer, frames)
+
+    def _hand_over(self, peer: bytes, frames: list[Frame]) -> None:
+        if self.endpoint in self._network.routers:
+            self._received(peer, frames)
+
+    def send(self, peer: bytes, frames: list[Frame]) -> Delivery:
+        dealer = self._peers.get(peer)
+        if dealer is None:
+            return Delivery.GONE
+        dealer.deliver(frames)
+        return Delivery.SENT
+
+    def close(self) -> None:
+        if self._network.routers.pop(self.endpoint, None) is not None:
+            for dealer in list(self._peers.values()):
+                dealer.drop("the other side closed it")
+            self._peers.clear()
+
+
+class _Dealer:
+    def __init__(self, network: MemoryNetwork, endpoint: str, handler: DealerHandler) -> None:
+        self._handler = handler
+        self._loop = asyncio.get_running_loop()
+        self._router = network.routers.get(endpoint)
+        self._open = True
+        if self._router is None:
+            self._loop.call_soon(self.drop, "nobody listens there")
+        else:
+            self._peer = self._router.attach(self)
+            self._loop.call_soon(self._connected)
+
+    def _connected(self) -> None:
+        if self._open:
+            self._handler.connected()
+
+    def deliver(self, frames: list[Frame]) -> None:
+        self._loop.call_soon(self._hand_over, frames)
+
+    def _hand_over(self, frames: list[Frame]) -> None:
+        if self._open:
+            self._handler.received(frames)
+
+    def drop(self, reason: str) -> None:
+        if self._open:
+            self._open = False
+            self._handler.disconnected(reason)
+
+    def send(self, frames: list[Frame]) -> bool:
+        if not self._open or self._router is None:
+            return False
+        self._router.deliver(self._peer, frames)
+        return True
+
+    def close(self) -> None:
+        self._open = False
+        if self._router is not None:
+            self._router.detach(self._peer)
+
+
+class _Publisher:
+    def __init__(
+        self, network: MemoryNetwork, name: str, subscription: Callable[[Frame], None]
+    ) -> None:
+        self._network = network
+        self._subscription = subscription
+        self._subscribers: list[_Subscriber] = []
+        self._loop = asyncio.get_running_loop()
+        self.endpoint = network.name(name)
+        network.publishers[self.endpoint] = self
+
+    def attach(self, subscriber: "_Subscriber") -> None:
+        self._subscribers.append(subscriber)
+
+    def detach(self, subscriber: "_Subscriber") -> None:
+        if subscriber in self._subscribers:
+            self._subscribers.remove(subscriber)
+
+    def wanted(self, topic: bytes) -> None:
+        self._loop.call_soon(self._subscription, _SUBSCRIBE + topic)
+
+    def publish(self, frames: list[Frame]) -> None:
+        topic = bytes(frames[0])
+        for subscriber in self._subscribers:
+            subscriber.deliver(topic, frames)
+
+    def close(self) -> None:
+        self._network.publishers.pop(self.endpoint, None)
+        self._subscribers.clear()
+
+
+class _Subscriber:
+    def __init__(self, network: MemoryNetwork, endpoint: str, published: FrameCallback) -> None:
+        self._published = published
+        self._topics: set[bytes] = set()
+        self._loop = asyncio.get_running_loop()
+        self._publisher = network.publishers.get(endpoint)
+        if self._publisher is not None:
+            self._publisher.attach(self)
+
+    def subscribe(self, topic: bytes) -> None:
+        self._topics.add(topic)
+        if self._publisher is not None:
+            self._publisher.wanted(topic)
+
+    def unsubscribe(self, topic: bytes) -> None:
+        self._topics.discard(topic)
+
+    def deliver(self, topic: bytes, frames: list[Frame]) -> None:
+        if any(topic.startswith(wanted) for wanted in self._topics):
+            self._loop.call_soon(self._published, frames)
+
+    def close(self) -> None:
+        self._topics.clear()
+        if self._publisher is not None:
+            self._publisher.detach(self)
+
+
+class MemoryTransport:
+    """Makes ports in memory; transports that share a network reach each other."""
+
+    def __init__(self, network: MemoryNetwork | None = None) -> None:
+        self.network = network or MemoryNetwork()
+        self._ports: list[_Router | _Dealer | _Publisher | _Subscriber] = []
+
+    @property
+    def checksum(self) -> bool:
+        """Memory does not flip bits that we could do anything about."""
+        return False
+
+    def bind_router(self, name: str, received: PeerCallback, *, bulk: bool = False) -> RouterPort:
+        """Listen for calls or pipeline inputs."""
+        del bulk
+        router = _Router(self.network, name, received)
+        self._ports.append(router)
+        return router
+
+    def bind_publisher(self, name: str, subscription: Callable[[Frame], None]) -> PublisherPort:
+        """Offer event streams."""
+        publisher = _Publisher(self.network, name, subscription)
+        self._ports.append(publisher)
+        return publisher
+
+    async def connect_dealer(
+        self, endpoint: str, handler: DealerHandler, *, bulk: bool = False
+    ) -> DealerPort:
+        """Connect to a router."""
+        del bulk
+        dealer = _Dealer(self.network, endpoint, handler)
+        self._ports.append(dealer)
+        return dealer
+
+    async def connect_subscriber(self, endpoint: str, published: FrameCallback) -> SubscriberPort:
+        """Connect to a publisher."""
+        subscriber = _Subscriber(self.network, endpoint, published)
+        self._ports.append(subscriber)
+        return subscriber
+
+    def close(self) -> None:
+        """Close every port made here."""
+        for port in self._ports:
+            port.close()
+        self._ports.clear()

@@ -1,0 +1,85 @@
+"""Where a domain lives on this host: sockets and locks, and what it keeps.
+
+Sockets lie in a directory that only their owner may enter; on one host that is the whole
+security of the local profile, so a directory that others may enter is refused.
+"""
+
+import os
+import re
+import stat
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from pykarabo.errors import BadConfigurationError, InvalidNameError
+
+DOMAIN_VARIABLE: Final = "PYKARABO_DOMAIN"
+DEFAULT_DOMAIN: Final = "default"
+_DOMAIN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}")
+_PRIVATE: Final = 0o700
+_MAX_SOCKET_PATH: Final = 107
+"""Length limit of a Unix socket's path on Linux (sun_path has 108 bytes with its NUL)."""
+_LONGEST_SOCKET_NAME: Final = 24
+
+
+def domain_name(domain: str | None = None) -> str:
+    """Return the domain asked for, else that of the environment, else ``default``.
+
+    Raises:
+        InvalidNameError: a name that cannot be a directory's.
+    """
+    name = domain or os.environ.get(DOMAIN_VARIABLE) or DEFAULT_DOMAIN
+    if not _DOMAIN.fullmatch(name):
+        raise InvalidNameError(
+            f"'{name}' is no name for a domain",
+            remedy="use up to 32 letters, digits, '_', '-' and '.'",
+        )
+    return name
+
+
+def run_directory(domain: str | None = None, *, create: bool = False) -> Path:
+    """Return the directory of the domain's sockets and locks.
+
+    It is ``$XDG_RUNTIME_DIR/pykarabo/<domain>``, or below the temporary directory where the
+    session has no runtime directory.
+
+    Raises:
+        BadConfigurationError: somebody else owns it or may enter it, or its path is too long.
+    """
+    name = domain_name(domain)
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    root = Path(base) / "pykarabo" if base else _temporary_root()
+    path = root / name
+    if len(os.fsencode(path)) + 1 + _LONGEST_SOCKET_NAME > _MAX_SOCKET_PATH:
+        raise BadConfigurationError(
+            f"the path of the runtime directory {path} is too long for a socket",
+            remedy="set XDG_RUNTIME_DIR to a shorter path",
+        )
+    if create:
+        for directory in (root, path):
+            directory.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+            _require_private(directory)
+    elif path.exists():
+        _require_private(path)
+    return path
+
+
+def _temporary_root() -> Path:
+    return Path(tempfile.gettempdir()) / f"pykarabo-{os.getuid()}"
+
+
+def _require_private(path: Path) -> None:
+    status = path.lstat()
+    mode = stat.S_IMODE(status.st_mode)
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or mode & 0o077:
+        raise BadConfigurationError(
+            f"{path} is not a directory of your own that only you may enter (mode {mode:o})",
+            remedy=f"chmod 700 {path}, or remove it",
+        )
+
+
+def data_directory(domain: str | None = None) -> Path:
+    """Return where the domain keeps what it writes: ``$XDG_DATA_HOME/pykarabo/<domain>``."""
+    base = os.environ.get("XDG_DATA_HOME")
+    root = Path(base) if base else Path.home() / ".local" / "share"
+    return root / "pykarabo" / domain_name(domain)

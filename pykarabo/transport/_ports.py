@@ -1,0 +1,133 @@
+"""The seam between the protocol and what carries it: four kinds of port, and who makes them.
+
+`pykarabo.wire` says what to send and what a received message means; a transport moves frames.
+There is one over ZeroMQ and one in memory; a third only has to meet these protocols. Every
+method is called in the event loop's thread, and every callback comes from there.
+"""
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Protocol, TypeAlias
+
+from pykarabo.wire import Frame
+
+
+class Delivery(StrEnum):
+    """What became of a message to one peer; `SENT` means handed to the peer's queue."""
+
+    SENT = "sent"
+    FULL = "full"
+    GONE = "gone"
+
+
+PeerCallback: TypeAlias = Callable[[bytes, list[Frame]], None]
+FrameCallback: TypeAlias = Callable[[list[Frame]], None]
+
+
+class RouterPort(Protocol):
+    """The bound end of calls and pipelines: many peers, each addressed by its id."""
+
+    @property
+    def endpoint(self) -> str:
+        """The address that others connect to."""
+        ...
+
+    def send(self, peer: bytes, frames: list[Frame]) -> Delivery:
+        """Send to one peer without ever waiting."""
+        ...
+
+    def close(self) -> None:
+        """Stop listening; nothing is called back any more."""
+        ...
+
+
+class PublisherPort(Protocol):
+    """The bound end of event streams."""
+
+    @property
+    def endpoint(self) -> str:
+        """The address that others connect to."""
+        ...
+
+    def publish(self, frames: list[Frame]) -> None:
+        """Send to every subscriber of the topic, the first frame."""
+        ...
+
+    def close(self) -> None:
+        """Stop publishing."""
+        ...
+
+
+class DealerHandler(Protocol):
+    """Who is told what happens on a connected port."""
+
+    def connected(self) -> None:
+        """The connection is up; messages may be sent."""
+        ...
+
+    def received(self, frames: list[Frame]) -> None:
+        """A message came."""
+        ...
+
+    def disconnected(self, reason: str) -> None:
+        """The connection is gone for good; called once, also when it never came up."""
+        ...
+
+
+class DealerPort(Protocol):
+    """The connecting end of calls and pipelines: one peer, one life."""
+
+    def send(self, frames: list[Frame]) -> bool:
+        """Send without ever waiting; False when the connection is gone or its queue full."""
+        ...
+
+    def close(self) -> None:
+        """End the connection; `disconnected` is not called."""
+        ...
+
+
+class SubscriberPort(Protocol):
+    """The connecting end of event streams."""
+
+    def subscribe(self, topic: bytes) -> None:
+        """Ask for a topic."""
+        ...
+
+    def unsubscribe(self, topic: bytes) -> None:
+        """Give a topic up."""
+        ...
+
+    def close(self) -> None:
+        """End the connection."""
+        ...
+
+
+class Transport(Protocol):
+    """Makes ports. `name` is ``rpc``, ``events`` or ``data``; `bulk` is for large messages."""
+
+    @property
+    def checksum(self) -> bool:
+        """Whether messages need a checksum of ours (a link that detects no damage itself)."""
+        ...
+
+    def bind_router(self, name: str, received: PeerCallback, *, bulk: bool = False) -> RouterPort:
+        """Listen for calls or pipeline inputs."""
+        ...
+
+    def bind_publisher(self, name: str, subscription: Callable[[Frame], None]) -> PublisherPort:
+        """Offer event streams; `subscription` gets each new subscription frame."""
+        ...
+
+    async def connect_dealer(
+        self, endpoint: str, handler: DealerHandler, *, bulk: bool = False
+    ) -> DealerPort:
+        """Connect to a router; `handler.connected` or `.disconnected` tells how it went."""
+        ...
+
+    async def connect_subscriber(self, endpoint: str, published: FrameCallback) -> SubscriberPort:
+        """Connect to a publisher."""
+        ...
+
+    def close(self) -> None:
+        """Close every port made here."""
+        ...

@@ -1,0 +1,150 @@
+"""Every ZeroMQ socket of pykarabo is made here, so that none lacks an option.
+
+Each value has a measured reason; the defaults of libzmq lose messages, hang at exit or never
+notice a dead peer.
+"""
+
+import random
+import socket as network
+from typing import Any, Final, TypeAlias
+from urllib.parse import urlsplit
+
+import zmq
+
+from pykarabo.errors import NotConnectedError
+
+Socket: TypeAlias = "zmq.Socket[bytes]"
+
+MAX_SOCKETS: Final = 65_535
+"""libzmq's default of 1 023 is reached by a client of some hundred servers."""
+MAX_CONTROL_MESSAGE: Final = 8 * 2**20
+MAX_BULK_MESSAGE: Final = 256 * 2**20
+CONNECT_TIMEOUT_MS: Final = 1_000
+"""A host that does not answer is given up after this; the kernel would take two minutes."""
+HANDSHAKE_MS: Final = 3_000
+HEARTBEAT_MS: Final = 1_000
+HEARTBEAT_TIMEOUT_MS: Final = 3_000
+"""Half-open connections (a host that lost its power) are noticed after this."""
+RECONNECT_MS: Final = 100
+RECONNECT_MAX_MS: Final = 2_000
+NO_RECONNECT: Final = -1
+EVENT_BUFFER: Final = 64 * 2**10
+"""Kernel buffers in front of a slow subscriber hold stale values: keep them small."""
+EVENT_HWM: Final = 10_000
+"""Messages queued per subscriber; what is dropped above is counted by its sequence numbers."""
+BULK_HWM: Final = 64
+"""Credits bound the items under way long before; this only bounds a broken peer."""
+
+_COMMON: Final = {
+    zmq.LINGER: 0,
+    zmq.IPV6: 1,
+    zmq.HANDSHAKE_IVL: HANDSHAKE_MS,
+    zmq.HEARTBEAT_IVL: HEARTBEAT_MS,
+    zmq.HEARTBEAT_TIMEOUT: HEARTBEAT_TIMEOUT_MS,
+    zmq.HEARTBEAT_TTL: HEARTBEAT_TIMEOUT_MS,
+    zmq.TCP_KEEPALIVE: 1,
+}
+_CONNECTING: Final = {zmq.IMMEDIATE: 1, zmq.CONNECT_TIMEOUT: CONNECT_TIMEOUT_MS}
+
+
+def make_context() -> "zmq.Context[Socket]":
+    """Return a context that has room for every server of a facility."""
+    context: zmq.Context[Socket] = zmq.Context()
+    context.max_sockets = MAX_SOCKETS
+    return context
+
+
+def _make(context: "zmq.Context[Socket]", kind: int, options: dict[Any, int]) -> Socket:
+    made = context.socket(kind)
+    for option, value in (_COMMON | options).items():
+        made.setsockopt(option, value)
+    return made
+
+
+def _size(*, bulk: bool) -> dict[Any, int]:
+    if bulk:
+        return {zmq.MAXMSGSIZE: MAX_BULK_MESSAGE, zmq.SNDHWM: BULK_HWM, zmq.RCVHWM: BULK_HWM}
+    return {zmq.MAXMSGSIZE: MAX_CONTROL_MESSAGE}
+
+
+def make_router(context: "zmq.Context[Socket]", *, bulk: bool = False) -> Socket:
+    """Return the listening end of calls, or of pipelines."""
+    return _make(context, zmq.ROUTER, {zmq.ROUTER_MANDATORY: 1} | _size(bulk=bulk))
+
+
+def make_dealer(context: "zmq.Context[Socket]", *, bulk: bool = False) -> Socket:
+    """Return the connecting end of calls or pipelines: it connects once and never again.
+
+    A DEALER that libzmq reconnects by itself would carry calls to a server that the caller did
+    not meet; a link therefore lives once, and its owner makes a new one.
+    """
+    return _make(
+        context,
+        zmq.DEALER,
+        {zmq.RECONNECT_IVL: NO_RECONNECT} | _CONNECTING | _size(bulk=bulk),
+    )
+
+
+def make_publisher(context: "zmq.Context[Socket]") -> Socket:
+    """Return the listening end of event streams."""
+    options = {
+        zmq.RCVHWM: 0,
+        zmq.SNDHWM: EVENT_HWM,
+        zmq.SNDBUF: EVENT_BUFFER,
+    }
+    return _make(context, zmq.XPUB, options | {zmq.MAXMSGSIZE: MAX_CONTROL_MESSAGE})
+
+
+def make_subscriber(context: "zmq.Context[Socket]") -> Socket:
+    """Return the connecting end of event streams; subscriptions are never truncated."""
+    options = {
+        zmq.SNDHWM: 0,
+        zmq.RCVHWM: EVENT_HWM,
+        zmq.RCVBUF: EVENT_BUFFER,
+        zmq.RECONNECT_IVL: RECONNECT_MS + random.randrange(RECONNECT_MS),
+        zmq.RECONNECT_IVL_MAX: RECONNECT_MAX_MS,
+        zmq.MAXMSGSIZE: MAX_CONTROL_MESSAGE,
+    }
+    return _make(context, zmq.SUB, options | _CONNECTING)
+
+
+DOWN_EVENTS: Final = (
+    zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_CLOSED
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
+UP_EVENTS: Final = zmq.EVENT_HANDSHAKE_SUCCEEDED
+
+
+def describe_down(event: int) -> str:
+    """Say in words why a connection went down."""
+    if event & zmq.EVENT_DISCONNECTED:
+        return "the other side closed it or does not answer any more"
+    if event & zmq.EVENT_CLOSED:
+        return "nobody listens there"
+    return "the other side speaks another protocol"
+
+
+def resolve(endpoint: str) -> str:
+    """Return `endpoint` with its host name replaced by an address; may take seconds.
+
+    libzmq resolves names in the thread that serves every socket of the process, so that one
+    unknown name would stall all of them.
+
+    Raises:
+        NotConnectedError: the name is not known.
+    """
+    parts = urlsplit(endpoint)
+    if parts.scheme != "tcp" or parts.hostname is None or parts.port is None:
+        return endpoint
+    try:
+        found = network.getaddrinfo(parts.hostname, parts.port, type=network.SOCK_STREAM)
+    except network.gaierror as error:
+        raise NotConnectedError(
+            f"the host name '{parts.hostname}' is not known here: {error.strerror}",
+            remedy="correct the name, or advertise an address (--advertise)",
+        ) from None
+    address = str(found[0][4][0])
+    return f"tcp://[{address}]:{parts.port}" if ":" in address else f"tcp://{address}:{parts.port}"

@@ -1,0 +1,261 @@
+"""The transport over ZeroMQ: Unix sockets in a private directory, TCP where it is asked for."""
+
+import asyncio
+import errno
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Protocol, TypeVar
+from weakref import WeakSet
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from pykarabo.errors import BadConfigurationError, NotConnectedError
+from pykarabo.wire import Frame
+
+from ._ports import (
+    DealerHandler,
+    DealerPort,
+    Delivery,
+    FrameCallback,
+    PeerCallback,
+    PublisherPort,
+    RouterPort,
+    SubscriberPort,
+)
+from ._pump import SocketPump
+from ._sockets import (
+    DOWN_EVENTS,
+    UP_EVENTS,
+    Socket,
+    describe_down,
+    make_context,
+    make_dealer,
+    make_publisher,
+    make_router,
+    make_subscriber,
+    resolve,
+)
+
+_RESOLVE_TIMEOUT_S: Final = 5.0
+"""A name server that does not answer in this time is not worth waiting for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """Where a process listens.
+
+    Attributes:
+        directory: where Unix sockets are made; used when `host` is None.
+        stem: first part of the sockets' file names, unique to the process.
+        host: address to bind TCP ports on; None for Unix sockets.
+        advertise: host name that others are told; default is `host`.
+        ports: TCP port per port name (``rpc``, ``events``, ``data``); 0 or absent lets the
+            system choose.
+    """
+
+    directory: Path
+    stem: str
+    host: str | None = None
+    advertise: str | None = None
+    ports: dict[str, int] = field(default_factory=dict)
+
+
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
+
+_P = TypeVar("_P", bound=_Closable)
+
+
+class _Router:
+    def __init__(self, socket: Socket, endpoint: str, received: PeerCallback, *, bulk: bool) -> None:
+        self.endpoint = endpoint
+        self._copy = not bulk
+        self._received = received
+        self._pump = SocketPump(socket, self._message, copy=self._copy)
+
+    def _message(self, frames: list[Any]) -> None:
+        self._received(bytes(frames[0]), frames[1:])
+
+    def send(self, peer: bytes, frames: list[Frame]) -> Delivery:
+        try:
+            self._pump.send([peer, *frames], copy=self._copy)
+        except zmq.Again:
+            return Delivery.FULL
+        except zmq.ZMQError as error:
+            if error.errno == errno.EHOSTUNREACH:
+                return Delivery.GONE
+            raise
+        return Delivery.SENT
+
+    def close(self) -> None:
+        self._pump.close()
+        _remove_socket(self.endpoint)
+
+
+class _Publisher:
+    def __init__(
+        self, socket: Socket, endpoint: str, subscription: Callable[[Frame], None]
+    ) -> None:
+        self.endpoint = endpoint
+        self._subscription = subscription
+        self._pump = SocketPump(socket, self._message)
+
+    def _message(self, frames: list[bytes]) -> None:
+        self._subscription(frames[0])
+
+    def publish(self, frames: list[Frame]) -> None:
+        self._pump.send(frames)
+
+    def close(self) -> None:
+        self._pump.close()
+        _remove_socket(self.endpoint)
+
+
+class _Dealer:
+    def __init__(self, socket: Socket, endpoint: str, handler: DealerHandler, *, bulk: bool) -> None:
+        self._handler = handler
+        self._copy = not bulk
+        self._down = False
+        self._socket = socket
+        monitor = socket.get_monitor_socket(UP_EVENTS | DOWN_EVENTS)
+        self._monitor = SocketPump(monitor, self._event)
+        self._pump = SocketPump(socket, handler.received, copy=self._copy)
+        socket.connect(endpoint)
+
+    def _event(self, frames: list[bytes]) -> None:
+        event = int(parse_monitor_message(frames)["event"])
+        if event & UP_EVENTS:
+            self._handler.connected()
+        elif not self._down:
+            self.close()
+            self._handler.disconnected(describe_down(event))
+
+    def send(self, frames: list[Frame]) -> bool:
+        if self._down:
+            return False
+        try:
+            self._pump.send(frames, copy=self._copy)
+        except zmq.Again:
+            return False
+        return True
+
+    def close(self) -> None:
+        if not self._down:
+            self._down = True
+            self._monitor.close()
+            self._socket.disable_monitor()
+            self._pump.close()
+
+
+class _Subscriber:
+    def __init__(self, socket: Socket, endpoint: str, published: FrameCallback) -> None:
+        self._socket = socket
+        self._pump = SocketPump(socket, published)
+        socket.connect(endpoint)
+
+    def subscribe(self, topic: bytes) -> None:
+        self._socket.subscribe(topic)
+        self._pump.kick()
+
+    def unsubscribe(self, topic: bytes) -> None:
+        self._socket.unsubscribe(topic)
+        self._pump.kick()
+
+    def close(self) -> None:
+        self._pump.close()
+
+
+class ZmqTransport:
+    """Makes ports over ZeroMQ.
+
+    Args:
+        binding: where to listen; a pure client needs none.
+    """
+
+    def __init__(self, binding: Binding | None = None) -> None:
+        self._binding = binding
+        self._context = make_context()
+        self._ports: WeakSet[_Closable] = WeakSet()
+
+    @property
+    def checksum(self) -> bool:
+        """Whether we listen on TCP, where bits can flip unnoticed."""
+        return self._binding is not None and self._binding.host is not None
+
+    def bind_router(self, name: str, received: PeerCallback, *, bulk: bool = False) -> RouterPort:
+        """Listen for calls or pipeline inputs."""
+        socket = make_router(self._context, bulk=bulk)
+        return self._kept(_Router(socket, self._bind(socket, name), received, bulk=bulk))
+
+    def bind_publisher(self, name: str, subscription: Callable[[Frame], None]) -> PublisherPort:
+        """Offer event streams."""
+        socket = make_publisher(self._context)
+        return self._kept(_Publisher(socket, self._bind(socket, name), subscription))
+
+    def _bind(self, socket: Socket, name: str) -> str:
+        binding = self._binding
+        if binding is None:
+            socket.close()
+            raise BadConfigurationError("this transport has no address to listen on")
+        if binding.host is None:
+            path = binding.directory / f"{binding.stem}.{name}"
+            path.unlink(missing_ok=True)
+            socket.bind(f"ipc://{path}")
+            return f"ipc://{path}"
+        wanted = binding.ports.get(name, 0)
+        host = f"[{binding.host}]" if ":" in binding.host else binding.host
+        try:
+            socket.bind(f"tcp://{host}:{wanted or '*'}")
+        except zmq.ZMQError as error:
+            socket.close()
+            raise BadConfigurationError(
+                f"cannot listen on {binding.host}:{wanted} ({name}): {error.strerror}",
+                remedy="choose a free port, or 0 to let the system choose",
+            ) from None
+        bound = socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        port = bound.rsplit(":", 1)[1]
+        return f"tcp://{binding.advertise or binding.host}:{port}"
+
+    async def connect_dealer(
+        self, endpoint: str, handler: DealerHandler, *, bulk: bool = False
+    ) -> DealerPort:
+        """Connect to a router."""
+        address = await self._resolve(endpoint)
+        socket = make_dealer(self._context, bulk=bulk)
+        return self._kept(_Dealer(socket, address, handler, bulk=bulk))
+
+    async def connect_subscriber(self, endpoint: str, published: FrameCallback) -> SubscriberPort:
+        """Connect to a publisher."""
+        address = await self._resolve(endpoint)
+        return self._kept(_Subscriber(make_subscriber(self._context), address, published))
+
+    async def _resolve(self, endpoint: str) -> str:
+        if endpoint.startswith("ipc://"):
+            return endpoint
+        try:
+            async with asyncio.timeout(_RESOLVE_TIMEOUT_S):
+                return await asyncio.to_thread(resolve, endpoint)
+        except TimeoutError:
+            raise NotConnectedError(
+                f"the name server did not answer for {endpoint} within {_RESOLVE_TIMEOUT_S:.0f} s",
+                remedy="check the name server, or advertise an address (--advertise)",
+            ) from None
+
+    def _kept(self, port: _P) -> _P:
+        self._ports.add(port)
+        return port
+
+    def close(self) -> None:
+        """Close every port made here and the context."""
+        for port in list(self._ports):
+            port.close()
+        self._context.term()
+
+
+def _remove_socket(endpoint: str) -> None:
+    if endpoint.startswith("ipc://"):
+        Path(endpoint.removeprefix("ipc://")).unlink(missing_ok=True)
+
