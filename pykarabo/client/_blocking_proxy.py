@@ -1,0 +1,172 @@
+"""Devices as Python objects for code that blocks."""
+
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
+
+from pykarabo.data import PropertyValue, Schema, from_row
+from pykarabo.errors import ReadOnlyError, UnknownPropertyError
+from pykarabo.wire import Call, Get, Set
+
+from ._proxy import CALL_TIMEOUT_S, Namespace, checked
+
+if TYPE_CHECKING:
+    from ._blocking_client import BlockingClient
+
+accessed: Final[ContextVar[set["DeviceProxy"] | None]] = ContextVar("accessed", default=None)
+"""Set while a condition is evaluated: the proxies that it reads are noted here."""
+
+
+class DeviceProxy:
+    """A device of the domain.
+
+    Every read asks the device, so a value is current when it is returned; every write is
+    confirmed by the device before the statement ends. Commands are methods and return their
+    results. A device that was restarted meanwhile is found again by itself.
+    """
+
+    _client: "BlockingClient"
+    _id: str
+    _schema: Schema
+
+    def __init__(self, client: "BlockingClient", device_id: str) -> None:
+        object.__setattr__(self, "_client", client)
+        object.__setattr__(self, "_id", device_id)
+        object.__setattr__(self, "_schema", client.schema(device_id))
+
+    @property
+    def device_id(self) -> str:
+        """The device's id."""
+        return self._id
+
+    @property
+    def domain(self) -> str:
+        """The domain of the device."""
+        return self._client.domain
+
+    @property
+    def schema(self) -> Schema:
+        """The device's properties, commands and outputs, as last read."""
+        return self._schema
+
+    def refresh(self) -> None:
+        """Read the schema again, after the device got other properties."""
+        object.__setattr__(self, "_schema", self._client.schema(self._id))
+
+    def get(self, *keys: str) -> dict[str, Any]:
+        """Return some properties' values, or all of them."""
+        return {key: value.value for key, value in self.read(*keys).items()}
+
+    def read(self, *keys: str) -> dict[str, PropertyValue]:
+        """Return some properties with time stamp and quality, or all of them."""
+        noted = accessed.get()
+        if noted is not None:
+            noted.add(self)
+        rows = self._client.request(self._id, Get(self._id, list(keys) or None))
+        return dict(from_row(tuple(row), 0) for row in rows)
+
+    def set(self, values: Mapping[str, Any] | None = None, /, **more: Any) -> None:
+        """Write properties, all or none; dotted keys go into `values`.
+
+        Raises:
+            BadInputError: a value that the device would refuse; nothing was written.
+        """
+        plain = checked(self._schema, self._id, {**(values or {}), **more})
+        self._client.request(self._id, Set(self._id, plain))
+
+    def call(
+        self, command: str, /, *args: Any, timeout_s: float = CALL_TIMEOUT_S, **kwargs: Any
+    ) -> Any:
+        """Run a command and return its result.
+
+        Raises:
+            NotExecutedError: it certainly did not run.
+            OutcomeUnknownError: nobody knows whether it ran.
+            RemoteError: it ran and failed.
+        """
+        self._schema.require_command(command, self._id)
+        request = Call(self._id, command, list(args), kwargs)
+        return self._client.request(self._id, request, timeout_s=timeout_s)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return _member(self, "", name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        _assign(self, "", name, value)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *Namespace(self._schema, self._id).names()]
+
+    def __repr__(self) -> str:
+        return f"<{self._schema.class_id} {self._id}>"
+
+
+class NodeProxy:
+    """A node of a device: its properties and commands below a common name."""
+
+    _proxy: DeviceProxy
+    _prefix: str
+
+    def __init__(self, proxy: DeviceProxy, prefix: str) -> None:
+        object.__setattr__(self, "_proxy", proxy)
+        object.__setattr__(self, "_prefix", prefix)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return _member(self._proxy, self._prefix, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        _assign(self._proxy, self._prefix, name, value)
+
+    def __dir__(self) -> list[str]:
+        return Namespace(self._proxy.schema, self._proxy.device_id, self._prefix).names()
+
+    def __repr__(self) -> str:
+        return f"<node {self._proxy.device_id}.{self._prefix.rstrip('.')}>"
+
+
+def _member(proxy: DeviceProxy, prefix: str, name: str) -> Any:
+    kind = _kind(proxy, prefix, name)
+    key = prefix + name
+    if kind == "command":
+        return _command(proxy, key)
+    if kind == "node":
+        return NodeProxy(proxy, f"{key}.")
+    return proxy.read(key)[key].value
+
+
+def _kind(proxy: DeviceProxy, prefix: str, name: str) -> str:
+    try:
+        return Namespace(proxy.schema, proxy.device_id, prefix).kind(name)
+    except UnknownPropertyError:
+        proxy.refresh()
+    try:
+        return Namespace(proxy.schema, proxy.device_id, prefix).kind(name)
+    except UnknownPropertyError as error:
+        raise AttributeError(str(error)) from None
+
+
+def _assign(proxy: DeviceProxy, prefix: str, name: str, value: Any) -> None:
+    kind = _kind(proxy, prefix, name)
+    key = prefix + name
+    if kind != "property":
+        raise ReadOnlyError(
+            f"'{proxy.device_id}.{key}' is a {kind}, nothing can be assigned to it",
+            device=proxy.device_id,
+            key=key,
+            remedy="call it" if kind == "command" else "assign to a property below it",
+        )
+    proxy.set({key: value})
+
+
+def _command(proxy: DeviceProxy, key: str) -> Callable[..., Any]:
+    def run(*args: Any, timeout_s: float = CALL_TIMEOUT_S, **kwargs: Any) -> Any:
+        return proxy.call(key, *args, timeout_s=timeout_s, **kwargs)
+
+    info = proxy.schema.commands[key]
+    run.__name__ = run.__qualname__ = key.rpartition(".")[2]
+    run.__doc__ = info.description
+    return run

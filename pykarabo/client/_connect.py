@@ -1,0 +1,39 @@
+"""`aconnect`: a proxy in one line of asynchronous code."""
+
+import asyncio
+import weakref
+from typing import Final
+
+from pykarabo.transport import domain_name
+
+from ._client import CONNECT_TIMEOUT_S, Client
+from ._proxy import AsyncDeviceProxy
+
+_clients: Final[
+    weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Client]]
+] = weakref.WeakKeyDictionary()
+
+
+async def aconnect(
+    device_id: str, *, domain: str | None = None, timeout_s: float = CONNECT_TIMEOUT_S
+) -> AsyncDeviceProxy:
+    """Return a live proxy of a device.
+
+    All proxies of one event loop and domain share a client, which `adisconnect_all` ends. Long
+    programs own a `Client` instead.
+
+    Raises:
+        UnknownDeviceError: the domain has no such device; near matches are named.
+        NotConnectedError: there is no directory, or the device's server is down.
+    """
+    clients = _clients.setdefault(asyncio.get_running_loop(), {})
+    name = domain_name(domain)
+    if name not in clients:
+        clients[name] = Client(name)
+    return await clients[name].device(device_id, timeout_s=timeout_s)
+
+
+async def adisconnect_all() -> None:
+    """End what `aconnect` has made in this event loop."""
+    for client in _clients.pop(asyncio.get_running_loop(), {}).values():
+        await client.aclose()

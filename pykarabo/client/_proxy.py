@@ -1,0 +1,245 @@
+"""Devices as Python objects for asynchronous code."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from pykarabo.data import PropertyInfo, PropertyValue, Schema, from_row
+from pykarabo.errors import NotConnectedError, StaleValueError, UnknownPropertyError, did_you_mean
+from pykarabo.wire import Call
+
+from ._updates import Live, Update
+
+if TYPE_CHECKING:
+    from ._client import Client
+    from ._watch import Follower
+
+CALL_TIMEOUT_S: Final = 5.0
+
+
+def checked(schema: Schema, device_id: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Validate values against the schema before they leave the caller; returns plain values.
+
+    Raises:
+        BadInputError: a key, type, unit, shape or range that the device would refuse.
+    """
+    plain: dict[str, Any] = {}
+    for key, value in values.items():
+        info = schema.require_property(key, device_id)
+        plain[key] = info.validate(value, device=device_id)
+    return plain
+
+
+class Namespace:
+    """What a name below a proxy can stand for: resolves dotted names against a schema."""
+
+    def __init__(self, schema: Schema, device_id: str, prefix: str = "") -> None:
+        self.schema = schema
+        self.device_id = device_id
+        self.prefix = prefix
+
+    def kind(self, name: str) -> str:
+        """Return ``command``, ``node`` or ``property`` for a name below the prefix.
+
+        Raises:
+            UnknownPropertyError: there is no such name; near matches are named.
+        """
+        key = self.prefix + name
+        if key in self.schema.commands:
+            return "command"
+        info: PropertyInfo | None = self.schema.properties.get(key)
+        if info is not None:
+            return "node" if info.node else "property"
+        raise UnknownPropertyError(
+            f"device '{self.device_id}' has no property or command '{key}'",
+            device=self.device_id,
+            key=key,
+            remedy=did_you_mean(key, [*self.schema.properties, *self.schema.commands])
+            or f"see 'pykarabo show {self.device_id}'",
+        )
+
+    def names(self) -> list[str]:
+        """Return the names directly below the prefix."""
+        below = [
+            key.removeprefix(self.prefix)
+            for key in [*self.schema.properties, *self.schema.commands]
+            if key.startswith(self.prefix)
+        ]
+        return [name for name in below if "." not in name]
+
+
+class AsyncDeviceProxy:
+    """A device of the domain.
+
+    Commands are coroutine methods, properties are attributes that hold the live value; reading
+    a value that may be out of date raises `StaleValueError`. Use `get` to ask the device itself.
+    """
+
+    def __init__(self, client: "Client", device_id: str, schema: Schema) -> None:
+        self._client = client
+        self._id = device_id
+        self._schema = schema
+        self._follower: Follower | None = None
+        self._synchronised = asyncio.Event()
+
+    @property
+    def device_id(self) -> str:
+        """The device's id."""
+        return self._id
+
+    @property
+    def schema(self) -> Schema:
+        """The device's properties, commands and outputs, as last read."""
+        return self._schema
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the attributes show the device's present values."""
+        return self._follower is not None and self._follower.live
+
+    async def start_following(self, *, timeout_s: float) -> None:
+        """Keep the attributes current from now on.
+
+        Raises:
+            NotConnectedError: the first values did not come in time.
+        """
+        self._follower = self._client.follow(self._id, self._update)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._synchronised.wait()
+        except TimeoutError:
+            self.disconnect()
+            raise NotConnectedError(
+                f"device '{self._id}' sent no values within {timeout_s} s",
+                device=self._id,
+                remedy="look at 'pykarabo status'",
+            ) from None
+
+    def _update(self, update: Update) -> None:
+        if isinstance(update, Live):
+            self._synchronised.set()
+
+    def disconnect(self) -> None:
+        """Stop following; calls still work."""
+        if self._follower is not None:
+            self._follower = None
+            self._client.unfollow(self._id, self._update)
+
+    async def get(self, *keys: str) -> dict[str, Any]:
+        """Ask the device for some properties' values, or for all of them."""
+        return {key: value.value for key, value in (await self.read(*keys)).items()}
+
+    async def read(self, *keys: str) -> dict[str, PropertyValue]:
+        """Ask the device for some properties with time stamp and quality, or for all of them."""
+        rows = await self._client.get(self._id, list(keys) or None)
+        return dict(from_row(tuple(row), 0) for row in rows)
+
+    async def set(self, values: Mapping[str, Any] | None = None, /, **more: Any) -> None:
+        """Write properties, all or none; dotted keys go into `values`."""
+        await self._client.set(
+            self._id, checked(self._schema, self._id, {**(values or {}), **more})
+        )
+
+    async def call(
+        self, command: str, /, *args: Any, timeout_s: float = CALL_TIMEOUT_S, **kwargs: Any
+    ) -> Any:
+        """Run a command and return its result.
+
+        Raises:
+            NotExecutedError: it certainly did not run.
+            OutcomeUnknownError: nobody knows whether it ran.
+            RemoteError: it ran and failed.
+        """
+        self._schema.require_command(command, self._id)
+        request = Call(self._id, command, list(args), kwargs)
+        return await self._client.request(self._id, request, timeout_s=timeout_s)
+
+    def value(self, key: str) -> PropertyValue:
+        """Return the live value of a property with time stamp and quality.
+
+        Raises:
+            StaleValueError: it may be out of date; `last_known` returns it all the same.
+        """
+        value = self.last_known(key)
+        if not self.is_live:
+            reason = self._follower.reason if self._follower is not None else "not followed"
+            raise StaleValueError(
+                f"the value of '{self._id}.{key}' may be out of date: {reason}",
+                device=self._id,
+                key=key,
+                remedy="wait until the device is back, or use last_known()",
+            )
+        return value
+
+    def last_known(self, key: str) -> PropertyValue:
+        """Return the latest value received, current or not."""
+        self._schema.require_property(key, self._id)
+        if self._follower is None or key not in self._follower.values:
+            raise StaleValueError(
+                f"no value of '{self._id}.{key}' was received yet",
+                device=self._id,
+                key=key,
+                remedy="use get() to ask the device",
+            )
+        return self._follower.values[key]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return _member(self, Namespace(self._schema, self._id), name)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *Namespace(self._schema, self._id).names()]
+
+    def __repr__(self) -> str:
+        return f"<{self._schema.class_id} {self._id}{'' if self.is_live else ' (not live)'}>"
+
+
+class AsyncNodeProxy:
+    """A node of a device: its properties and commands below a common name."""
+
+    def __init__(self, proxy: AsyncDeviceProxy, namespace: Namespace) -> None:
+        self._proxy = proxy
+        self._namespace = namespace
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return _member(self._proxy, self._namespace, name)
+
+    def __dir__(self) -> list[str]:
+        return self._namespace.names()
+
+
+def _member(proxy: AsyncDeviceProxy, namespace: Namespace, name: str) -> Any:
+    try:
+        kind = namespace.kind(name)
+    except UnknownPropertyError as error:
+        raise _UnknownAttributeError(error) from None
+    key = namespace.prefix + name
+    if kind == "command":
+        return _command(proxy, key)
+    if kind == "node":
+        return AsyncNodeProxy(
+            proxy, Namespace(namespace.schema, namespace.device_id, f"{key}.")
+        )
+    return proxy.value(key).value
+
+
+def _command(proxy: AsyncDeviceProxy, key: str) -> Callable[..., Awaitable[Any]]:
+    async def run(*args: Any, timeout_s: float = CALL_TIMEOUT_S, **kwargs: Any) -> Any:
+        return await proxy.call(key, *args, timeout_s=timeout_s, **kwargs)
+
+    info = proxy.schema.commands[key]
+    run.__name__ = run.__qualname__ = key.rpartition(".")[2]
+    run.__doc__ = info.description
+    return run
+
+
+class _UnknownAttributeError(UnknownPropertyError, AttributeError):
+    """An unknown name on a proxy, also an `AttributeError` so that `hasattr` works."""
+
+    def __init__(self, error: UnknownPropertyError) -> None:
+        super().__init__(
+            error.message, device=error.device, key=error.key, remedy=error.remedy
+        )

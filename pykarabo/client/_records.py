@@ -1,0 +1,120 @@
+"""What a directory knows: device servers and their devices, as plain frozen data."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Final, TypeVar
+
+from pykarabo.errors import InvalidNameError, MalformedMessageError
+
+DIRECTORY_ID: Final = "DIRECTORY"
+"""The device id of a domain's directory."""
+_DEVICE_ID: Final = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
+MAX_DEVICE_ID: Final = 128
+
+_R = TypeVar("_R", bound="ServerRecord | DeviceRecord")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRecord:
+    """A device server process.
+
+    Attributes:
+        server_id: its device id.
+        instance: hex of the 16 bytes of this life.
+        epoch: start in ns since 1970 UTC.
+        rpc, events, data: endpoints of calls, event streams and pipelines.
+        classes: the device classes that it can instantiate.
+    """
+
+    server_id: str
+    instance: str
+    epoch: int
+    host: str
+    pid: int
+    user: str
+    version: str
+    rpc: str
+    events: str
+    data: str
+    classes: tuple[str, ...] = ()
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the record as a plain map."""
+        return asdict(self) | {"classes": list(self.classes)}
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> "ServerRecord":
+        """Rebuild a record; raises `MalformedMessageError`."""
+        return _rebuild(cls, {**wire, "classes": tuple(wire.get("classes", ()))})
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRecord:
+    """A device, with all that is needed to reach it.
+
+    Attributes:
+        instance: hex of the 16 bytes of this life.
+        epoch: start in ns since 1970 UTC.
+        status: liveness of its server: ``online``, ``busy``, ``suspect`` or ``gone``.
+        fence: the number under which the id was claimed; a later claim has a larger one.
+        tags: free words to select by.
+    """
+
+    device_id: str
+    class_id: str
+    server_id: str
+    instance: str
+    epoch: int
+    host: str = ""
+    pid: int = 0
+    state: str = "UNKNOWN"
+    status: str = "online"
+    rpc: str = ""
+    events: str = ""
+    data: str = ""
+    fence: int = 0
+    tags: tuple[str, ...] = field(default=())
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the record as a plain map."""
+        return asdict(self) | {"tags": list(self.tags)}
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> "DeviceRecord":
+        """Rebuild a record; raises `MalformedMessageError`."""
+        return _rebuild(cls, {**wire, "tags": tuple(wire.get("tags", ()))})
+
+
+def _rebuild(cls: type[_R], wire: Mapping[str, Any]) -> _R:
+    known = {item.name for item in fields(cls)}
+    try:
+        return cls(**{key: value for key, value in wire.items() if key in known})
+    except TypeError:
+        raise MalformedMessageError(
+            f"a {cls.__name__} lacks fields", remedy="update pykarabo on both sides"
+        ) from None
+
+
+def check_device_id(device_id: str) -> str:
+    """Return `device_id` if it is one.
+
+    Raises:
+        InvalidNameError: other characters than letters, digits, ``_``, ``-``, ``/``, or too long.
+    """
+    if len(device_id) > MAX_DEVICE_ID or not _DEVICE_ID.fullmatch(device_id):
+        raise InvalidNameError(
+            f"'{device_id}' is no device id",
+            remedy="use letters, digits, '_' and '-', in parts separated by '/': 'DOMAIN/TYPE/1'",
+        )
+    return device_id
+
+
+def split_target(target: str) -> tuple[str, str | None]:
+    """Split ``DEV.some.key`` into device id and key, ``DEV`` into device id and None.
+
+    Raises:
+        InvalidNameError: the part before the first dot is no device id.
+    """
+    device_id, dot, key = target.partition(".")
+    return check_device_id(device_id), key if dot and key else None

@@ -1,0 +1,210 @@
+"""Following devices: one follower per device keeps it current, many watchers read along."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Final
+
+from pykarabo.data import PropertyValue, from_row
+from pykarabo.errors import PykaraboError
+from pykarabo.wire import (
+    Changed,
+    DeviceStream,
+    GapFound,
+    Row,
+    SchemaChanged,
+    StreamOutput,
+    Synchronised,
+)
+
+from ._backoff import Backoff
+from ._updates import Change, Gap, Live, NewSchema, Stale, Update
+
+if TYPE_CHECKING:
+    from ._client import Client
+
+MAX_WAITING: Final = 10_000
+"""Updates a watcher may leave unread; above it they are counted as a gap, oldest first."""
+
+
+class Follower:
+    """Keeps the values of one device current, through restarts and lost connections."""
+
+    def __init__(self, client: "Client", device_id: str) -> None:
+        self.device_id = device_id
+        self.values: dict[str, PropertyValue] = {}
+        self.live = False
+        self.reason = "not connected yet"
+        self._client = client
+        self._stream = DeviceStream()
+        self._listeners: dict[Callable[[Update], None], None] = {}
+        self._down: asyncio.Future[str] | None = None
+        self._wake = asyncio.Event()
+
+    @property
+    def missed(self) -> int:
+        """How many events of known number were lost so far."""
+        return self._stream.missed_total
+
+    def listen(self, listener: Callable[[Update], None]) -> None:
+        """Call `listener` with every update; at once with the values if they are current."""
+        self._listeners[listener] = None
+        if self.live:
+            listener(Live(self.device_id, dict(self.values)))
+
+    def forget(self, listener: Callable[[Update], None]) -> bool:
+        """Stop calling `listener`; returns whether anybody still listens."""
+        self._listeners.pop(listener, None)
+        return bool(self._listeners)
+
+    def wake(self) -> None:
+        """Try again now: the directory has news of the device."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Follow the device until cancelled."""
+        backoff = Backoff()
+        while True:
+            try:
+                reason = await self._follow_once(backoff)
+            except PykaraboError as error:
+                reason = str(error)
+            self._went_stale(reason)
+            self._client.forget_record(self.device_id)
+            await self._pause(backoff.next_s())
+
+    async def _pause(self, wait_s: float) -> None:
+        self._wake.clear()
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    async def _follow_once(self, backoff: Backoff) -> str:
+        link, target = await self._client.reach(self.device_id)
+        self._down = asyncio.get_running_loop().create_future()
+        try:
+            await link.follow(self.device_id, target, self._stream, self)
+            reason = await self._down
+        finally:
+            self._down = None
+            link.unfollow(self.device_id)
+        if self._synchronised:
+            self._synchronised = False
+            backoff.reset()
+        return reason
+
+    _synchronised = False
+
+    def stream_failed(self, error: PykaraboError) -> None:
+        """The device cannot be followed on this link any more."""
+        if self._down is not None and not self._down.done():
+            self._down.set_result(str(error))
+
+    def stream(self, outputs: list[StreamOutput]) -> None:
+        """Take what the stream hands on."""
+        for output in outputs:
+            if isinstance(output, Changed):
+                values = _values(output.rows, output.sequence)
+                self.values.update(values)
+                self._tell(Change(self.device_id, values, output.sequence))
+            elif isinstance(output, Synchronised):
+                self.values = _values(output.rows, output.sequence)
+                self.live = self._synchronised = True
+                self._tell(Live(self.device_id, dict(self.values)))
+            elif isinstance(output, GapFound):
+                self._tell(Gap(self.device_id, output.missed, output.recovered))
+            elif isinstance(output, SchemaChanged):
+                self._client.forget_schema(self.device_id)
+                self._tell(NewSchema(self.device_id))
+            else:
+                self._went_stale(getattr(output, "reason", "unknown"))
+
+    def _went_stale(self, reason: str) -> None:
+        self.reason = reason
+        if self.live:
+            self.live = False
+            self._tell(Stale(self.device_id, reason, dict(self.values)))
+
+    def _tell(self, update: Update) -> None:
+        for listener in list(self._listeners):
+            listener(update)
+
+
+def _values(rows: Iterable[Row], sequence: int) -> dict[str, PropertyValue]:
+    return dict(from_row(row, sequence) for row in rows)
+
+
+class Watch(AsyncIterator[Update]):
+    """The updates of some devices, in order, without loss that is not told.
+
+    Use it as an asynchronous context manager and iterator.
+
+    Args:
+        keys: per device the properties of interest (nodes include what is below them); None
+            means all of them.
+    """
+
+    def __init__(self, client: "Client", keys: Mapping[str, frozenset[str] | None]) -> None:
+        self._client = client
+        self._keys = keys
+        self._updates: deque[Update] = deque()
+        self._overflow: dict[str, int] = {}
+        self._news = asyncio.Event()
+        self._open = True
+        for device_id in keys:
+            client.follow(device_id, self._push)
+
+    def _push(self, update: Update) -> None:
+        wanted = self._wanted(update)
+        if wanted is None:
+            return
+        if len(self._updates) >= MAX_WAITING:
+            oldest = self._updates.popleft()
+            self._overflow[oldest.device_id] = self._overflow.get(oldest.device_id, 0) + 1
+        self._updates.append(wanted)
+        self._news.set()
+
+    def _wanted(self, update: Update) -> Update | None:
+        keys = self._keys.get(update.device_id)
+        if keys is None or isinstance(update, Gap | NewSchema):
+            return update
+        values = {key: value for key, value in update.values.items() if _selected(key, keys)}
+        if isinstance(update, Change):
+            return Change(update.device_id, values, update.sequence) if values else None
+        if isinstance(update, Live):
+            return Live(update.device_id, values)
+        return Stale(update.device_id, update.reason, values)
+
+    def __aiter__(self) -> "Watch":
+        return self
+
+    async def __anext__(self) -> Update:
+        while not self._updates and not self._overflow:
+            if not self._open:
+                raise StopAsyncIteration
+            self._news.clear()
+            await self._news.wait()
+        if self._overflow:
+            device_id, missed = self._overflow.popitem()
+            return Gap(device_id, missed)
+        return self._updates.popleft()
+
+    def close(self) -> None:
+        """Stop watching; what was received can still be read."""
+        if self._open:
+            self._open = False
+            for device_id in self._keys:
+                self._client.unfollow(device_id, self._push)
+            self._news.set()
+
+    async def __aenter__(self) -> "Watch":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+
+def _selected(key: str, keys: frozenset[str]) -> bool:
+    return key in keys or any(key.startswith(f"{wanted}.") for wanted in keys)
