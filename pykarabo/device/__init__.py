@@ -1,0 +1,36 @@
+"""Writing devices and serving them."""
+
+from ._classes import ENTRY_POINT_GROUP, DeviceClasses
+from ._command import command
+from ._context import DeviceContext
+from ._device import Device
+from ._output import Output
+from ._pipelines import OutputChannel, PipelineHost
+from ._process import (
+    ServerSettings,
+    run_server,
+    running_server,
+    serve,
+    serve_until_stopped,
+)
+from ._server import DeviceSettings, Server
+from ._server_device import DeviceServer
+
+__all__ = [
+    "ENTRY_POINT_GROUP",
+    "Device",
+    "DeviceClasses",
+    "DeviceContext",
+    "DeviceServer",
+    "DeviceSettings",
+    "Output",
+    "OutputChannel",
+    "PipelineHost",
+    "Server",
+    "ServerSettings",
+    "command",
+    "run_server",
+    "running_server",
+    "serve",
+    "serve_until_stopped",
+]

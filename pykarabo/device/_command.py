@@ -1,0 +1,140 @@
+"""Commands: methods of a device that others may call."""
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final, TypeVar
+
+import numpy as np
+
+from pykarabo.data import AccessLevel, CommandInfo, ParameterInfo, State, ValueType
+from pykarabo.errors import BadConfigurationError
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_TYPES: Final[Mapping[Any, ValueType]] = {
+    bool: ValueType.BOOL,
+    int: ValueType.INT64,
+    float: ValueType.FLOAT64,
+    complex: ValueType.COMPLEX128,
+    str: ValueType.STRING,
+    bytes: ValueType.BYTES,
+    list[bool]: ValueType.VECTOR_BOOL,
+    list[int]: ValueType.VECTOR_INT64,
+    list[float]: ValueType.VECTOR_FLOAT64,
+    list[complex]: ValueType.VECTOR_COMPLEX128,
+    list[str]: ValueType.VECTOR_STRING,
+    np.ndarray: ValueType.ARRAY,
+    Any: ValueType.ANY,
+    None: ValueType.NONE,
+    type(None): ValueType.NONE,
+}
+
+
+def command(
+    *,
+    allowed_states: Collection[State] | None = None,
+    access_level: AccessLevel = AccessLevel.OPERATOR,
+    name: str | None = None,
+    label: str = "",
+    units: Mapping[str, str] | None = None,
+) -> Callable[[_F], _F]:
+    """Make a method a command that clients can call.
+
+    The parameters' types come from the annotations: bool, int, float, complex, str, bytes, lists
+    of these, ``dict[str, Any]``, ``numpy.ndarray`` and ``Any``; a default makes one optional. The
+    first line of the docstring describes the command. A method that is not ``async`` runs in a
+    worker thread.
+
+    Args:
+        allowed_states: states in which the command may be called; None means any.
+        access_level: who may call it.
+        name: the command's name where it differs from the method's.
+        label: a short title for user interfaces.
+        units: per parameter the unit that a number is in.
+
+    Raises:
+        BadConfigurationError: a parameter without annotation, or of a type that cannot travel.
+    """
+
+    def mark(function: _F) -> _F:
+        info = _describe(function, name or function.__name__)
+        function.__pykarabo_command__ = CommandInfo(  # type: ignore[attr-defined]
+            name=name or function.__name__,
+            label=label,
+            description=inspect.getdoc(function) or "",
+            parameters=tuple(_with_unit(item, units or {}) for item in info[0]),
+            returns=info[1],
+            allowed_states=None if allowed_states is None else frozenset(allowed_states),
+            access_level=access_level,
+        )
+        return function
+
+    return mark
+
+
+def _with_unit(info: ParameterInfo, units: Mapping[str, str]) -> ParameterInfo:
+    if info.name not in units:
+        return info
+    return ParameterInfo(
+        info.name,
+        info.value_type,
+        required=info.required,
+        default=info.default,
+        unit=units[info.name],
+        description=info.description,
+    )
+
+
+def _describe(function: Callable[..., Any], name: str) -> tuple[list[ParameterInfo], str]:
+    hints = typing.get_type_hints(function)
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    infos = [_parameter(parameter, hints, name) for parameter in parameters]
+    returns = hints.get("return", type(None))
+    return infos, value_type_of(returns, f"the result of command '{name}'").value
+
+
+def _parameter(
+    parameter: inspect.Parameter, hints: Mapping[str, Any], command_name: str
+) -> ParameterInfo:
+    what = f"parameter '{parameter.name}' of command '{command_name}'"
+    if parameter.name not in hints or parameter.kind in (
+        inspect.Parameter.VAR_POSITIONAL,
+        inspect.Parameter.VAR_KEYWORD,
+    ):
+        raise BadConfigurationError(
+            f"{what} has no type", remedy="annotate it, for example with 'float'"
+        )
+    required = parameter.default is inspect.Parameter.empty
+    return ParameterInfo(
+        parameter.name,
+        value_type_of(hints[parameter.name], what),
+        required=required,
+        default=None if required else parameter.default,
+    )
+
+
+def value_type_of(annotation: Any, what: str) -> ValueType:
+    """Return the value type that an annotation stands for.
+
+    Raises:
+        BadConfigurationError: a type that cannot travel; `what` names whose it is.
+    """
+    origin = typing.get_origin(annotation)
+    if origin in (types.UnionType, typing.Union):
+        members = [item for item in typing.get_args(annotation) if item is not type(None)]
+        return value_type_of(members[0], what) if len(members) == 1 else ValueType.ANY
+    if origin is np.ndarray:
+        return ValueType.ARRAY
+    if origin is dict or annotation is dict:
+        return ValueType.HASH
+    found = _TYPES.get(annotation)
+    if found is not None:
+        return found
+    if origin in (list, tuple) or annotation in (list, tuple):
+        return ValueType.ANY
+    raise BadConfigurationError(
+        f"{what} has the type {annotation!r}, which cannot travel",
+        remedy="use bool, int, float, complex, str, bytes, lists of these, dict, numpy.ndarray",
+    )

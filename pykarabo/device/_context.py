@@ -1,0 +1,37 @@
+"""What a device gets from the server that hosts it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pykarabo.client import Client
+from pykarabo.data import PropertyValue, TrainReference
+from pykarabo.transport import Clock
+
+if TYPE_CHECKING:
+    from ._device import Device
+    from ._pipelines import PipelineHost
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceContext:
+    """The surroundings of one device.
+
+    Attributes:
+        instance: 16 random bytes of this life.
+        epoch: start of this life in ns since 1970 UTC.
+        publish: takes the device and its changes, in the event loop's thread.
+        train_reference: tells the relation of time and train ids, None without a time source.
+    """
+
+    device_id: str
+    server_id: str
+    host: str
+    pid: int
+    instance: bytes
+    epoch: int
+    clock: Clock
+    client: Client
+    publish: Callable[["Device", list[tuple[str, PropertyValue]]], None]
+    pipelines: "PipelineHost"
+    train_reference: Callable[[], TrainReference | None]

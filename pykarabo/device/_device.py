@@ -1,0 +1,284 @@
+"""The base class of every device."""
+
+import asyncio
+import functools
+import inspect
+import logging
+import threading
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, ClassVar, cast
+
+from pykarabo.client import AsyncDeviceProxy, Client
+from pykarabo.data import (
+    AccessMode,
+    Configurable,
+    Int64,
+    PropertyInfo,
+    PropertyValue,
+    State,
+    StateProperty,
+    String,
+    Timestamp,
+    TrainReference,
+)
+from pykarabo.errors import ReadOnlyError, StateForbidsError
+from pykarabo.transport import Clock, TaskOwner
+
+from ._context import DeviceContext
+from ._pipelines import OutputChannel
+
+
+class Device(Configurable):
+    """A device: properties, commands and outputs under one device id.
+
+    Derive from it, declare properties with the descriptors of `pykarabo.data` and commands with
+    `command`, and override the hooks. A device is made by a device server, never by hand; in
+    tests `pykarabo.testing` does it.
+
+    Assigning to a property publishes it. All assignments of one turn of the event loop travel in
+    one message, in their order.
+    """
+
+    class_id = String(read_only=True, description="Name of the device's class.")
+    device_id = String(read_only=True, description="Name of the device in its domain.")
+    server_id = String(read_only=True, description="The device server that hosts it.")
+    host = String(read_only=True, description="The host that it runs on.")
+    pid = Int64(read_only=True, description="The process that it runs in.")
+    state = StateProperty(read_only=True, description="What the device is doing.")
+    status = String(read_only=True, description="The state in words.")
+
+    initialize_timeout_s: ClassVar[float] = 10.0
+    """`on_initialize` may take so long; a server that hangs at start helps nobody."""
+    stop_timeout_s: ClassVar[float] = 5.0
+    """`on_stop` may take so long before it is cancelled."""
+
+    def __init__(
+        self, configuration: Mapping[str, Any] | None = None, *, context: DeviceContext
+    ) -> None:
+        self._context = context
+        self._online = False
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self._pending: list[tuple[str, PropertyValue]] = []
+        self._tasks = TaskOwner(f"device {context.device_id}", self._task_failed)
+        self._setting = asyncio.Lock()
+        self.log = logging.getLogger(f"pykarabo.device.{context.device_id}")
+        super().__init__(configuration)
+        self.set_values(
+            {
+                "class_id": type(self).__name__,
+                "device_id": context.device_id,
+                "server_id": context.server_id,
+                "host": context.host,
+                "pid": context.pid,
+            }
+        )
+        self._outputs: dict[str, OutputChannel] = {
+            name: context.pipelines.open(
+                context.device_id, info, instance=context.instance, epoch=context.epoch
+            )
+            for name, info in self.schema().outputs.items()
+        }
+
+    # -- hooks ----------------------------------------------------------------------------------
+
+    async def on_initialize(self) -> None:
+        """Prepare the device before anybody can see it; an exception refuses its start."""
+
+    async def on_start(self) -> None:
+        """Begin to work; the device is visible now. May take as long as it likes."""
+
+    async def on_stop(self) -> None:
+        """Leave the hardware in a safe state; the device is about to disappear."""
+
+    async def on_set(self, values: Mapping[str, Any]) -> None:
+        """Look at a write from outside before it is applied; raise to refuse all of it."""
+
+    async def after_set(self, values: Mapping[str, Any]) -> None:
+        """Act on a write from outside after it was applied."""
+
+    # -- for authors ----------------------------------------------------------------------------
+
+    @property
+    def clock(self) -> Clock:
+        """The device's clock; a fake one in tests."""
+        return self._context.clock
+
+    @property
+    def client(self) -> Client:
+        """The client through which this device uses others."""
+        return self._context.client
+
+    @property
+    def train_reference(self) -> TrainReference | None:
+        """How train ids relate to time; None as long as no time source is known."""
+        return self._context.train_reference()
+
+    def now(self) -> Timestamp:
+        """Return the present time with its train id (0 without a time source)."""
+        time_ns = self._context.clock.time_ns()
+        reference = self._context.train_reference()
+        return Timestamp.from_ns(time_ns, 0 if reference is None else reference.train_at(time_ns))
+
+    async def connect(self, device_id: str) -> AsyncDeviceProxy:
+        """Return a live proxy of another device.
+
+        Raises:
+            UnknownDeviceError, NotConnectedError: it cannot be reached.
+        """
+        return await self._context.client.device(device_id)
+
+    def spawn(self, work: Coroutine[Any, Any, Any], *, name: str) -> "asyncio.Task[Any]":
+        """Run `work` in the background until it ends or the device stops.
+
+        A task that fails puts the device into state ERROR, with the reason in its status.
+        """
+        return self._tasks.spawn(work, name=name)
+
+    def set_values(
+        self, values: Mapping[str, Any], *, timestamp: Timestamp | None = None
+    ) -> None:
+        """Set several properties of this device at one moment.
+
+        Args:
+            timestamp: when the values were true; default is now.
+
+        Raises:
+            BadInputError: a value that does not fit; nothing was set.
+        """
+        schema = self.schema()
+        at = timestamp or self.now()
+        checked: list[tuple[str, PropertyValue]] = []
+        for key, value in values.items():
+            info = schema.require_property(key, self._context.device_id)
+            plain = info.validate(value, device=self._context.device_id)
+            checked.append((key, PropertyValue(plain, at, info.quality_of(plain))))
+        for key, value in checked:
+            self._store(key, value)
+
+    # -- for the server -------------------------------------------------------------------------
+
+    @property
+    def context(self) -> DeviceContext:
+        """The device's surroundings."""
+        return self._context
+
+    def values(self) -> Mapping[str, PropertyValue]:
+        """Return every property with time stamp and quality, by key."""
+        return self._values
+
+    def output(self, name: str) -> OutputChannel:
+        """Return an output by name."""
+        return self._outputs[name]
+
+    def go_online(self) -> None:
+        """Publish changes from now on."""
+        self._online = True
+
+    async def write_from_outside(self, values: Mapping[str, Any]) -> None:
+        """Apply a client's write, all or nothing; writes take turns.
+
+        Raises:
+            BadInputError, StateForbidsError: the write is refused; nothing was set.
+        """
+        async with self._setting:
+            checked = self._checked_write(values)
+            await self.on_set(checked)
+            self.set_values(checked)
+            await self.after_set(checked)
+
+    def _checked_write(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        device_id = self._context.device_id
+        schema = self.schema()
+        checked: dict[str, Any] = {}
+        for key, value in values.items():
+            info = schema.require_property(key, device_id)
+            self._require_writable(info)
+            checked[key] = info.validate(value, device=device_id)
+        return checked
+
+    def _require_writable(self, info: PropertyInfo) -> None:
+        device_id = self._context.device_id
+        if info.access_mode is not AccessMode.RECONFIGURABLE:
+            remedy = "it can only be read"
+            if info.access_mode is AccessMode.INIT_ONLY:
+                remedy = "it is set when the device is instantiated: start the device anew with it"
+            raise ReadOnlyError(
+                f"'{device_id}.{info.key}' cannot be written",
+                device=device_id,
+                key=info.key,
+                remedy=remedy,
+            )
+        if info.allowed_states is not None and self.state not in info.allowed_states:
+            raise StateForbidsError(
+                f"'{device_id}.{info.key}' cannot be written in state {self.state}",
+                device=device_id,
+                key=info.key,
+                remedy=f"bring the device to {' or '.join(sorted(info.allowed_states))} first",
+            )
+
+    def command_method(self, name: str) -> Callable[..., Any]:
+        """Return the method that a command's name, dotted for nodes, stands for."""
+        *nodes, last = name.split(".")
+        owner: Any = self
+        for node in nodes:
+            owner = getattr(owner, node)
+        return cast("Callable[..., Any]", getattr(owner, _command_attributes(type(owner))[last]))
+
+    async def aclose(self) -> None:
+        """Stop the device: its hook, its tasks, its outputs."""
+        try:
+            async with asyncio.timeout(self.stop_timeout_s):
+                await self.on_stop()
+        except TimeoutError:
+            self.log.error("on_stop of '%s' took too long", self._context.device_id)
+        finally:
+            await self._tasks.aclose()
+            await self._context.pipelines.close_device(self._context.device_id)
+            self.flush()
+            self._online = False
+
+    # -- storing and publishing -----------------------------------------------------------------
+
+    def _timestamp(self) -> Timestamp:
+        return self.now()
+
+    def _assign(self, info: PropertyInfo, value: Any) -> None:
+        plain = info.validate(value, device=self._context.device_id)
+        self._store(info.key, PropertyValue(plain, self.now(), info.quality_of(plain)))
+
+    def _store(self, key: str, value: PropertyValue) -> None:
+        self._values[key] = value
+        if not self._online:
+            return
+        self._pending.append((key, value))
+        if len(self._pending) == 1:
+            if threading.get_ident() == self._thread:
+                self._loop.call_soon(self.flush)
+            else:
+                self._loop.call_soon_threadsafe(self.flush)
+
+    def flush(self) -> None:
+        """Publish what has changed since the last time."""
+        pending, self._pending = self._pending, []
+        if pending and self._online:
+            self._context.publish(self, pending)
+
+    def _task_failed(self, name: str, error: BaseException) -> None:
+        self.log.error("task '%s' failed", name, exc_info=error)
+        self.set_values({"state": State.ERROR, "status": f"{name} failed: {error}"})
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._context.device_id}>"
+
+
+
+
+@functools.cache
+def _command_attributes(owner: type) -> Mapping[str, str]:
+    """Return the attribute of each command of a class, by the command's name."""
+    return {
+        member.__pykarabo_command__.name: attribute
+        for attribute, member in inspect.getmembers_static(owner)
+        if hasattr(member, "__pykarabo_command__")
+    }

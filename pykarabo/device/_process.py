@@ -1,0 +1,219 @@
+"""A device server as a process of its own: sockets, signals, event loop."""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import secrets
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from pykarabo.client import DIRECTORY_STEM, Client
+from pykarabo.errors import BadConfigurationError, NotConnectedError
+from pykarabo.transport import Binding, ZmqTransport, domain_name, run_directory
+
+from ._classes import DeviceClasses
+from ._device import Device
+from ._server import DeviceSettings, Server
+
+_STEM_BYTES: Final = 6
+_START_TIMEOUT_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """How a server process is set up.
+
+    Attributes:
+        domain: the domain it belongs to.
+        devices: what it starts with, in this order.
+        classes: names of the classes on offer; None offers all that are installed.
+        more_classes: classes besides the installed ones.
+        directory: host the domain's directory.
+        host, advertise, ports: see `Binding`; without a host it listens on Unix sockets.
+        time_source: device id of the train clock.
+    """
+
+    server_id: str
+    domain: str | None = None
+    devices: tuple[DeviceSettings, ...] = ()
+    classes: tuple[str, ...] | None = None
+    more_classes: Mapping[str, type[Device]] = field(default_factory=dict[str, type[Device]])
+    directory: bool = False
+    host: str | None = None
+    advertise: str | None = None
+    ports: Mapping[str, int] = field(default_factory=dict[str, int])
+    time_source: str | None = None
+
+
+@contextlib.contextmanager
+def _stem(settings: ServerSettings, directory: Path) -> Iterator[str]:
+    """Hold the lock that says that the sockets of this name belong to a living process."""
+    name = DIRECTORY_STEM if settings.directory else secrets.token_hex(_STEM_BYTES)
+    path = directory / f"{name}.lock"
+    with path.open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise BadConfigurationError(
+                f"domain '{domain_name(settings.domain)}' has a directory already "
+                f"(process {lock.read().strip() or 'unknown'})",
+                remedy="use 'pykarabo status' to see it, 'pykarabo down' to stop it",
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        _sweep(directory, keep=path)
+        try:
+            yield name
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _sweep(directory: Path, *, keep: Path) -> None:
+    """Remove the sockets that killed processes have left behind."""
+    for path in directory.glob("*.lock"):
+        if path == keep:
+            continue
+        with contextlib.suppress(OSError), path.open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for name in ("rpc", "events", "data"):
+                path.with_suffix(f".{name}").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+
+
+@contextlib.asynccontextmanager
+async def running_server(settings: ServerSettings) -> AsyncIterator[Server]:
+    """Run a device server in this event loop, with the devices it starts with.
+
+    A device that cannot be started is reported in the log and in the server's status; the
+    others start all the same.
+
+    Raises:
+        NotConnectedError: the domain has no directory.
+        DuplicateDeviceError, BadConfigurationError: the server cannot be.
+    """
+    directory = run_directory(settings.domain, create=True)
+    with _stem(settings, directory) as stem:
+        binding = Binding(
+            directory, stem, settings.host, settings.advertise, dict(settings.ports)
+        )
+        transport = ZmqTransport(binding)
+        own = f"ipc://{directory / stem}.rpc" if settings.directory and not settings.host else None
+        client = Client(settings.domain, transport=transport, directory=own)
+        try:
+            server = Server(
+                settings.server_id,
+                transport=transport,
+                client=client,
+                classes=DeviceClasses(settings.classes, more=settings.more_classes),
+                time_source=settings.time_source,
+            )
+            if settings.directory and settings.host:
+                client.directory_endpoint = server.record().rpc
+            try:
+                await server.start(directory=settings.directory)
+                await server.start_devices(settings.devices)
+                yield server
+            finally:
+                await server.aclose()
+        finally:
+            await client.aclose()
+            transport.close()
+
+
+async def serve_until_stopped(
+    settings: ServerSettings, started: Callable[[Server], None] | None = None
+) -> None:
+    """Run a device server until SIGTERM, SIGINT or its command ``shutdown``."""
+    loop = asyncio.get_running_loop()
+    async with running_server(settings) as server:
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, server.stopping.set)
+        if started is not None:
+            started(server)
+        await server.stopping.wait()
+
+
+def run_server(
+    settings: ServerSettings, started: Callable[[Server], None] | None = None
+) -> None:
+    """Run a device server as this process; uses uvloop where it is installed."""
+    try:
+        import uvloop  # noqa: PLC0415 - optional, faster
+    except ImportError:
+        factory = None
+    else:
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(serve_until_stopped(settings, started))
+
+
+@contextlib.contextmanager
+def serve(
+    devices: Mapping[str, type[Device]], *, server_id: str | None = None, domain: str | None = None
+) -> Iterator[None]:
+    """Serve devices from a thread of this program, for scripts and notebooks.
+
+    Where the domain has no directory yet, it is served as well.
+
+    Args:
+        devices: per device id its class.
+    """
+    started = threading.Event()
+    problems: list[BaseException] = []
+    stop: list[Callable[[], object]] = []
+
+    async def work() -> None:
+        settings = ServerSettings(
+            server_id or f"SCRIPT/{os.getpid()}",
+            domain=domain,
+            devices=tuple(
+                DeviceSettings(device_id, cls.__name__) for device_id, cls in devices.items()
+            ),
+            more_classes={cls.__name__: cls for cls in devices.values()},
+            directory=not await _has_directory(domain),
+        )
+        async with running_server(settings) as server:
+            loop = asyncio.get_running_loop()
+            stop.append(lambda: loop.call_soon_threadsafe(server.stopping.set))
+            if server.problems:
+                raise next(iter(server.problems.values()))
+            started.set()
+            await server.stopping.wait()
+
+    def run() -> None:
+        try:
+            asyncio.run(work())
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
+            problems.append(error)
+        finally:
+            started.set()
+
+    thread = threading.Thread(target=run, name="pykarabo server")
+    thread.start()
+    started.wait(_START_TIMEOUT_S)
+    try:
+        if problems:
+            raise problems[0]
+        yield
+    finally:
+        for call in stop:
+            call()
+        thread.join()
+    if problems:
+        raise problems[0]
+
+
+async def _has_directory(domain: str | None) -> bool:
+    async with Client(domain) as client:
+        try:
+            await client.resolve("DIRECTORY")
+        except NotConnectedError:
+            return False
+        return True

@@ -1,0 +1,349 @@
+"""A device server: hosts devices, answers calls, publishes events, keeps its lease."""
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import pykarabo
+from pykarabo.client import DIRECTORY_ID, Client, ServerRecord, check_device_id
+from pykarabo.data import PropertyValue, TrainReference, to_row
+from pykarabo.errors import DuplicateDeviceError, PykaraboError, RemoteError
+from pykarabo.transport import Clock, Delivery, SystemClock, TaskOwner, Transport
+from pykarabo.wire import (
+    HEARTBEAT_INTERVAL_S,
+    Answer,
+    CancelCall,
+    EventSource,
+    Execute,
+    Frame,
+    Publisher,
+    ServerSessions,
+    Welcome,
+)
+
+from ._classes import DeviceClasses
+from ._context import DeviceContext
+from ._device import Device
+from ._hosting import Hosting, guarded, needs_waiting
+from ._pipelines import PipelineHost
+from ._registration import Registration
+from ._server_device import DeviceServer
+from ._trains import TimeSource
+
+_log: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSettings:
+    """A device that a server starts with."""
+
+    device_id: str
+    class_id: str
+    configuration: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+class Server:
+    """One process's device server.
+
+    Args:
+        server_id: its device id.
+        transport: how others reach it.
+        client: how it reaches others, the directory first of all.
+        classes: what it can instantiate.
+        time_source: device id of the train clock whose train ids its devices use.
+
+    Attributes:
+        lag_s: how late the event loop ran at the last heartbeat.
+        problems: why devices that it was to start with are not there, by device id.
+        stopping: set when the process is to end.
+    """
+
+    def __init__(
+        self,
+        server_id: str,
+        *,
+        transport: Transport,
+        client: Client,
+        classes: DeviceClasses,
+        clock: Clock | None = None,
+        time_source: str | None = None,
+    ) -> None:
+        self.server_id = check_device_id(server_id)
+        self.client = client
+        self.classes = classes
+        self.clock: Clock = clock or SystemClock()
+        self.instance = secrets.token_bytes(16)
+        self.epoch = self.clock.time_ns()
+        self.lag_s = 0.0
+        self.slow_clients = 0
+        self.problems: dict[str, PykaraboError] = {}
+        self.stopping = asyncio.Event()
+        self._tasks = TaskOwner(f"server {server_id}")
+        self._running: dict[tuple[bytes, bytes], asyncio.Task[Any]] = {}
+        self._hosting = Hosting(server_id)
+        self._starting: set[str] = set()
+        self._router = transport.bind_router("rpc", self._received)
+        self._events = transport.bind_publisher("events", self._subscription)
+        self._pipelines = PipelineHost(transport, self.clock)
+        welcome = Welcome(
+            server_id,
+            self.instance,
+            self.epoch,
+            0,
+            pykarabo.__version__,
+            self._events.endpoint,
+            self._pipelines.endpoint,
+        )
+        self._sessions = ServerSessions(welcome, checksum=transport.checksum)
+        self._publisher = Publisher(self.instance, self.epoch, checksum=transport.checksum)
+        self._time = TimeSource(client, time_source)
+        self._registration = Registration(self)
+
+    # -- life -----------------------------------------------------------------------------------
+
+    async def start(self, *, directory: bool = False) -> None:
+        """Begin to serve and register with the directory.
+
+        Args:
+            directory: host the domain's directory here; it is started before anything else.
+
+        Raises:
+            NotConnectedError: there is no directory.
+            DuplicateDeviceError: the server's id is taken.
+        """
+        self._tasks.spawn(self._beat(), name="heartbeat")
+        if directory:
+            await self._host(self.classes.require("Directory"), DIRECTORY_ID, {})
+        await self._registration.start(self._tasks)
+        await self._host(DeviceServer, self.server_id, {}, own=True)
+        if directory:
+            await self._registration.claim(DIRECTORY_ID)
+            await self._registration.publish(self._hosting.require(DIRECTORY_ID).device)
+        self._time.start()
+
+    async def aclose(self) -> None:
+        """Stop every device and leave the directory."""
+        for device in reversed(self._hosting.devices):
+            if device.context.device_id not in (DIRECTORY_ID, self.server_id):
+                await self._stop_device(device.context.device_id)
+        await self._registration.aclose()
+        for device in reversed(self._hosting.devices):
+            await self._stop_device(device.context.device_id, registered=False)
+        await self._tasks.aclose()
+        self._time.close()
+        self._pipelines.close()
+        self._events.close()
+        self._router.close()
+
+    def record(self) -> ServerRecord:
+        """Return what the directory is told of this server."""
+        identity = self.client.identity
+        return ServerRecord(
+            server_id=self.server_id,
+            instance=self.instance.hex(),
+            epoch=self.epoch,
+            host=identity.host,
+            pid=identity.pid,
+            user=identity.user,
+            version=pykarabo.__version__,
+            rpc=self._router.endpoint,
+            events=self._events.endpoint,
+            data=self._pipelines.endpoint,
+            classes=tuple(self.classes.names()),
+        )
+
+    @property
+    def devices(self) -> list[Device]:
+        """Every device of this server, itself included."""
+        return self._hosting.devices
+
+    # -- devices --------------------------------------------------------------------------------
+
+    async def instantiate(
+        self, class_id: str, device_id: str, configuration: Mapping[str, Any] | None = None
+    ) -> Device:
+        """Start a device.
+
+        Raises:
+            UnknownClassError, InvalidNameError, BadInputError: it cannot be.
+            DuplicateDeviceError: the id is taken; who holds it is named.
+            PykaraboError: what `on_initialize` raised.
+        """
+        cls = self.classes.require(class_id)
+        check_device_id(device_id)
+        if device_id in self._hosting or device_id in self._starting:
+            raise DuplicateDeviceError(
+                f"device '{device_id}' runs already on this server '{self.server_id}'",
+                device=device_id,
+                remedy=f"choose another id, or stop it: pykarabo shutdown {device_id}",
+            )
+        self._starting.add(device_id)
+        try:
+            await self._registration.claim(device_id)
+            try:
+                return await self._host(cls, device_id, configuration or {})
+            except BaseException:
+                await self._registration.release(device_id)
+                raise
+        finally:
+            self._starting.discard(device_id)
+
+    async def start_devices(self, devices: Iterable[DeviceSettings]) -> None:
+        """Start several devices; one that cannot be keeps no other from it, see `problems`."""
+        for item in devices:
+            try:
+                await self.instantiate(item.class_id, item.device_id, item.configuration)
+            except PykaraboError as error:
+                _log.error("device '%s' could not be started: %s", item.device_id, error)
+                self.problems[item.device_id] = error
+
+    async def _host(
+        self,
+        cls: type[Device],
+        device_id: str,
+        configuration: Mapping[str, Any],
+        *,
+        own: bool = False,
+    ) -> Device:
+        context = self._context(device_id, own=own)
+        device = cls(configuration, context=context)
+        if isinstance(device, DeviceServer):
+            device.attach(self)
+        source = EventSource(device_id, context.instance, context.epoch)
+        await self._initialize(device)
+        self._hosting.add(device, source)
+        device.go_online()
+        if device_id != DIRECTORY_ID:
+            await self._registration.publish(device)
+        device.spawn(device.on_start(), name="on_start")
+        return device
+
+    async def _initialize(self, device: Device) -> None:
+        """Run the device's hook; what it raises becomes an error that names the device."""
+        device_id = device.context.device_id
+        try:
+            async with asyncio.timeout(device.initialize_timeout_s):
+                await guarded(device.on_initialize(), device_id, f"the start of '{device_id}'")
+        except TimeoutError:
+            await device.aclose()
+            raise RemoteError(
+                f"the start of '{device_id}' took longer than {device.initialize_timeout_s} s",
+                device=device_id,
+                remedy="look at its hardware, or move slow work to on_start",
+            ) from None
+        except BaseException:
+            await device.aclose()
+            raise
+
+    def _context(self, device_id: str, *, own: bool) -> DeviceContext:
+        return DeviceContext(
+            device_id=device_id,
+            server_id=self.server_id,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            instance=self.instance if own else secrets.token_bytes(16),
+            epoch=self.epoch if own else self.clock.time_ns(),
+            clock=self.clock,
+            client=self.client,
+            publish=self._publish,
+            pipelines=self._pipelines,
+            train_reference=self._train_reference,
+        )
+
+    def _train_reference(self) -> TrainReference | None:
+        return self._time.reference
+
+    async def shut_down(self, device_id: str) -> None:
+        """Stop a device and forget it; raises `UnknownDeviceError`."""
+        self._hosting.require(device_id)
+        await self._stop_device(device_id)
+
+    async def _stop_device(self, device_id: str, *, registered: bool = True) -> None:
+        device = self._hosting.remove(device_id)
+        try:
+            await device.aclose()
+        except Exception:  # noqa: BLE001 - one device's end must not keep the others from theirs
+            _log.error("device '%s' did not stop cleanly", device_id, exc_info=True)
+        finally:
+            if registered:
+                await self._registration.release(device_id)
+
+    # -- calls ----------------------------------------------------------------------------------
+
+    def _received(self, peer: bytes, frames: list[Frame]) -> None:
+        action = self._sessions.receive(
+            peer, frames, now_ns=self.clock.monotonic_ns(), utc_ns=self.clock.time_ns()
+        )
+        if isinstance(action, Execute):
+            self._execute(action)
+        elif isinstance(action, Answer):
+            self._send(action.peer, action.frames)
+        elif isinstance(action, CancelCall):
+            task = self._running.get((action.peer, action.call_id))
+            if task is not None:
+                task.cancel()
+
+    def _execute(self, call: Execute) -> None:
+        if needs_waiting(call):
+            key = (call.peer, call.call_id)
+            task = self._tasks.spawn(self._run(call), name=type(call.request).__name__)
+            self._running[key] = task
+            task.add_done_callback(lambda _done: self._running.pop(key, None))
+            return
+        try:
+            result, sequence = self._hosting.answer_now(call)
+            frames = self._sessions.reply(call, result, sequence=sequence)
+        except PykaraboError as error:
+            frames = self._sessions.fail(call, error)
+        self._send(call.peer, frames)
+
+    async def _run(self, call: Execute) -> None:
+        try:
+            result, sequence = await self._hosting.answer(call)
+            frames = self._sessions.reply(call, result, sequence=sequence)
+        except PykaraboError as error:
+            frames = self._sessions.fail(call, error)
+        except asyncio.CancelledError:
+            self._sessions.abandon(call)
+            raise
+        self._send(call.peer, frames)
+
+    def _send(self, peer: bytes, frames: list[Frame]) -> None:
+        delivery = self._router.send(peer, frames)
+        if delivery is not Delivery.SENT:
+            self._sessions.forget(peer)
+            if delivery is Delivery.FULL:
+                self.slow_clients += 1
+
+    # -- events ---------------------------------------------------------------------------------
+
+    def _subscription(self, frame: Frame) -> None:
+        echo = self._publisher.subscribed(frame)
+        if echo is not None:
+            self._events.publish(echo)
+
+    def _publish(self, device: Device, changes: list[tuple[str, PropertyValue]]) -> None:
+        hosted = self._hosting.require(device.context.device_id)
+        rows = [to_row(key, value) for key, value in changes]
+        self._events.publish(
+            self._publisher.event(hosted.source, rows, self.clock.monotonic_ns())
+        )
+        if any(key == "state" for key, _value in changes):
+            self._registration.state_changed(device)
+
+    async def _beat(self) -> None:
+        """Publish the heartbeat; how late it comes is the event loop's lag."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + HEARTBEAT_INTERVAL_S
+        while True:
+            await asyncio.sleep(max(0.0, due - loop.time()))
+            self.lag_s = max(0.0, loop.time() - due)
+            self._events.publish(
+                self._publisher.heartbeat(self.clock.monotonic_ns(), lag_s=self.lag_s)
+            )
+            due = max(due + HEARTBEAT_INTERVAL_S, loop.time())

@@ -1,0 +1,104 @@
+"""A device server as a device: it is found, asked and told like any other."""
+
+import asyncio
+import getpass
+from typing import TYPE_CHECKING, Any
+
+from pykarabo.data import Float64, State, String, UInt32, VectorString
+from pykarabo.errors import StateForbidsError
+
+from ._command import command
+from ._device import Device
+
+if TYPE_CHECKING:
+    from ._server import Server
+
+_LOOK_S = 1.0
+
+
+class DeviceServer(Device):
+    """Hosts devices of this process and starts others on request."""
+
+    version = String(read_only=True, description="Version of pykarabo.")
+    user = String(read_only=True, description="The user that the process runs as.")
+    loop_lag = Float64(
+        read_only=True, unit="s", warn_high=0.5, alarm_high=2.0,
+        description="How late the event loop ran at the last heartbeat.",
+    )
+    memory = Float64(
+        read_only=True, unit="MiB", description="Resident memory of the process."
+    )
+    device_count = UInt32(read_only=True, description="Devices hosted, this one included.")
+    device_ids = VectorString(read_only=True, description="The devices hosted.")
+    slow_clients = UInt32(
+        read_only=True, description="Clients cut off because they did not take their answers."
+    )
+
+    _server: "Server"
+
+    def attach(self, server: "Server") -> None:
+        """Tell the device which server it stands for."""
+        self._server = server
+
+    async def on_initialize(self) -> None:
+        """Show what does not change."""
+        self.version = self._server.record().version
+        self.user = getpass.getuser()
+        self.state = State.ON
+
+    async def on_start(self) -> None:
+        """Show the server's health once a second."""
+        import psutil  # noqa: PLC0415 - only servers need it, and it takes 20 ms
+
+        process = psutil.Process()
+        while True:
+            self._show(process.memory_info().rss / 2**20)
+            await asyncio.sleep(_LOOK_S)
+
+    def _show(self, memory_mib: float) -> None:
+        ids = sorted(device.context.device_id for device in self._server.devices)
+        shown: dict[str, Any] = {
+            "loop_lag": self._server.lag_s,
+            "memory": round(memory_mib, 1),
+            "device_count": len(ids),
+            "device_ids": ids,
+            "slow_clients": self._server.slow_clients,
+        }
+        known = {key: self.values()[key].value for key in shown}
+        changed = {key: value for key, value in shown.items() if known[key] != value}
+        if changed:
+            self.set_values(changed)
+
+    @command()
+    async def instantiate(
+        self, class_id: str, device_id: str, configuration: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Start a device of a class under an id, with a configuration by key."""
+        device = await self._server.instantiate(class_id, device_id, configuration)
+        return {"device_id": device_id, "class_id": class_id, "state": str(device.state)}
+
+    @command()
+    async def shutdown_device(self, device_id: str) -> None:
+        """Stop a device of this server."""
+        if device_id == self.context.device_id:
+            raise StateForbidsError(
+                f"'{device_id}' is the server itself",
+                device=device_id,
+                remedy="use its command 'shutdown'",
+            )
+        await self._server.shut_down(device_id)
+
+    @command()
+    async def shutdown(self) -> None:
+        """Stop every device and end the process."""
+        self._loop.call_soon(self._server.stopping.set)
+
+    @command()
+    async def classes(self) -> list[str]:
+        """Return the classes that can be instantiated here."""
+        return self._server.classes.names()
+
+    @command()
+    async def class_schema(self, class_id: str) -> dict[str, Any]:
+        """Return the schema of a class without instantiating it."""
+        return self._server.classes.require(class_id).schema().to_wire()

@@ -1,0 +1,1 @@
+"""The directory: which devices a domain has and where they are."""
