@@ -40,6 +40,9 @@ class PykaraboError(Exception):
         key: the property or command concerned.
         remedy: what to do next.
         details: more, as data that can travel.
+
+    Attributes:
+        foreign: whether another process raised it and it was rebuilt here.
     """
 
     code: ClassVar[str] = "pykarabo"
@@ -60,6 +63,7 @@ class PykaraboError(Exception):
         self.key = key
         self.remedy = remedy
         self.details: dict[str, Any] = dict(details or {})
+        self.foreign = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -93,13 +97,15 @@ class PykaraboError(Exception):
         cls = _CLASSES.get(code) if isinstance(code, str) else None
         if cls is None:
             cls, more = RemoteError, more | {"code": str(code)}
-        return cls(
+        error = cls(
             str(wire.get("message", "an error without a message")),
             device=_text(wire.get("device")),
             key=_text(wire.get("key")),
             remedy=_text(wire.get("remedy")),
             details=more,
         )
+        error.foreign = True
+        return error
 
 
 def _text(value: object) -> str | None:

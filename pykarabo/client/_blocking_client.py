@@ -96,9 +96,7 @@ class BlockingClient:
 
     def _locate_directory(self) -> DeviceRecord:
         link = self._link(self._directory, f"the directory of domain '{self.domain}'")
-        found, _sequence = link.call(
-            Locate([DIRECTORY_ID]), Target(), timeout_s=CALL_TIMEOUT_S
-        )
+        found, _sequence = link.call(Locate([DIRECTORY_ID]), Target(), timeout_s=CALL_TIMEOUT_S)
         if not found or found[0] is None:
             raise NotConnectedError(
                 f"what answers at {self._directory} is no directory",
@@ -198,11 +196,11 @@ class BlockingClient:
         for link, devices in servers.items():
             request = ReadMany([[device_id, wanted[device_id]] for device_id in devices])
             found, _sequence = link.call(request, Target(), timeout_s=timeout_s)
-            for device_id, (rows, error) in zip(devices, found, strict=True):
+            for device_id, (rows, refusal) in zip(devices, found, strict=True):
                 answers[device_id] = (
                     dict(from_row(tuple(row), 0) for row in rows)
-                    if error is None
-                    else PykaraboError.from_wire(error)
+                    if refusal is None
+                    else PykaraboError.from_wire(refusal)
                 )
         return answers
 

@@ -261,8 +261,8 @@ class Client:
         for link, devices in servers.items():
             request = ReadMany([[device_id, wanted[device_id]] for device_id in devices])
             found, _sequence = await link.call(request, Target(), timeout_s=timeout_s)
-            for device_id, (rows, error) in zip(devices, found, strict=True):
-                answers[device_id] = rows if error is None else PykaraboError.from_wire(error)
+            for device_id, (rows, refusal) in zip(devices, found, strict=True):
+                answers[device_id] = rows if refusal is None else PykaraboError.from_wire(refusal)
         return answers
 
     async def schema(self, device_id: str) -> Schema:

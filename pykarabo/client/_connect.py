@@ -9,9 +9,9 @@ from pykarabo.transport import domain_name
 from ._client import CONNECT_TIMEOUT_S, Client
 from ._proxy import AsyncDeviceProxy
 
-_clients: Final[
-    weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Client]]
-] = weakref.WeakKeyDictionary()
+_clients: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Client]]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 async def aconnect(

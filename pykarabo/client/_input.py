@@ -141,9 +141,7 @@ class PipelineReader(AsyncIterator[Item]):
     async def _connect_once(self, backoff: Backoff) -> None:
         _link, target = await self._client.reach(self.device_id)
         record = await self._client.resolve(self.device_id)
-        pipe = PipelineInput(
-            self._attach, target.instance, checksum=record.data.startswith("tcp")
-        )
+        pipe = PipelineInput(self._attach, target.instance, checksum=record.data.startswith("tcp"))
         connection = _Connection(pipe, self._deliver)
         try:
             connection.port = await self._client.transport.connect_dealer(

@@ -249,9 +249,7 @@ class ServerLink:
         self._followed[device_id] = entry
         welcome = self._session.welcome
         if self._events is None and welcome is not None:
-            self._events = await self._transport.connect_subscriber(
-                welcome.events, self._published
-            )
+            self._events = await self._transport.connect_subscriber(welcome.events, self._published)
             self._events.subscribe(HEARTBEAT_TOPIC)
             self._heard_ns = self._clock.monotonic_ns()
             self._watch()
@@ -306,21 +304,21 @@ class ServerLink:
             for entry in list(self._followed.values()):
                 self._subscribe(entry)
         for tail in heartbeat.tails:
-            entry = self._followed.get(tail.device_id)
-            if entry is not None:
-                self._hand_on(entry, entry.stream.tail(tail.instance, tail.sequence))
+            followed = self._followed.get(tail.device_id)
+            if followed is not None:
+                self._hand_on(followed, followed.stream.tail(tail.instance, tail.sequence))
 
     def _hand_on(self, entry: _Followed, outputs: list[StreamOutput]) -> None:
-        wanted = [output for output in outputs if not isinstance(output, NeedSnapshot)]
+        wanted: list[StreamOutput] = [
+            output for output in outputs if not isinstance(output, NeedSnapshot)
+        ]
         if wanted:
             entry.sink.stream(wanted)
         if len(wanted) != len(outputs):
             self._snapshot(entry)
 
     def _snapshot(self, entry: _Followed) -> None:
-        work = self.call(
-            Get(entry.device_id), entry.target, timeout_s=SNAPSHOT_TIMEOUT_S
-        )
+        work = self.call(Get(entry.device_id), entry.target, timeout_s=SNAPSHOT_TIMEOUT_S)
         task = self._loop.create_task(work, name=f"snapshot of {entry.device_id}")
         task.add_done_callback(lambda done: self._snapshot_done(entry, done))
 

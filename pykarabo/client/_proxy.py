@@ -154,7 +154,7 @@ class AsyncDeviceProxy:
         request = Call(self._id, command, list(args), kwargs)
         return await self._client.request(self._id, request, timeout_s=timeout_s)
 
-    def value(self, key: str) -> PropertyValue:
+    def live_value(self, key: str) -> PropertyValue:
         """Return the live value of a property with time stamp and quality.
 
         Raises:
@@ -220,10 +220,8 @@ def _member(proxy: AsyncDeviceProxy, namespace: Namespace, name: str) -> Any:
     if kind == "command":
         return _command(proxy, key)
     if kind == "node":
-        return AsyncNodeProxy(
-            proxy, Namespace(namespace.schema, namespace.device_id, f"{key}.")
-        )
-    return proxy.value(key).value
+        return AsyncNodeProxy(proxy, Namespace(namespace.schema, namespace.device_id, f"{key}."))
+    return proxy.live_value(key).value
 
 
 def _command(proxy: AsyncDeviceProxy, key: str) -> Callable[..., Awaitable[Any]]:
@@ -240,6 +238,4 @@ class _UnknownAttributeError(UnknownPropertyError, AttributeError):
     """An unknown name on a proxy, also an `AttributeError` so that `hasattr` works."""
 
     def __init__(self, error: UnknownPropertyError) -> None:
-        super().__init__(
-            error.message, device=error.device, key=error.key, remedy=error.remedy
-        )
+        super().__init__(error.message, device=error.device, key=error.key, remedy=error.remedy)

@@ -7,6 +7,7 @@ thread per process that reads them.
 
 import asyncio
 import atexit
+import functools
 import os
 import queue
 import threading
@@ -216,4 +217,4 @@ class _FollowedProxies:
 
     def close(self) -> None:
         for client, device_id in self._clients:
-            _shared.get().later(lambda c=client, d=device_id: c.unfollow(d, self._update))
+            _shared.get().later(functools.partial(client.unfollow, device_id, self._update))

@@ -35,6 +35,7 @@ INLINE_LIMIT: Final = 1_024
 MAX_ARRAY_FRAMES: Final = 14
 """Further arrays of a message travel inside, so that a message stays within its frame limit."""
 _FRAME, _INLINE, _COMPLEX, _HASH, _TIMESTAMP = range(1, 6)
+_HASH_ROW: Final = 3
 _KINDS: Final = frozenset("biufc")
 _REMEDY: Final = "update pykarabo on the sender's side"
 DEFAULT_LIMITS: Final = Limits()
@@ -78,7 +79,7 @@ class _Encoder:
         shape = list(array.shape)
         contiguous = np.ascontiguousarray(array)
         if array.nbytes > self._inline_limit and len(self.frames) <= self._max_frames:
-            self.frames.append(memoryview(contiguous.reshape(-1).view(np.uint8)))
+            self.frames.append(contiguous.reshape(-1).view(np.uint8).data)
             place = [len(self.frames) - 1, array.dtype.str, shape]
             return msgpack.ExtType(_FRAME, msgpack.packb(place))
         content = [array.dtype.str, shape, contiguous.tobytes()]
@@ -94,7 +95,8 @@ def _plain(value: Any) -> Any:
         return dict(value)
     if isinstance(value, tuple | set | frozenset):
         return list(value)
-    for base in (bool, int, float, str, bytes, dict, list):
+    bases: tuple[type, ...] = (bool, int, float, str, bytes, dict, list)
+    for base in bases:
         if isinstance(value, base):
             return base(value)
     raise WrongTypeError(
@@ -143,7 +145,13 @@ class _Decoder:
             )
         except (MalformedMessageError, LimitExceededError):
             raise
-        except (ValueError, TypeError, RecursionError, OverflowError, msgpack.UnpackException) as error:
+        except (
+            ValueError,
+            TypeError,
+            RecursionError,
+            OverflowError,
+            msgpack.UnpackException,
+        ) as error:
             raise MalformedMessageError(
                 f"a message cannot be decoded: {error or type(error).__name__}", remedy=_REMEDY
             ) from None
@@ -202,7 +210,7 @@ def _to_hash(rows: Any) -> Hash:
     if not isinstance(rows, list):
         raise MalformedMessageError("a Hash has a wrong form", remedy=_REMEDY)
     for row in rows:
-        if not isinstance(row, list) or len(row) != 3 or not isinstance(row[0], str):
+        if not isinstance(row, list) or len(row) != _HASH_ROW or not isinstance(row[0], str):
             raise MalformedMessageError("a Hash has a wrong form", remedy=_REMEDY)
         key, value, attributes = row
         decoded.set_element(key, value, attributes)

@@ -48,7 +48,7 @@ class Configurable:
     @classmethod
     def schema(cls) -> Schema:
         """Return the description of the class."""
-        return _schema_of(cls)
+        return _schema_of(cls)  # type: ignore[arg-type]  # a class is hashable
 
     def _name(self) -> str:
         """Return what error messages call this object."""
@@ -74,6 +74,12 @@ class BoundNode:
         object.__setattr__(self, "_root", root)
         object.__setattr__(self, "_node", node)
         object.__setattr__(self, "_prefix", prefix)
+
+    @property
+    def __pykarabo_class__(self) -> type[Configurable]:
+        """The class that describes the node."""
+        node: type[Configurable] = self._node
+        return node
 
     def __getattr__(self, name: str) -> Any:
         member = inspect.getattr_static(self._node, name)

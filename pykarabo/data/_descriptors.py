@@ -76,7 +76,7 @@ class Property(Generic[T]):
             mode = AccessMode.READ_ONLY
         elif init_only:
             mode = AccessMode.INIT_ONLY
-        self._place = _caller(sys._getframe(1))  # noqa: SLF001 - where the property is declared
+        self._place = _caller(sys._getframe(1))
         self.key = key
         self._arguments: dict[str, Any] = {
             "default": default,
@@ -151,10 +151,10 @@ class Property(Generic[T]):
     def __get__(self, instance: "Configurable | None", owner: type) -> "Property[T] | T":
         if instance is None:
             return self
-        return cast(T, instance._values[self.key].value)  # noqa: SLF001 - one mechanism
+        return cast(T, instance._values[self.key].value)
 
     def __set__(self, instance: "Configurable", value: T | str) -> None:
-        instance._assign(self.info, value)  # noqa: SLF001 - one mechanism
+        instance._assign(self.info, value)
 
 
 def _plain(value: Any) -> Any:
@@ -439,6 +439,6 @@ class Node:
     def __get__(self, instance: "Configurable | None", owner: type) -> "Node | BoundNode":
         if instance is None:
             return self
-        from ._configurable import BoundNode  # noqa: PLC0415 - each needs the other
+        from ._configurable import BoundNode
 
         return BoundNode(instance, self.node, f"{self.key}.")

@@ -42,7 +42,7 @@ class Hash(MutableMapping[str, Any]):
             if not isinstance(node, Hash):
                 raise KeyError(path)
         try:
-            return node._elements[last]
+            return cast(_Element, node._elements[last])
         except KeyError:
             raise KeyError(path) from None
 

@@ -87,9 +87,10 @@ class PropertyInfo:
 
     def quality_of(self, value: Any) -> Quality:
         """Judge a value by the warn and alarm limits."""
-        if self.alarm_low is not None or self.alarm_high is not None:
-            if _beyond(value, self.alarm_low, self.alarm_high):
-                return Quality.ALARM
+        if (self.alarm_low is not None or self.alarm_high is not None) and _beyond(
+            value, self.alarm_low, self.alarm_high
+        ):
+            return Quality.ALARM
         if (self.warn_low is not None or self.warn_high is not None) and _beyond(
             value, self.warn_low, self.warn_high
         ):
@@ -163,9 +164,7 @@ class CommandInfo:
         )
         return f"{self.name}({shown}) -> {self.returns}"
 
-    def bind(
-        self, args: Sequence[Any], kwargs: Mapping[str, Any], device: str
-    ) -> dict[str, Any]:
+    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any], device: str) -> dict[str, Any]:
         """Return the arguments by parameter name, checked and converted.
 
         Raises:
@@ -178,13 +177,13 @@ class CommandInfo:
         given = dict(zip(by_name, args, strict=False))
         for name, value in kwargs.items():
             if name not in by_name:
-                raise self._wrong(
-                    device, f"has no parameter '{name}'", did_you_mean(name, by_name)
-                )
+                raise self._wrong(device, f"has no parameter '{name}'", did_you_mean(name, by_name))
             if name in given:
                 raise self._wrong(device, f"got its parameter '{name}' twice")
             given[name] = value
-        missing = [item.name for item in self.parameters if item.required and item.name not in given]
+        missing = [
+            item.name for item in self.parameters if item.required and item.name not in given
+        ]
         if missing:
             raise self._wrong(device, f"lacks its argument '{missing[0]}'")
         return {
@@ -238,7 +237,7 @@ def _to_wire(info: "PropertyInfo | ParameterInfo | CommandInfo") -> dict[str, An
     wire: dict[str, Any] = {}
     for item in fields(info):
         value = getattr(info, item.name)
-        if item.default is MISSING or value is not item.default and value != item.default:
+        if item.default is MISSING or (value is not item.default and value != item.default):
             wire[item.name] = _plain(value)
     return wire
 

@@ -15,9 +15,9 @@ _ALIASES = {"%": "percent", "": "dimensionless"}
 @functools.cache
 def registry() -> Any:
     """Return the process's unit registry; quantities of other registries are not understood."""
-    import pint  # noqa: PLC0415 - takes 0.2 s
+    import pint
 
-    return pint.get_application_registry()
+    return pint.get_application_registry()  # type: ignore[no-untyped-call]
 
 
 def is_quantity(value: object) -> bool:
@@ -31,7 +31,7 @@ def magnitude(value: Any, unit: str, *, device: str | None, key: str) -> Any:
     Raises:
         WrongUnitError: another dimension, an unknown unit, or no number at all.
     """
-    import pint  # noqa: PLC0415 - see above
+    import pint
 
     wanted = _ALIASES.get(unit, unit)
     given = value

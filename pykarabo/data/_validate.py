@@ -36,7 +36,7 @@ def validate(info: "PropertyInfo", value: Any, device: str | None) -> Any:
     kind = info.value_type
     if kind is ValueType.FLOAT64 and type(value) is float:
         return _checked_number(info, value, device)
-    if is_quantity(value) or (isinstance(value, str) and kind.is_number):
+    if is_quantity(value) or (isinstance(value, str) and kind.is_number and info.unit):
         value = magnitude(value, info.unit, device=device, key=info.key)
     converted = _CONVERTERS[kind](info, value, device)
     if info.options is not None and converted not in info.options:

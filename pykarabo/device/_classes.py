@@ -58,7 +58,7 @@ class DeviceClasses:
         point = self._points[name]
         try:
             loaded = point.load()
-        except Exception as error:  # noqa: BLE001 - any module may fail in any way when imported
+        except Exception as error:
             _log.error("class '%s' cannot be imported", name, exc_info=True)
             raise UnknownClassError(
                 f"class '{name}' cannot be imported from {point.value}: {error}",

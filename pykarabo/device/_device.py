@@ -135,9 +135,7 @@ class Device(Configurable):
         """
         return self._tasks.spawn(work, name=name)
 
-    def set_values(
-        self, values: Mapping[str, Any], *, timestamp: Timestamp | None = None
-    ) -> None:
+    def set_values(self, values: Mapping[str, Any], *, timestamp: Timestamp | None = None) -> None:
         """Set several properties of this device at one moment.
 
         Args:
@@ -223,7 +221,9 @@ class Device(Configurable):
         owner: Any = self
         for node in nodes:
             owner = getattr(owner, node)
-        return cast("Callable[..., Any]", getattr(owner, _command_attributes(type(owner))[last]))
+        described = getattr(owner, "__pykarabo_class__", type(owner))
+        names = _command_attributes(described)  # type: ignore[arg-type]  # hashable
+        return cast("Callable[..., Any]", getattr(owner, names[last]))
 
     async def aclose(self) -> None:
         """Stop the device: its hook, its tasks, its outputs."""
@@ -270,8 +270,6 @@ class Device(Configurable):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._context.device_id}>"
-
-
 
 
 @functools.cache

@@ -25,7 +25,6 @@ from pykarabo.errors import (
     did_you_mean,
 )
 from pykarabo.wire import (
-    NO_INSTANCE,
     Call,
     EventSource,
     Execute,
@@ -49,8 +48,9 @@ _MEANT_AS_SAID: Final = (
     RunStateError,
     StateForbidsError,
 )
-"""Errors that a command may raise to its caller as they are. Any other would be misread: a
-command that itself could not reach a device has run, so its caller must not repeat it."""
+"""Errors that a command may raise to its caller as they are. Any other would be misread, and so
+would these if another device had answered them: a command that itself could not reach a device,
+or was refused by one, has run, so its caller must not take it for "not executed"."""
 _TRACEBACK_LINES: Final = 20
 
 
@@ -152,9 +152,7 @@ class Hosting:
         if isinstance(request, Set):
             hosted = self.addressed(request.device, call.instance)
             what = f"writing to '{request.device}'"
-            await guarded(
-                hosted.device.write_from_outside(request.values), request.device, what
-            )
+            await guarded(hosted.device.write_from_outside(request.values), request.device, what)
             return None, hosted.source.sequence
         if not isinstance(request, Call):
             return self.answer_now(call)
@@ -191,9 +189,7 @@ def _node_rows(device: Device, key: str) -> list[Any]:
     ]
 
 
-async def run_command(
-    device: Device, name: str, args: list[Any], kwargs: Mapping[str, Any]
-) -> Any:
+async def run_command(device: Device, name: str, args: list[Any], kwargs: Mapping[str, Any]) -> Any:
     """Check a command's name, state and arguments, and run it.
 
     Raises:
@@ -230,11 +226,11 @@ async def guarded(work: Awaitable[Any], device_id: str, what: str) -> Any:
     """Await work of a device's author; whatever it raises becomes an error for the caller."""
     try:
         return await work
-    except _MEANT_AS_SAID:
-        raise
     except asyncio.CancelledError:
         raise CancelledByCallerError(f"{what} was cancelled", device=device_id) from None
-    except Exception as error:  # noqa: BLE001 - an author's code may raise anything
+    except Exception as error:
+        if isinstance(error, _MEANT_AS_SAID) and not error.foreign:
+            raise
         reason = str(error) if isinstance(error, PykaraboError) else _reason(error)
         lines = traceback.format_exception(error)[-_TRACEBACK_LINES:]
         _log.error("%s failed", what, exc_info=error)

@@ -10,7 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pykarabo.client import DIRECTORY_STEM, Client
 from pykarabo.errors import BadConfigurationError, NotConnectedError
@@ -100,9 +100,7 @@ async def running_server(settings: ServerSettings) -> AsyncIterator[Server]:
     """
     directory = run_directory(settings.domain, create=True)
     with _stem(settings, directory) as stem:
-        binding = Binding(
-            directory, stem, settings.host, settings.advertise, dict(settings.ports)
-        )
+        binding = Binding(directory, stem, settings.host, settings.advertise, dict(settings.ports))
         transport = ZmqTransport(binding)
         own = f"ipc://{directory / stem}.rpc" if settings.directory and not settings.host else None
         client = Client(settings.domain, transport=transport, directory=own)
@@ -140,12 +138,10 @@ async def serve_until_stopped(
         await server.stopping.wait()
 
 
-def run_server(
-    settings: ServerSettings, started: Callable[[Server], None] | None = None
-) -> None:
+def run_server(settings: ServerSettings, started: Callable[[Server], None] | None = None) -> None:
     """Run a device server as this process; uses uvloop where it is installed."""
     try:
-        import uvloop  # noqa: PLC0415 - optional, faster
+        import uvloop
     except ImportError:
         factory = None
     else:

@@ -330,9 +330,7 @@ class Server:
     def _publish(self, device: Device, changes: list[tuple[str, PropertyValue]]) -> None:
         hosted = self._hosting.require(device.context.device_id)
         rows = [to_row(key, value) for key, value in changes]
-        self._events.publish(
-            self._publisher.event(hosted.source, rows, self.clock.monotonic_ns())
-        )
+        self._events.publish(self._publisher.event(hosted.source, rows, self.clock.monotonic_ns()))
         if any(key == "state" for key, _value in changes):
             self._registration.state_changed(device)
 

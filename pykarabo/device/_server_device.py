@@ -22,12 +22,13 @@ class DeviceServer(Device):
     version = String(read_only=True, description="Version of pykarabo.")
     user = String(read_only=True, description="The user that the process runs as.")
     loop_lag = Float64(
-        read_only=True, unit="s", warn_high=0.5, alarm_high=2.0,
+        read_only=True,
+        unit="s",
+        warn_high=0.5,
+        alarm_high=2.0,
         description="How late the event loop ran at the last heartbeat.",
     )
-    memory = Float64(
-        read_only=True, unit="MiB", description="Resident memory of the process."
-    )
+    memory = Float64(read_only=True, unit="MiB", description="Resident memory of the process.")
     device_count = UInt32(read_only=True, description="Devices hosted, this one included.")
     device_ids = VectorString(read_only=True, description="The devices hosted.")
     slow_clients = UInt32(
@@ -48,7 +49,7 @@ class DeviceServer(Device):
 
     async def on_start(self) -> None:
         """Show the server's health once a second."""
-        import psutil  # noqa: PLC0415 - only servers need it, and it takes 20 ms
+        import psutil
 
         process = psutil.Process()
         while True:

@@ -115,9 +115,7 @@ class BlockingLink:
         """
         with self._lock:
             now_ns = time.monotonic_ns()
-            call_id, frames = self.session.call(
-                request, target, timeout_s=timeout_s, now_ns=now_ns
-            )
+            call_id, frames = self.session.call(request, target, timeout_s=timeout_s, now_ns=now_ns)
             self._send(frames)
             try:
                 ended = self._await(call_id)
@@ -189,4 +187,3 @@ class BlockingLink:
             self._monitor.close(linger=0)
             self._socket.disable_monitor()
             self._socket.close(linger=linger_ms)
-

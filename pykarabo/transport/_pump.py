@@ -38,7 +38,7 @@ class SocketPump:
         self._draining = False
         self._scheduled = False
         self._closed = False
-        self._fd: int = socket.getsockopt(zmq.FD)  # type: ignore[assignment]
+        self._fd = int(socket.getsockopt(zmq.FD))
         self._loop.add_reader(self._fd, self._drain)
         self.kick()
 
@@ -65,7 +65,7 @@ class SocketPump:
         self._draining = True
         try:
             for _ in range(_BATCH):
-                if not socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[operator]
+                if not int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
                     return
                 received(self._receive())
                 if self._closed:

@@ -70,7 +70,9 @@ _P = TypeVar("_P", bound=_Closable)
 
 
 class _Router:
-    def __init__(self, socket: Socket, endpoint: str, received: PeerCallback, *, bulk: bool) -> None:
+    def __init__(
+        self, socket: Socket, endpoint: str, received: PeerCallback, *, bulk: bool
+    ) -> None:
         self.endpoint = endpoint
         self._copy = not bulk
         self._received = received
@@ -115,7 +117,9 @@ class _Publisher:
 
 
 class _Dealer:
-    def __init__(self, socket: Socket, endpoint: str, handler: DealerHandler, *, bulk: bool) -> None:
+    def __init__(
+        self, socket: Socket, endpoint: str, handler: DealerHandler, *, bulk: bool
+    ) -> None:
         self._handler = handler
         self._copy = not bulk
         self._down = False
@@ -258,4 +262,3 @@ class ZmqTransport:
 def _remove_socket(endpoint: str) -> None:
     if endpoint.startswith("ipc://"):
         Path(endpoint.removeprefix("ipc://")).unlink(missing_ok=True)
-

@@ -111,7 +111,12 @@ class ClientSession:
     """
 
     def __init__(
-        self, token: bytes, identity: ClientIdentity, *, peer: str = "server", checksum: bool = False
+        self,
+        token: bytes,
+        identity: ClientIdentity,
+        *,
+        peer: str = "server",
+        checksum: bool = False,
     ) -> None:
         self.state = LinkState.CONNECTING
         self.peer = peer
@@ -162,7 +167,9 @@ class ClientSession:
         """Give a call up; returns the message that tells the server, None if it has ended."""
         if self._pending.pop(call_id, None) is None or self.state is not LinkState.READY:
             return None
-        return pack(Header(Kind.CANCEL, call_id=call_id, sent_ns=now_ns), [], checksum=self._checksum)
+        return pack(
+            Header(Kind.CANCEL, call_id=call_id, sent_ns=now_ns), [], checksum=self._checksum
+        )
 
     def goodbye(self, now_ns: int) -> list[Frame]:
         """Return the message that ends the session at the server at once."""

@@ -140,7 +140,8 @@ def unpack(frames: Sequence[Frame]) -> Header:
             "a message was damaged on its way: its checksum does not fit",
             remedy="check the network between the two hosts",
         )
-    return Header(kind, *fields[6:12], flags)
+    instance, epoch, sequence, call_id, ttl_ms, sent_ns = fields[6:12]
+    return Header(kind, instance, epoch, sequence, call_id, ttl_ms, sent_ns, flags)
 
 
 def _crc(payload: Sequence[Frame]) -> int:

@@ -32,6 +32,7 @@ from ._header import Frame, Header, Kind, pack, unpack
 KEEPALIVE_S: Final = 1.0
 SILENT_AFTER_S: Final = 6.0
 """An input that was silent for so long is detached; a frozen one must not hold a writer."""
+_ITEM_FIELDS: Final = 3
 MAX_ITEM_ARRAYS: Final = 254
 """One item may carry the modules of a large detector as arrays of their own."""
 ITEM_LIMITS: Final = Limits(max_frames=MAX_ITEM_ARRAYS + 2)
@@ -272,13 +273,13 @@ class PipelineInput:
         return None
 
     def _item(self, header: Header, body: object) -> Item:
-        if not isinstance(body, list) or len(body) < 3 or not isinstance(body[2], dict):
+        if not isinstance(body, list) or len(body) < _ITEM_FIELDS or not isinstance(body[2], dict):
             raise MalformedMessageError(
                 "a pipeline item has another form than expected",
                 device=self.attach.device,
                 remedy="update pykarabo on both sides",
             )
-        source, stamp, data = body[:3]
+        source, stamp, data = body[:_ITEM_FIELDS]
         missed = self._count(header.sequence - 1)
         self._sequence = header.sequence
         self.received += 1

@@ -91,9 +91,7 @@ class Publisher:
             for source in self._changed.values()
         ]
         self._changed.clear()
-        header = Header(
-            Kind.HEARTBEAT, self._instance, self._epoch, self._beats, sent_ns=now_ns
-        )
+        header = Header(Kind.HEARTBEAT, self._instance, self._epoch, self._beats, sent_ns=now_ns)
         body = encode([lag_s, tails])
         return [HEARTBEAT_TOPIC, *pack(header, body, checksum=self._checksum)]
 
@@ -167,6 +165,7 @@ def _rows(body: object) -> list[Row]:
 
 
 _ROW_LENGTH: Final = 6
+_HEARTBEAT_FIELDS: Final = 2
 
 
 def _is_row(row: object) -> bool:
@@ -174,7 +173,7 @@ def _is_row(row: object) -> bool:
 
 
 def _heartbeat(header: Header, body: object) -> Heartbeat:
-    if isinstance(body, list) and len(body) >= 2 and isinstance(body[1], list):
+    if isinstance(body, list) and len(body) >= _HEARTBEAT_FIELDS and isinstance(body[1], list):
         tails: Iterable[Any] = body[1]
         return Heartbeat(header.instance, float(body[0]), [Tail(*tail[:3]) for tail in tails])
     raise MalformedMessageError(

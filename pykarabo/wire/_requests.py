@@ -5,7 +5,7 @@ JSON schemas in `pykarabo.schemas` are generated from these classes.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from pykarabo.errors import MalformedMessageError
 

@@ -102,7 +102,9 @@ class ServerSessions:
         """Every peer that greeted and has not said goodbye."""
         return list(self._sessions.values())
 
-    def receive(self, peer: bytes, frames: list[Frame], *, now_ns: int, utc_ns: int) -> ServerAction:
+    def receive(
+        self, peer: bytes, frames: list[Frame], *, now_ns: int, utc_ns: int
+    ) -> ServerAction:
         """Take one message of `peer` and say what to do with it."""
         try:
             header = unpack(frames)
@@ -205,7 +207,5 @@ class ServerSessions:
             session.in_flight -= 1
 
     def _error(self, call_id: bytes, error: PykaraboError) -> list[Frame]:
-        header = Header(
-            Kind.ERROR, self._welcome.instance, self._welcome.epoch, call_id=call_id
-        )
+        header = Header(Kind.ERROR, self._welcome.instance, self._welcome.epoch, call_id=call_id)
         return pack(header, encode(error.to_wire()), checksum=self._checksum)

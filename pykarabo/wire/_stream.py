@@ -83,7 +83,9 @@ class WentStale(NamedTuple):
     reason: str
 
 
-StreamOutput: TypeAlias = NeedSnapshot | Changed | Synchronised | GapFound | SchemaChanged | WentStale
+StreamOutput: TypeAlias = (
+    NeedSnapshot | Changed | Synchronised | GapFound | SchemaChanged | WentStale
+)
 
 
 class DeviceStream:

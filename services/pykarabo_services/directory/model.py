@@ -123,6 +123,12 @@ class DirectoryModel:
         self._claims[device_id] = _Claim(instance, self._fence)
         return self._fence
 
+    def holder(self, device_id: str) -> ServerRecord | None:
+        """Return the server that holds a device id."""
+        claim = self._claims.get(device_id)
+        server = self._servers.get(claim.holder) if claim is not None else None
+        return None if server is None else server.record
+
     def _held(self, device_id: str, holder: ServerRecord) -> DuplicateDeviceError:
         record = self._devices.get(device_id)
         epoch = record.epoch if record is not None else holder.epoch
@@ -225,9 +231,7 @@ class DirectoryModel:
     # -- changing -------------------------------------------------------------------------------
 
     def _changed(self, records: Iterable[DeviceRecord]) -> TopologyUpdate | None:
-        new = tuple(
-            record for record in records if self._devices.get(record.device_id) != record
-        )
+        new = tuple(record for record in records if self._devices.get(record.device_id) != record)
         if not new:
             return None
         self._devices |= {record.device_id: record for record in new}

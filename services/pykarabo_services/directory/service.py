@@ -6,8 +6,10 @@ from typing import Any, Final
 from pykarabo.client import DeviceRecord, ServerRecord
 from pykarabo.data import HashProperty, State, UInt32, UInt64
 from pykarabo.device import Device, command
+from pykarabo.errors import DuplicateDeviceError
 
 from .model import DirectoryModel, TopologyUpdate
+from .probe import is_dead
 
 CHECK_S: Final = 0.5
 """A lease that has run out is seen this late at most."""
@@ -56,9 +58,7 @@ class Directory(Device):
         """Make a server known, with the devices that it has already."""
         records = [DeviceRecord.from_wire(record) for record in devices]
         self._tell(
-            self._model.register(
-                ServerRecord.from_wire(server), records, self.clock.monotonic_ns()
-            )
+            self._model.register(ServerRecord.from_wire(server), records, self.clock.monotonic_ns())
         )
 
     @command()
@@ -77,6 +77,14 @@ class Directory(Device):
     @command()
     async def claim(self, instance: str, device_id: str) -> int:
         """Reserve a device id for a server; returns the fencing number."""
+        try:
+            return self._model.claim(instance, device_id, self.clock.monotonic_ns())
+        except DuplicateDeviceError:
+            holder = self._model.holder(device_id)
+            if holder is None or not await is_dead(self.client.transport, holder.rpc):
+                raise
+        self.log.warning("server '%s' has died: its devices are gone", holder.server_id)
+        self._tell(self._model.unregister(holder.instance))
         return self._model.claim(instance, device_id, self.clock.monotonic_ns())
 
     @command()

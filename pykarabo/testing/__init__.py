@@ -1,0 +1,6 @@
+"""A kit for testing devices: run them in memory, control their clock. Not for run time."""
+
+from ._clock import FakeClock
+from ._devices import MemoryFacility, run_device, run_facility
+
+__all__ = ["FakeClock", "MemoryFacility", "run_device", "run_facility"]

@@ -1,0 +1,89 @@
+"""A facility of real processes for the integration tests."""
+
+import contextlib
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Final
+
+import pytest
+
+_PROGRAM: Final = Path(__file__).with_name("device_process.py")
+_END_S: Final = 10.0
+
+
+class Processes:
+    """Starts device servers as processes, and ends them with the test."""
+
+    def __init__(self) -> None:
+        self._running: list[subprocess.Popen[str]] = []
+        self.output: dict[int, list[str]] = {}
+
+    def start(
+        self, server_id: str, *devices: str, directory: bool = False, host: str | None = None
+    ) -> "subprocess.Popen[str]":
+        """Start a server that hosts Counters and wait until it serves."""
+        process = self.spawn(server_id, *devices, directory=directory, host=host)
+        self.wait_started(process)
+        return process
+
+    def spawn(
+        self, server_id: str, *devices: str, directory: bool = False, host: str | None = None
+    ) -> "subprocess.Popen[str]":
+        """Start a server without waiting."""
+        command = [sys.executable, str(_PROGRAM), server_id, *devices]
+        if directory:
+            command.append("--directory")
+        if host is not None:
+            command += ["--host", host]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self._running.append(process)
+        return process
+
+    def wait_started(self, process: "subprocess.Popen[str]") -> list[str]:
+        """Wait until a server serves; returns what it printed before."""
+        lines: list[str] = []
+        for line in _lines(process.stdout):
+            if line == "started":
+                return lines
+            lines.append(line)
+        raise AssertionError(f"the server ended with {process.wait()} and said {lines}")
+
+    def end(self, process: "subprocess.Popen[str]", how: int = signal.SIGTERM) -> int:
+        """End a process and return its exit status."""
+        process.send_signal(how)
+        return self.reap(process)
+
+    def reap(self, process: "subprocess.Popen[str]") -> int:
+        """Wait for a process's end and return its exit status."""
+        try:
+            return process.wait(_END_S)
+        finally:
+            if process.stdout is not None:
+                process.stdout.close()
+            self._running.remove(process)
+
+    def close(self) -> None:
+        """End what is still running."""
+        for process in list(self._running):
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGCONT)
+                process.kill()
+            self.reap(process)
+
+
+def _lines(stream: IO[str] | None) -> Iterator[str]:
+    assert stream is not None
+    for line in stream:
+        yield line.rstrip("\n")
+
+
+@pytest.fixture
+def processes(short_runtime: Path) -> Iterator[Processes]:
+    """Give the test a domain of its own and device servers to start in it."""
+    del short_runtime
+    running = Processes()
+    yield running
+    running.close()

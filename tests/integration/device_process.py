@@ -1,0 +1,81 @@
+"""A device server process for the tests: `python device_process.py SERVER_ID [--directory] ...`."""
+
+import argparse
+import asyncio
+import signal
+import sys
+import time
+
+from pykarabo.data import Float64, Int64, State, String
+from pykarabo.device import Device, DeviceSettings, Server, ServerSettings, command, run_server
+
+
+class Counter(Device):
+    """Counts."""
+
+    value = Int64(read_only=True)
+    label = String(default="none")
+    target = Float64(unit="mm", minimum=-10, maximum=10)
+    executed = Int64(read_only=True, description="Commands that were run.")
+
+    async def on_start(self) -> None:
+        """Be ready."""
+        self.state = State.ON
+
+    @command()
+    async def count(self, steps: int = 1, pause: float = 0.0) -> int:
+        """Count so many steps and return the value."""
+        for _ in range(steps):
+            self.value += 1
+            if pause:
+                await asyncio.sleep(pause)
+        return self.value
+
+    @command()
+    async def execute(self, duration: float = 0.0) -> int:
+        """Note that this ran, then take a while."""
+        self.executed += 1
+        await asyncio.sleep(duration)
+        return self.executed
+
+    @command()
+    async def block(self, duration: float) -> None:
+        """Block the event loop, as bad code does."""
+        time.sleep(duration)  # noqa: ASYNC251 - on purpose
+
+    @command()
+    async def forward(self, device_id: str) -> int:
+        """Run another device's command."""
+        other = await self.connect(device_id)
+        result: int = await other.call("execute")
+        return result
+
+
+def _started(server: Server) -> None:
+    for device_id, error in server.problems.items():
+        print(f"problem {device_id}: {error}", flush=True)
+    print("started", flush=True)
+
+
+def main() -> None:
+    """Serve the devices named on the command line as Counters."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("server_id")
+    parser.add_argument("devices", nargs="*")
+    parser.add_argument("--directory", action="store_true")
+    parser.add_argument("--host")
+    options = parser.parse_args()
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    settings = ServerSettings(
+        options.server_id,
+        directory=options.directory,
+        host=options.host,
+        classes=("Directory",),
+        more_classes={"Counter": Counter},
+        devices=tuple(DeviceSettings(name, "Counter") for name in options.devices),
+    )
+    run_server(settings, _started)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
