@@ -43,6 +43,7 @@ class Configurable:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        _refuse_taken_names(cls)
         cls.schema()
 
     @classmethod
@@ -146,6 +147,21 @@ def _schema_of(cls: type[Configurable]) -> Schema:
         MappingProxyType(commands),
         MappingProxyType(outputs),
     )
+
+
+def _refuse_taken_names(cls: type) -> None:
+    """Refuse a property that would hide a method of a base class."""
+    for name, member in vars(cls).items():
+        if not isinstance(member, Property | Node):
+            continue
+        for base in cls.__mro__[1:]:
+            hidden = vars(base).get(name)
+            if hidden is not None and not isinstance(hidden, Property | Node):
+                raise BadConfigurationError(
+                    f"property '{cls.__name__}.{name}' would hide '{base.__name__}.{name}'",
+                    key=name,
+                    remedy=f"name the attribute differently; key='{name}' keeps its outer name",
+                )
 
 
 def _members(cls: type) -> Mapping[str, Any]:

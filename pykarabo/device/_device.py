@@ -165,7 +165,7 @@ class Device(Configurable):
         """Return every property with time stamp and quality, by key."""
         return self._values
 
-    def output(self, name: str) -> OutputChannel:
+    def output_channel(self, name: str) -> OutputChannel:
         """Return an output by name."""
         return self._outputs[name]
 

@@ -44,4 +44,4 @@ class Output:
     def __get__(self, instance: "Device", owner: type) -> "OutputChannel": ...
 
     def __get__(self, instance: "Device | None", owner: type) -> "Output | OutputChannel":
-        return self if instance is None else instance.output(self._name)
+        return self if instance is None else instance.output_channel(self._name)
