@@ -12,7 +12,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from typing import Any, Final, TypeVar
 
 from pykarabo.errors import CallTimeoutError
@@ -102,7 +102,7 @@ def stop_watching() -> None:
 
 def watch(
     *targets: str, domain: str | None = None, timeout_s: float | None = None
-) -> Iterator[Update]:
+) -> Generator[Update, None, None]:
     """Yield what happens to targets such as ``MOTOR/1`` or ``MOTOR/1.actual_position``.
 
     First comes a `Live` with the present values; then `Change`, `Gap`, `Stale` and `Live` as

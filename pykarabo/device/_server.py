@@ -59,6 +59,7 @@ class Server:
 
     Attributes:
         lag_s: how late the event loop ran at the last heartbeat.
+        ready: whether everything was started that it starts with.
         problems: why devices that it was to start with are not there, by device id.
         stopping: set when the process is to end.
     """
@@ -82,6 +83,7 @@ class Server:
         self.lag_s = 0.0
         self.slow_clients = 0
         self.problems: dict[str, PykaraboError] = {}
+        self.ready = False
         self.stopping = asyncio.Event()
         self._tasks = TaskOwner(f"server {server_id}")
         self._running: dict[tuple[bytes, bytes], asyncio.Task[Any]] = {}
@@ -201,6 +203,10 @@ class Server:
             except PykaraboError as error:
                 _log.error("device '%s' could not be started: %s", item.device_id, error)
                 self.problems[item.device_id] = error
+        self.ready = True
+        own = self._hosting.require(self.server_id).device
+        if isinstance(own, DeviceServer):
+            own.show_devices()
 
     async def _host(
         self,

@@ -4,7 +4,7 @@ import asyncio
 import getpass
 from typing import TYPE_CHECKING, Any
 
-from pykarabo.data import Float64, State, String, UInt32, VectorString
+from pykarabo.data import Bool, Float64, State, String, UInt32, VectorString
 from pykarabo.errors import StateForbidsError
 
 from ._command import command
@@ -31,6 +31,8 @@ class DeviceServer(Device):
     memory = Float64(read_only=True, unit="MiB", description="Resident memory of the process.")
     device_count = UInt32(read_only=True, description="Devices hosted, this one included.")
     device_ids = VectorString(read_only=True, description="The devices hosted.")
+    ready = Bool(read_only=True, description="Whether all was started that it starts with.")
+    problems = VectorString(read_only=True, description="Why devices could not be started.")
     slow_clients = UInt32(
         read_only=True, description="Clients cut off because they did not take their answers."
     )
@@ -56,6 +58,10 @@ class DeviceServer(Device):
             self._show(process.memory_info().rss / 2**20)
             await asyncio.sleep(_LOOK_S)
 
+    def show_devices(self) -> None:
+        """Show at once what is hosted."""
+        self._show(self.memory)
+
     def _show(self, memory_mib: float) -> None:
         ids = sorted(device.context.device_id for device in self._server.devices)
         shown: dict[str, Any] = {
@@ -64,6 +70,8 @@ class DeviceServer(Device):
             "device_count": len(ids),
             "device_ids": ids,
             "slow_clients": self._server.slow_clients,
+            "ready": self._server.ready,
+            "problems": [f"{name}: {error}" for name, error in self._server.problems.items()],
         }
         known = {key: self.values()[key].value for key in shown}
         changed = {key: value for key, value in shown.items() if known[key] != value}

@@ -1,0 +1,156 @@
+"""The command group: commands are imported when they are used, errors end in one line.
+
+Exit codes: 0 well, 1 other errors, 2 wrong usage, and those of the error classes: 3 bad input, 4
+not connected, 5 outcome unknown, 6 failed remotely, 7 a service could not do it; 130 Ctrl-C.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Final, TypeVar
+
+import click
+
+import pykarabo
+from pykarabo.errors import PykaraboError
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+ENTRY_POINT_GROUP: Final = "pykarabo.cli"
+DEBUG_VARIABLE: Final = "PYKARABO_DEBUG"
+INTERRUPTED: Final = 130
+
+_COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "up": ("_processes", "Start what is missing of a facility."),
+    "down": ("_processes", "Stop the facility."),
+    "status": ("_looking", "Show servers and devices at a glance."),
+    "devices": ("_looking", "List devices."),
+    "classes": ("_looking", "List the device classes that can be instantiated."),
+    "show": ("_looking", "Show all there is to know of a device."),
+    "get": ("_properties", "Read properties."),
+    "set": ("_properties", "Write properties."),
+    "call": ("_properties", "Run a command of a device."),
+    "watch": ("_watching", "Follow devices until Ctrl-C."),
+    "instantiate": ("_instances", "Start a device."),
+    "shutdown": ("_instances", "Stop a device, or a server with all of its devices."),
+    "server": ("_serving", "Run a device server."),
+    "shell": ("_shell", "Work interactively, with completion of device ids."),
+    "doctor": ("_doctor", "Find out what is wrong."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are used, so that each starts fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return every name: ours, and those of installed packages."""
+        del ctx
+        return [*_COMMANDS, *sorted(_foreign())]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command."""
+        del ctx
+        if cmd_name in _COMMANDS:
+            module = import_module(f"pykarabo.cli.{_COMMANDS[cmd_name][0]}")
+            found: click.Command = getattr(module, f"{cmd_name}_command")
+            return found
+        return _foreign().get(cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command; for an unknown one say which may have been meant."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from pykarabo.errors import did_you_mean
+
+            hint = did_you_mean(args[0], self.list_commands(ctx)) if args else ""
+            if not hint or getattr(error, "possibilities", None):
+                raise
+            text = f"{error.message} {hint[0].upper()}{hint[1:]}"
+            raise click.UsageError(text, ctx) from None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands with what they do, without importing ours."""
+        del ctx
+        rows = [(name, text) for name, (_module, text) in _COMMANDS.items()]
+        rows += [(name, found.get_short_help_str(80)) for name, found in sorted(_foreign().items())]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def _foreign() -> dict[str, click.Command]:
+    """Return the commands that installed packages add."""
+    found: dict[str, click.Command] = {}
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        found |= {command.name or "": command for command in point.load()}
+    return found
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(pykarabo.__version__, prog_name="pykarabo")
+@click.option("--domain", "-D", help="The domain to work in; default: $PYKARABO_DOMAIN.")
+@click.option("--debug", is_flag=True, help="Show where errors come from.")
+def app(domain: str | None, *, debug: bool) -> None:
+    """Pykarabo: a control system for experiment facilities."""
+    if domain:
+        os.environ["PYKARABO_DOMAIN"] = domain
+    if debug:
+        os.environ[DEBUG_VARIABLE] = "1"
+
+
+def common(function: _F) -> _F:
+    """Give a command the options that every command has: --domain and --json."""
+
+    def take_domain(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+        if value:
+            os.environ["PYKARABO_DOMAIN"] = value
+
+    wrapped = click.option(
+        "--domain",
+        "-D",
+        expose_value=False,
+        callback=take_domain,
+        is_eager=True,
+        help="The domain to work in; default: $PYKARABO_DOMAIN.",
+    )(function)
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Write one JSON document, for programs."
+    )(wrapped)  # fmt: skip
+
+
+def run(arguments: list[str] | None = None) -> None:
+    """Run the command line and end the process with its exit code."""
+    try:
+        result = app.main(arguments, prog_name="pykarabo", standalone_mode=False)
+        code = result if isinstance(result, int) else 0
+        sys.stdout.flush()
+    except click.exceptions.Abort:
+        code = INTERRUPTED
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except PykaraboError as error:
+        code = report(error)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)
+
+
+def report(error: PykaraboError) -> int:
+    """Write one line about an error, and JSON where that is asked for; returns the exit code."""
+    if os.environ.get(DEBUG_VARIABLE):
+        import traceback
+
+        traceback.print_exception(error)
+    click.echo(f"error: {error}", err=True)
+    if "--json" in sys.argv:
+        click.echo(json.dumps({"error": error.to_wire()}, default=str))
+    return error.exit_code

@@ -1,0 +1,83 @@
+"""`server start`."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pykarabo.errors import BadConfigurationError
+
+from ._app import common
+from ._text import print_json
+
+
+@click.group("server")
+def server_command() -> None:
+    """Run a device server."""
+
+
+@server_command.command("start")
+@click.option("--id", "server_id", required=True, help="Its device id.")
+@click.option("--classes", help="Offer only these classes, separated by commas.")
+@click.option("--directory", is_flag=True, help="Host the domain's directory as well.")
+@click.option("--init", type=click.Path(path_type=Path), help="JSON file of devices to start.")
+@click.option("--host", help="Listen on TCP at this address instead of Unix sockets.")
+@click.option("--advertise", help="Host name or address that others are told.")
+@click.option("--rpc-port", default=0, help="TCP port of calls; 0: the system chooses.")
+@click.option("--event-port", default=0, help="TCP port of events.")
+@click.option("--data-port", default=0, help="TCP port of pipelines.")
+@click.option("--time-source", help="Device id of the train clock.")
+@common
+def start_command(init: Path | None, classes: str | None, *, as_json: bool, **options: Any) -> None:
+    """Run a device server in the foreground until Ctrl-C, SIGTERM or its command `shutdown`."""
+    from pykarabo.device import DeviceSettings, Server, ServerSettings, run_server
+
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+    )
+    ports = {
+        name: options.pop(f"{option}_port")
+        for name, option in (("rpc", "rpc"), ("events", "event"), ("data", "data"))
+    }
+    devices = tuple(
+        DeviceSettings(device_id, entry["class"], entry.get("configuration", {}))
+        for device_id, entry in _read_init(init).items()
+    )
+    settings = ServerSettings(
+        ports=ports,
+        devices=devices,
+        classes=tuple(name.strip() for name in classes.split(",")) if classes else None,
+        **options,
+    )
+
+    def started(server: Server) -> None:
+        problems = {name: str(error) for name, error in server.problems.items()}
+        if as_json:
+            print_json({"server_id": server.server_id, "problems": problems})
+            return
+        click.echo(f"server {server.server_id} is running; Ctrl-C stops it")
+        for name, problem in problems.items():
+            click.echo(f"device {name} could not be started: {problem}", err=True)
+
+    run_server(settings, started)
+
+
+def _read_init(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise BadConfigurationError(
+            f"{path} cannot be read: {error}", remedy="name a JSON file of devices"
+        ) from None
+    if not isinstance(content, dict) or not all(
+        isinstance(entry, dict) and "class" in entry for entry in content.values()
+    ):
+        raise BadConfigurationError(
+            f"{path} is no map of devices",
+            remedy='write {"DEVICE": {"class": "CLASS", "configuration": {...}}}',
+        )
+    return content
