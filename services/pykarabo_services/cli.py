@@ -1,5 +1,229 @@
-"""Commands that services add to the command line."""
+"""Commands that services add to the command line: `run` and `bridge`."""
+
+import socket
+from datetime import UTC, datetime
+from typing import Any, Final
 
 import click
 
-commands: list[click.Command] = []
+from pykarabo.cli import common, complete_devices, print_json, print_table
+from pykarabo.client import BlockingClient, DeviceProxy
+from pykarabo.errors import NotConnectedError, UnknownDeviceError
+
+RECORDER_CLASS: Final = "RunRecorder"
+START_TIMEOUT_S: Final = 30.0
+STOP_TIMEOUT_S: Final = 60.0
+_COLUMNS: Final = ("run", "state", "trains", "started", "directory")
+
+_recorder_option = click.option(
+    "--recorder",
+    help="Device id of the run recorder; default: the only one there is.",
+    shell_complete=complete_devices,
+)
+
+
+def _recorder(client: BlockingClient, device_id: str | None) -> DeviceProxy:
+    if device_id is not None:
+        return client.device(device_id)
+    found = [record for record in client.topology() if record.class_id == RECORDER_CLASS]
+    if len(found) != 1:
+        names = ", ".join(record.device_id for record in found)
+        raise UnknownDeviceError(
+            f"there are several run recorders: {names}" if found else "there is no run recorder",
+            remedy="name one with --recorder"
+            if found
+            else f"start one: pykarabo instantiate {RECORDER_CLASS} DEVICE --server SERVER",
+        )
+    return client.device(found[0].device_id)
+
+
+@click.group("run")
+def run_group() -> None:
+    """Record runs, and look at them."""
+
+
+@run_group.command("start")
+@click.option("--sample", default="", help="What is measured.")
+@click.option("--type", "run_type", default="", help="What kind of run it is.")
+@_recorder_option
+@common
+def start_command(sample: str, run_type: str, recorder: str | None, *, as_json: bool) -> None:
+    """Start a run."""
+    with BlockingClient() as client:
+        started = _recorder(client, recorder).call(
+            "start_run", timeout_s=START_TIMEOUT_S, sample=sample, run_type=run_type
+        )
+    if as_json:
+        print_json(started)
+    else:
+        click.echo(f"run {started['run']} is being recorded in {started['directory']}")
+
+
+@run_group.command("stop")
+@_recorder_option
+@common
+def stop_command(recorder: str | None, *, as_json: bool) -> None:
+    """Stop the run and close its files."""
+    with BlockingClient() as client:
+        stopped = _recorder(client, recorder).call("stop_run", timeout_s=STOP_TIMEOUT_S)
+    if as_json:
+        print_json(stopped)
+    else:
+        click.echo(f"run {stopped['run']}: {stopped['trains']} trains in {stopped['directory']}")
+
+
+@run_group.command("list")
+@_recorder_option
+@common
+def list_command(recorder: str | None, *, as_json: bool) -> None:
+    """List all runs, oldest first."""
+    with BlockingClient() as client:
+        runs: list[dict[str, Any]] = _recorder(client, recorder).call("runs")
+    if as_json:
+        print_json(runs)
+    else:
+        print_table(_COLUMNS, ([_cell(run, column) for column in _COLUMNS] for run in runs))
+
+
+def _cell(run: dict[str, Any], column: str) -> str:
+    if column == "started":
+        return _time(run.get("started_ns", 0))
+    return str(run.get(column, ""))
+
+
+def _time(time_ns: int) -> str:
+    if not time_ns:
+        return ""
+    return datetime.fromtimestamp(time_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+@run_group.command("show")
+@click.argument("run", type=int)
+@_recorder_option
+@common
+def show_command(run: int, recorder: str | None, *, as_json: bool) -> None:
+    """Show files, sources and losses of a run."""
+    with BlockingClient() as client:
+        found = _recorder(client, recorder).call("run_details", run)
+    if as_json:
+        print_json(found)
+        return
+    click.echo(f"run {found['run']} ({found['state']}), {found['trains']} trains, {found['directory']}")
+    click.echo(f"started {_time(found['started_ns'])}, stopped {_time(found['stopped_ns'])}")
+    if found["error"]:
+        click.echo(f"error: {found['error']}")
+    print_table(
+        ("source", "section", "entries", "keys"),
+        (
+            (source["name"], source["section"], str(source["entries"]), str(source["keys"]))
+            for source in found["sources"]
+        ),
+    )
+    print_table(
+        ("file", "trains", "first", "last"),
+        (
+            (file["name"], str(file["trains"]), str(file["first_train"]), str(file["last_train"]))
+            for file in found["files"]
+        ),
+    )
+    for loss in found["losses"]:
+        click.echo(f"lost: {loss}")
+
+
+@click.group("bridge")
+def bridge_group() -> None:
+    """Give live trains to karabo-bridge clients, or look at what a bridge sends."""
+
+
+@bridge_group.command("serve")
+@click.option(
+    "--endpoint", default="tcp://127.0.0.1:45454", show_default=True, help="Where to listen."
+)
+@click.option("--pattern", type=click.Choice(["REP", "PUB", "PUSH"]), default="REP")
+@click.option("--device", "devices", multiple=True, help="Devices to send; patterns; repeatable.")
+@click.option("--output", "outputs", multiple=True, help="Outputs to send, DEVICE:output.")
+@click.option("--id", "device_id", help="Device id of the bridge.")
+@common
+def serve_command(
+    endpoint: str,
+    pattern: str,
+    devices: tuple[str, ...],
+    outputs: tuple[str, ...],
+    device_id: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Serve the domain's trains until Ctrl-C; without --device and --output all of them."""
+    import os
+
+    from pykarabo.device import DeviceSettings, Server, ServerSettings, run_server
+
+    name = device_id or f"BRIDGE/{socket.gethostname().partition('.')[0]}/{os.getpid()}"
+    configuration: dict[str, Any] = {"endpoint": endpoint, "pattern": pattern}
+    if devices or outputs:
+        configuration |= {"devices": list(devices), "outputs": list(outputs)}
+
+    def started(server: Server) -> None:
+        for error in server.problems.values():
+            raise error
+        if as_json:
+            print_json({"device_id": name, "endpoint": endpoint, "pattern": pattern})
+        else:
+            click.echo(f"{name} serves trains at {endpoint} ({pattern}); Ctrl-C stops it")
+
+    run_server(
+        ServerSettings(
+            f"{name}/SERVER",
+            devices=(DeviceSettings(name, "KaraboBridge", configuration),),
+            classes=("KaraboBridge",),
+        ),
+        started,
+    )
+
+
+@bridge_group.command("glimpse")
+@click.argument("endpoint", default="tcp://127.0.0.1:45454")
+@click.option("--pattern", type=click.Choice(["REP", "PUB", "PUSH"]), default="REP")
+@click.option("--timeout", default=5.0, show_default=True, help="Seconds to wait for a train.")
+@common
+def glimpse_command(endpoint: str, pattern: str, timeout: float, *, as_json: bool) -> None:
+    """Receive one train from a bridge and show what it holds."""
+    from karabo_bridge import Client as BridgeClient
+
+    sockets = {"REP": "REQ", "PUB": "SUB", "PUSH": "PULL"}
+    try:
+        with BridgeClient(endpoint, sock=sockets[pattern], timeout=timeout) as client:
+            data, meta = client.next()
+    except TimeoutError:
+        raise NotConnectedError(
+            f"no train came from {endpoint} within {timeout:g} s",
+            remedy="check the endpoint and the pattern, and that the train clock and the sources run",
+        ) from None
+    if as_json:
+        print_json({"data": _described(data), "metadata": meta})
+        return
+    rows = [
+        (source, str(meta[source].get("timestamp.tid", "")), key, _describe(value))
+        for source, values in data.items()
+        for key, value in values.items()
+    ]
+    print_table(("source", "train", "key", "value"), rows)
+
+
+def _described(data: dict[str, dict[str, Any]]) -> dict[str, dict[str, str]]:
+    return {
+        source: {key: _describe(value) for key, value in values.items()}
+        for source, values in data.items()
+    }
+
+
+def _describe(value: Any) -> str:
+    shape = getattr(value, "shape", None)
+    if shape is not None:
+        return f"{value.dtype} {' x '.join(map(str, shape))}"
+    text = str(value)
+    longest = 60
+    return text if len(text) <= longest else f"{text[:longest]}…"
+
+
+commands: Final[list[click.Command]] = [run_group, bridge_group]

@@ -1,0 +1,1 @@
+"""The Karabo bridge: trains for analysis programs outside the control system."""

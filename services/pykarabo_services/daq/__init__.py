@@ -1,0 +1,1 @@
+"""Recording runs: trains into HDF5 files that the EXtra-data ecosystem reads."""
