@@ -10,19 +10,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from pykarabo.client import connect, disconnect_all, stop_watching, wait_until
+from pykarabo.client import DeviceProxy, connect, disconnect_all, stop_watching, wait_until
 from pykarabo.data import State
 from pykarabo.errors import PykaraboError
 from pykarabo.transport import data_directory, run_directory
 
 POSITIONS: Final = 20
 STEP_MM: Final = 0.5
-TRAINS_PER_POINT: Final = 2
 _HERE: Final = Path(__file__).resolve().parent
 _PYKARABO: Final = Path(sys.executable).with_name("pykarabo")
 
@@ -65,7 +64,7 @@ def _say(text: str) -> None:
 
 
 @contextmanager
-def _facility(data: Path) -> Iterator[None]:
+def _facility(data: Path) -> Generator[None, None, None]:
     """Start the facility, and stop it whatever happens."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     config = str(_HERE / "demo_facility.yaml")
@@ -95,6 +94,7 @@ def _scan() -> None:
     motor, camera, recorder = (
         connect(name) for name in ("DEMO/MOTOR/1", "DEMO/CAMERA/1", "DEMO/RUN/1")
     )
+    clock = connect("TIMING/CLOCK/1")
     wait_until(lambda: camera.frames_acquired > 0, timeout_s=10)
     monitor = connect("HOST/MONITOR/1")
     _say(f"this host: {monitor.cpu_count} processors, {monitor.cpu_load:.0f} % busy")
@@ -106,8 +106,7 @@ def _scan() -> None:
         for point in range(POSITIONS):
             motor.move(point * STEP_MM)
             wait_until(lambda: motor.state == State.ON, timeout_s=30)
-            seen = camera.frames_acquired
-            wait_until(lambda seen=seen: camera.frames_acquired >= seen + TRAINS_PER_POINT, timeout_s=30)
+            _until_recorded(motor, camera, clock)
             if point % 5 == 0 or point == POSITIONS - 1:
                 _say(f"point {point + 1} of {POSITIONS}: motor at {motor.actual_position:.3f} mm")
     finally:
@@ -115,6 +114,14 @@ def _scan() -> None:
     elapsed = time.monotonic() - begin
     _say(f"{POSITIONS} positions in {elapsed:.1f} s, {done['trains']} trains recorded")
     _look(Path(run["directory"]), done)
+
+
+def _until_recorded(motor: DeviceProxy, camera: DeviceProxy, clock: DeviceProxy) -> None:
+    """Wait until a whole train with a frame has passed at the motor's present position."""
+    arrived = motor.read("actual_position")["actual_position"].timestamp.train_id
+    wait_until(
+        lambda: clock.train_id > arrived + 1 and camera.last_train_id > arrived, timeout_s=30
+    )
 
 
 def _look(directory: Path, done: dict[str, Any]) -> None:
@@ -125,10 +132,12 @@ def _look(directory: Path, done: dict[str, Any]) -> None:
     positions: set[float] = set()
     for path in sorted(directory.glob("*.h5")):
         with h5py.File(path) as file:
-            frames += file["INSTRUMENT/DEMO/CAMERA/1:output/data/image/pixels"].shape[0]
-            positions |= set(file["CONTROL/DEMO/MOTOR/1/actual_position/value"][()].round(6))
+            content: Any = file
+            frames += content["INSTRUMENT/DEMO/CAMERA/1:output/data/image/pixels"].shape[0]
+            positions |= set(content["CONTROL/DEMO/MOTOR/1/actual_position/value"][()].round(6))
     points = {round(point * STEP_MM, 6) for point in range(POSITIONS)}
-    _say(f"in {directory}: {frames} frames, motor seen at {len(points & positions)} of {POSITIONS} positions")
+    reached = len(points & positions)
+    _say(f"in {directory}: {frames} frames, motor at {reached} of {POSITIONS} positions")
     if points - positions or not frames or not done["trains"]:
         raise SystemExit("the run does not hold the whole scan")
 

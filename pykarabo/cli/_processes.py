@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,7 +40,7 @@ class ServerStartError(PykaraboError):
 
 
 @contextlib.contextmanager
-def _one_at_a_time(directory: Path) -> Iterator[None]:
+def _one_at_a_time(directory: Path) -> Generator[None, None, None]:
     with (directory / "up.guard").open("a") as guard:
         fcntl.flock(guard, fcntl.LOCK_EX)
         yield

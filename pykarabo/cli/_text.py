@@ -3,6 +3,7 @@
 import base64
 import json
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -75,7 +76,7 @@ def to_text(value: Any, unit: str = "") -> str:
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Write a table: framed on a terminal, aligned columns elsewhere."""
     cells = [list(row) for row in rows]
-    if click.get_text_stream("stdout").isatty():
+    if sys.stdout.isatty():
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text

@@ -15,6 +15,7 @@ from pykarabo.transport import DealerPort, TaskOwner
 from pykarabo.wire import (
     KEEPALIVE_S,
     Attach,
+    Closed,
     Ended,
     Frame,
     Item,
@@ -65,6 +66,8 @@ class _Connection:
             self.opened.set_result(event)
         elif isinstance(event, Refused):
             self.disconnected(str(event.error))
+        elif isinstance(event, Closed):
+            self.disconnected("the device was stopped")
 
     def disconnected(self, reason: str) -> None:
         """The connection is over."""

@@ -25,6 +25,7 @@ from pykarabo.wire import (
     ClientSession,
     DeviceStream,
     Echo,
+    Ending,
     Event,
     Failed,
     Frame,
@@ -287,8 +288,23 @@ class ServerLink:
                 self._hand_on(entry, entry.stream.event(message))
         elif isinstance(message, Heartbeat):
             self._heartbeat(message)
+        elif isinstance(message, Ending):
+            self._ended(message)
         elif isinstance(message, Echo):
             self._echo(message.topic)
+
+    def _ended(self, ending: Ending) -> None:
+        """A device has ended while its server goes on."""
+        entry = self._followed.get(ending.device_id)
+        if entry is not None and entry.target.instance == ending.instance:
+            self.unfollow(ending.device_id)
+            error = NotConnectedError(
+                f"device '{ending.device_id}' was stopped",
+                device=ending.device_id,
+                remedy="start it again: pykarabo instantiate",
+            )
+            entry.sink.stream(entry.stream.lost("it was stopped"))
+            entry.sink.stream_failed(error)
 
     def _echo(self, topic: bytes) -> None:
         entry = self._followed.get(self._echoes.get(topic, ""))
@@ -303,6 +319,8 @@ class ServerLink:
             self._silent = False
             for entry in list(self._followed.values()):
                 self._subscribe(entry)
+        for ending in heartbeat.ended:
+            self._ended(ending)
         for tail in heartbeat.tails:
             followed = self._followed.get(tail.device_id)
             if followed is not None:

@@ -13,6 +13,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Coroutine, Generator, Iterator
+from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
 from pykarabo.errors import CallTimeoutError
@@ -40,9 +41,13 @@ class _EventThread:
         )
         self._thread.start()
 
+    def start(self, work: Coroutine[Any, Any, _T]) -> "Future[_T]":
+        """Run `work` in the loop without waiting."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
     def run(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Run `work` in the loop and wait for its end."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        return self.start(work).result()
 
     def later(self, call: Callable[[], object]) -> None:
         """Run `call` in the loop soon."""
@@ -126,7 +131,7 @@ def watch(
             async for update in with_watch:
                 updates.put(update)
 
-    running = asyncio.run_coroutine_threadsafe(pump(), thread._loop)  # noqa: SLF001 - one module
+    running = thread.start(pump())
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     try:
         yield from _until(updates, deadline)

@@ -18,7 +18,7 @@ ext code  content (msgpack inside)
 import math
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import msgpack
 import numpy as np
@@ -36,6 +36,7 @@ MAX_ARRAY_FRAMES: Final = 14
 """Further arrays of a message travel inside, so that a message stays within its frame limit."""
 _FRAME, _INLINE, _COMPLEX, _HASH, _TIMESTAMP = range(1, 6)
 _HASH_ROW: Final = 3
+_BASES: Final[tuple[Any, ...]] = (bool, int, float, str, bytes, dict, list)
 _KINDS: Final = frozenset("biufc")
 _REMEDY: Final = "update pykarabo on the sender's side"
 DEFAULT_LIMITS: Final = Limits()
@@ -49,14 +50,14 @@ class _Encoder:
 
     def pack(self, value: Any) -> bytes:
         try:
-            packed: bytes = msgpack.packb(
+            packed = msgpack.packb(
                 value, default=self.default, use_bin_type=True, strict_types=True
             )
         except (OverflowError, ValueError, TypeError, UnicodeEncodeError) as error:
             raise WrongTypeError(
                 f"a value cannot travel: {error}", remedy="send plain values and arrays"
             ) from None
-        return packed
+        return cast(bytes, packed)
 
     def default(self, value: Any) -> Any:
         if isinstance(value, np.ndarray):
@@ -95,8 +96,7 @@ def _plain(value: Any) -> Any:
         return dict(value)
     if isinstance(value, tuple | set | frozenset):
         return list(value)
-    bases: tuple[type, ...] = (bool, int, float, str, bytes, dict, list)
-    for base in bases:
+    for base in _BASES:
         if isinstance(value, base):
             return base(value)
     raise WrongTypeError(
@@ -157,7 +157,7 @@ class _Decoder:
             ) from None
 
     def _pairs(self, pairs: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
-        decoded: dict[str, Any] = dict(pairs)
+        decoded: dict[Any, Any] = dict(pairs)
         if len(decoded) != len(pairs):
             raise MalformedMessageError("a map has a key twice", remedy=_REMEDY)
         for key in decoded:

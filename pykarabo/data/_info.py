@@ -266,13 +266,12 @@ _DECODERS: dict[str, Any] = {
 def _from_wire(cls: type[_T], wire: Mapping[str, Any]) -> _T:
     known = {item.name for item in fields(cls)}
     try:
-        return cls(
-            **{
-                name: _DECODERS[name](value) if name in _DECODERS else value
-                for name, value in wire.items()
-                if name in known and not (value is None and name in _DECODERS)
-            }
-        )
+        arguments: dict[str, Any] = {
+            name: _DECODERS[name](value) if name in _DECODERS else value
+            for name, value in wire.items()
+            if name in known and not (value is None and name in _DECODERS)
+        }
+        return cls(**arguments)
     except (TypeError, ValueError) as error:
         raise MalformedMessageError(
             f"a {cls.__name__} cannot be understood: {error}",

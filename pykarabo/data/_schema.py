@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import msgpack
 
@@ -40,7 +40,7 @@ class Schema:
     @property
     def version(self) -> str:
         """A digest of the content: equal for equal schemas."""
-        packed = msgpack.packb(self.to_wire(), default=str)
+        packed = cast(bytes, msgpack.packb(self.to_wire(), default=str))
         return hashlib.sha256(packed).hexdigest()[:16]
 
     def require_property(self, key: str, device: str | None = None) -> PropertyInfo:

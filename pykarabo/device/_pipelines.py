@@ -128,6 +128,10 @@ class OutputChannel:
             for peer in peers:
                 self._send(peer, frames)
 
+    def farewell(self) -> list[Frame]:
+        """Return what tells an input that the output is gone."""
+        return self._pipe.farewell()
+
     def attach(self, peer: bytes, attach: Attach, now_ns: int) -> list[Frame]:
         """Take an input; returns what to answer it."""
         return self._pipe.attach(peer, attach, now_ns)
@@ -186,6 +190,7 @@ class PipelineHost:
             channel = self._outputs.pop(key)
             await channel.end_of_stream()
             for consumer in channel.consumers:
+                self.send(consumer.peer, channel.farewell())
                 channel.detach(consumer.peer)
 
     def send(self, peer: bytes, frames: list[Frame]) -> Delivery:

@@ -7,7 +7,7 @@ import os
 import secrets
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -51,7 +51,7 @@ class ServerSettings:
 
 
 @contextlib.contextmanager
-def _stem(settings: ServerSettings, directory: Path) -> Iterator[str]:
+def _stem(settings: ServerSettings, directory: Path) -> Generator[str, None, None]:
     """Hold the lock that says that the sockets of this name belong to a living process."""
     name = DIRECTORY_STEM if settings.directory else secrets.token_hex(_STEM_BYTES)
     path = directory / f"{name}.lock"
@@ -88,7 +88,7 @@ def _sweep(directory: Path, *, keep: Path) -> None:
 
 
 @contextlib.asynccontextmanager
-async def running_server(settings: ServerSettings) -> AsyncIterator[Server]:
+async def running_server(settings: ServerSettings) -> AsyncGenerator[Server, None]:
     """Run a device server in this event loop, with the devices it starts with.
 
     A device that cannot be started is reported in the log and in the server's status; the
@@ -153,7 +153,7 @@ def run_server(settings: ServerSettings, started: Callable[[Server], None] | Non
 @contextlib.contextmanager
 def serve(
     devices: Mapping[str, type[Device]], *, server_id: str | None = None, domain: str | None = None
-) -> Iterator[None]:
+) -> Generator[None, None, None]:
     """Serve devices from a thread of this program, for scripts and notebooks.
 
     Where the domain has no directory yet, it is served as well.

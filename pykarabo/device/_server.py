@@ -270,12 +270,14 @@ class Server:
         await self._stop_device(device_id)
 
     async def _stop_device(self, device_id: str, *, registered: bool = True) -> None:
-        device = self._hosting.remove(device_id)
+        hosted = self._hosting.require(device_id)
         try:
-            await device.aclose()
+            await hosted.device.aclose()
         except Exception:  # noqa: BLE001 - one device's end must not keep the others from theirs
             _log.error("device '%s' did not stop cleanly", device_id, exc_info=True)
         finally:
+            self._hosting.remove(device_id)
+            self._events.publish(self._publisher.ended(hosted.source, self.clock.monotonic_ns()))
             if registered:
                 await self._registration.release(device_id)
 

@@ -1,7 +1,7 @@
 """Devices for tests: started in memory, without processes, ports or files."""
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -31,7 +31,7 @@ async def run_facility(
     *,
     clock: Clock | None = None,
     time_source: str | None = None,
-) -> AsyncIterator[MemoryFacility]:
+) -> AsyncGenerator[MemoryFacility, None]:
     """Run a domain in memory whose server can instantiate `classes` (class id to class)."""
     network = MemoryNetwork()
     transport = MemoryTransport(network)
@@ -62,7 +62,7 @@ async def run_device(
     configuration: Mapping[str, Any] | None = None,
     *,
     clock: Clock | None = None,
-) -> AsyncIterator[_D]:
+) -> AsyncGenerator[_D, None]:
     """Start one device in memory and return it; `device.client` reaches it as others would.
 
     Raises:

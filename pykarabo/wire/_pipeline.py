@@ -14,7 +14,7 @@ ATTACHED  output -> input: the present item number and the description of the it
 ITEM      output -> input: number, time stamp, values; uses one credit
 CREDIT    input -> output: so many more; with 0 it only says "I am alive"
 END       output -> input: no more items; carries the last number
-DETACH    input -> output: clean goodbye
+DETACH    either way: clean goodbye
 PROBE     output -> input: nothing; if it cannot be delivered the input is gone
 ========  ====================================================================================
 """
@@ -185,6 +185,10 @@ class PipelineOutput:
         frames = pack(self._header(Kind.END_OF_STREAM), [], checksum=self._checksum)
         return list(self._consumers), frames
 
+    def farewell(self) -> list[Frame]:
+        """Return the DETACH that tells an input that the output is gone."""
+        return pack(self._header(Kind.DETACH), [], checksum=self._checksum)
+
     def probe(self) -> list[Frame]:
         """Return a message that says nothing; its delivery tells whether the input exists."""
         return pack(self._header(Kind.PROBE), [], checksum=self._checksum)
@@ -218,7 +222,11 @@ class Refused(NamedTuple):
     error: PykaraboError
 
 
-InputEvent: TypeAlias = Opened | Item | Ended | Refused | None
+class Closed(NamedTuple):
+    """The output is gone; it may come back."""
+
+
+InputEvent: TypeAlias = Opened | Item | Ended | Refused | Closed | None
 
 
 class PipelineInput:
@@ -265,12 +273,16 @@ class PipelineInput:
             return None
         if header.kind == Kind.ITEM:
             return self._item(header, decode(frames[1:], ITEM_LIMITS))
+        return self._event(header, frames)
+
+    def _event(self, header: Header, frames: list[Frame]) -> InputEvent:
         if header.kind == Kind.ATTACHED:
             self._sequence = header.sequence
-            return Opened(dict(decode(frames[1:])))
+            description = decode(frames[1:])
+            return Opened(description if isinstance(description, dict) else {})
         if header.kind == Kind.END_OF_STREAM:
             return Ended(self._count(header.sequence))
-        return None
+        return Closed() if header.kind == Kind.DETACH else None
 
     def _item(self, header: Header, body: object) -> Item:
         if not isinstance(body, list) or len(body) < _ITEM_FIELDS or not isinstance(body[2], dict):

@@ -9,7 +9,6 @@ ZeroMQ topics are byte prefixes, so a topic ends with a NUL: ``MOTOR/1`` does no
 ``MOTOR/10``. Topics that begin with a control byte belong to the protocol itself.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -19,6 +18,8 @@ from pykarabo.errors import MalformedMessageError
 from ._header import Frame, Header, Kind, pack, unpack
 
 HEARTBEAT_TOPIC: Final = b"\x02\0"
+ENDED_BEATS: Final = 5
+"""So many heartbeats tell the end of a device, for those who missed its goodbye."""
 HEARTBEAT_INTERVAL_S: Final = 1.0
 """A lost last event is found this late at worst (plus the journey)."""
 _ECHO_PREFIX: Final = b"\x01"
@@ -61,6 +62,7 @@ class Publisher:
         self._epoch = epoch
         self._checksum = checksum
         self._changed: dict[str, EventSource] = {}
+        self._ended: dict[str, tuple[bytes, int]] = {}
         self._beats = 0
         self.published = 0
 
@@ -83,6 +85,16 @@ class Publisher:
             *pack(header, encoded, checksum=self._checksum),
         ]
 
+    def ended(self, source: EventSource, now_ns: int) -> list[Frame]:
+        """Announce that the device has ended; the next heartbeats say it again."""
+        self._changed.pop(source.device_id, None)
+        self._ended[source.device_id] = (source.instance, ENDED_BEATS)
+        header = Header(
+            Kind.GOODBYE, source.instance, source.epoch, source.sequence, sent_ns=now_ns
+        )
+        topic = device_topic(source.device_id)
+        return [topic, *pack(header, [], checksum=self._checksum)]
+
     def heartbeat(self, now_ns: int, *, lag_s: float) -> list[Frame]:
         """Return the heartbeat: the latest numbers of what changed since the last one."""
         self._beats += 1
@@ -91,8 +103,14 @@ class Publisher:
             for source in self._changed.values()
         ]
         self._changed.clear()
+        ended = [[device_id, instance] for device_id, (instance, _beats) in self._ended.items()]
+        self._ended = {
+            device_id: (instance, beats - 1)
+            for device_id, (instance, beats) in self._ended.items()
+            if beats > 1
+        }
         header = Header(Kind.HEARTBEAT, self._instance, self._epoch, self._beats, sent_ns=now_ns)
-        body = encode([lag_s, tails])
+        body = encode([lag_s, tails, ended])
         return [HEARTBEAT_TOPIC, *pack(header, body, checksum=self._checksum)]
 
     def subscribed(self, frame: Frame) -> list[Frame] | None:
@@ -120,6 +138,14 @@ class Heartbeat(NamedTuple):
     instance: bytes
     lag_s: float
     tails: list[Tail]
+    ended: list["Ending"]
+
+
+class Ending(NamedTuple):
+    """This life of a device is over; its server goes on."""
+
+    device_id: str
+    instance: bytes
 
 
 class Event(NamedTuple):
@@ -136,36 +162,46 @@ class Echo(NamedTuple):
     topic: bytes
 
 
-def parse_published(frames: list[Frame]) -> Event | Heartbeat | Echo | None:
+def parse_published(frames: list[Frame]) -> Event | Ending | Heartbeat | Echo | None:
     """Decode one message of an event stream; None for a kind of a later protocol.
 
     Raises:
         MalformedMessageError, LimitExceededError, VersionMismatchError: drop it, count it.
     """
-    topic = bytes(frames[0])
+    topic = bytes(frames[0]) if frames else b""
     header = unpack(frames[1:])
     kind = header.kind
     if kind == Kind.EVENT:
-        return Event(topic[:-1].decode(), header, _rows(decode(frames[2:])))
+        return Event(_device_of(topic), header, _rows(decode(frames[2:])))
     if kind == Kind.HEARTBEAT:
         return _heartbeat(header, decode(frames[2:]))
     if kind == Kind.SCHEMA:
-        return Event(topic[:-1].decode(), header, None)
+        return Event(_device_of(topic), header, None)
+    if kind == Kind.GOODBYE:
+        return Ending(_device_of(topic), header.instance)
     if kind == Kind.ECHO:
         return Echo(topic)
     return None
 
 
+def _device_of(topic: bytes) -> str:
+    try:
+        return topic[:-1].decode()
+    except UnicodeDecodeError:
+        raise _malformed("an event's topic is no device id") from None
+
+
+def _malformed(message: str) -> MalformedMessageError:
+    return MalformedMessageError(message, remedy="update pykarabo on both sides")
+
+
 def _rows(body: object) -> list[Row]:
     if isinstance(body, list) and all(_is_row(row) for row in body):
-        return [tuple(row) for row in body]
-    raise MalformedMessageError(
-        "an event's body is no list of property rows", remedy="update pykarabo on both sides"
-    )
+        return [tuple(row[:_ROW_LENGTH]) for row in body]
+    raise _malformed("an event's body is no list of property rows")
 
 
-_ROW_LENGTH: Final = 6
-_HEARTBEAT_FIELDS: Final = 2
+_ROW_LENGTH: Final = len(("key", "value", "seconds", "fraction", "train id", "quality"))
 
 
 def _is_row(row: object) -> bool:
@@ -173,9 +209,29 @@ def _is_row(row: object) -> bool:
 
 
 def _heartbeat(header: Header, body: object) -> Heartbeat:
-    if isinstance(body, list) and len(body) >= _HEARTBEAT_FIELDS and isinstance(body[1], list):
-        tails: Iterable[Any] = body[1]
-        return Heartbeat(header.instance, float(body[0]), [Tail(*tail[:3]) for tail in tails])
-    raise MalformedMessageError(
-        "a heartbeat has another form than expected", remedy="update pykarabo on both sides"
-    )
+    match body:
+        case [float() | int() as lag_s, list() as tails, list() as ended, *_]:
+            return Heartbeat(
+                header.instance,
+                float(lag_s),
+                [_tail(tail) for tail in tails],
+                [_ending(ending) for ending in ended],
+            )
+        case _:
+            raise _malformed("a heartbeat has another form than expected")
+
+
+def _tail(body: object) -> Tail:
+    match body:
+        case [str() as device_id, bytes() as instance, int() as sequence, *_]:
+            return Tail(device_id, instance, sequence)
+        case _:
+            raise _malformed("a heartbeat names a device in another form than expected")
+
+
+def _ending(body: object) -> Ending:
+    match body:
+        case [str() as device_id, bytes() as instance, *_]:
+            return Ending(device_id, instance)
+        case _:
+            raise _malformed("a heartbeat names a device in another form than expected")

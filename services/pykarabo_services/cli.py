@@ -108,7 +108,8 @@ def show_command(run: int, recorder: str | None, *, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    click.echo(f"run {found['run']} ({found['state']}), {found['trains']} trains, {found['directory']}")
+    run_and_state = f"run {found['run']} ({found['state']})"
+    click.echo(f"{run_and_state}, {found['trains']} trains, {found['directory']}")
     click.echo(f"started {_time(found['started_ns'])}, stopped {_time(found['stopped_ns'])}")
     if found["error"]:
         click.echo(f"error: {found['error']}")
@@ -193,12 +194,13 @@ def glimpse_command(endpoint: str, pattern: str, timeout: float, *, as_json: boo
     sockets = {"REP": "REQ", "PUB": "SUB", "PUSH": "PULL"}
     try:
         with BridgeClient(endpoint, sock=sockets[pattern], timeout=timeout) as client:
-            data, meta = client.next()
+            train: Any = client.next()
     except TimeoutError:
         raise NotConnectedError(
             f"no train came from {endpoint} within {timeout:g} s",
-            remedy="check the endpoint and the pattern, and that the train clock and the sources run",
+            remedy="check endpoint and pattern, and that the train clock and the sources run",
         ) from None
+    data, meta = train
     if as_json:
         print_json({"data": _described(data), "metadata": meta})
         return

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import signal
-import sys
 import time
 
 from pykarabo.data import Float64, Int64, State, String
@@ -78,4 +77,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

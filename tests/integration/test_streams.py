@@ -139,3 +139,23 @@ def test_a_restarted_directory_knows_everything_again(processes: Any) -> None:
 
     asyncio.run(scenario())
     assert counter.count() == 2
+
+
+def test_a_device_that_is_stopped_is_stale_at_once_though_its_server_goes_on(
+    processes: Any,
+) -> None:
+    processes.start("S/1", "COUNT/1", directory=True)
+
+    async def scenario() -> None:
+        async with Client() as client, client.watch("COUNT/1") as updates:
+            await _next_of(updates, Live, 5)
+            server = await client.device("S/1", follow=False)
+            await server.shutdown_device("COUNT/1")
+            stale = await _next_of(updates, Stale, 1)
+            assert "stopped" in stale.reason
+            await server.instantiate("Counter", "COUNT/1")
+            gap = await _next_of(updates, Gap, 2)
+            assert gap.missed is None
+            await _next_of(updates, Live, 2)
+
+    asyncio.run(scenario())

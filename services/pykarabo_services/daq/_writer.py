@@ -68,7 +68,7 @@ class RunWriter:
         self._buffer_bytes = 0
         self._file: SequenceFile | None = None
         self._sequence = 0
-        self._image: bytes | None = None
+        self._image = build_image(plan.file_layout(self._metadata()))
         self._newest = 0
         self._ballast = Ballast(directory)
         with self._disk_errors():
@@ -146,7 +146,7 @@ class RunWriter:
         if self._plan.resolve(self._buffer):
             # A file cannot get new datasets: sources whose types are known now need the next one.
             self._close_file()
-            self._image = None
+            self._image = build_image(self._plan.file_layout(self._metadata()))
         file = self._open_file()
         room = self._settings.trains_per_file - file.trains
         batch, rest = self._buffer[:room], self._buffer[room:]
@@ -187,8 +187,6 @@ class RunWriter:
 
     def _open_file(self) -> SequenceFile:
         if self._file is None:
-            if self._image is None:
-                self._image = build_image(self._plan.file_layout(self._metadata()))
             name = sequence_file_name(self._manifest.run, self._settings.aggregator, self._sequence)
             self._plan.restart()
             self._file = SequenceFile(

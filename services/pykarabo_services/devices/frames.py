@@ -131,7 +131,7 @@ def _load(place: _Place) -> npt.NDArray[Any]:
             import h5py
 
             with h5py.File(place.path) as file:
-                dataset = file[place.dataset]
+                dataset: Any = file[place.dataset]
                 frame = dataset[()] if place.index is None else dataset[place.index]
         else:
             import tifffile

@@ -7,14 +7,12 @@ import signal
 import subprocess
 import sys
 import textwrap
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import extra_data
-import h5py
 import numpy as np
 import pytest
-from extra_data.validation import RunValidator
 
 from pykarabo.errors import DiskFullError, RunStateError
 from pykarabo_services.daq.model import (
@@ -28,14 +26,23 @@ from pykarabo_services.daq.model import (
 )
 from pykarabo_services.daq.store import RunDirectories
 
+# None of them has type information.
+extra_data: Any = import_module("extra_data")
+validation: Any = import_module("extra_data.validation")
+h5py: Any = import_module("h5py")
+
 MOTOR = "SPB/MOTOR/1"
 CAMERA = "SPB/CAM/1:daqOutput"
 FIRST = 10_000_000_001
 STOPPED_NS = 1_790_000_100_000_000_000
 
 
+def opened(directory: Path | str, **options: Any) -> Any:
+    return extra_data.RunDirectory(str(directory), parallelize=False, **options)
+
+
 def problems(directory: Path) -> list[Any]:
-    return list(RunValidator(str(directory)).run_checks())
+    return list(validation.RunValidator(str(directory)).run_checks())
 
 
 def test_run_numbers_continue_after_the_highest() -> None:
@@ -220,7 +227,7 @@ CHILD = """
         RunSettings(trains_per_file=int(sys.argv[2])),
         controls=[ControlSource("M/1", schema, values(0))],
         instruments=[
-            InstrumentSource("C/1:out", OutputInfo(name="out", description="", properties=(pixels,)))
+            InstrumentSource("C/1:out", OutputInfo(name="out", properties=(pixels,)))
         ],
         started_ns=10**18,
     )
@@ -251,7 +258,7 @@ def run_child(
 
 def assert_run_is_whole(directory: Path, trains: int) -> None:
     assert problems(directory) == []
-    run = extra_data.RunDirectory(str(directory))
+    run = opened(directory)
     assert run.train_ids == [FIRST + n for n in range(trains)]
     assert run["M/1", "position"].ndarray().tolist() == [float(n) for n in range(trains)]
     assert set(run["M/1", "quiet"].ndarray().tolist()) == {b"still"}
