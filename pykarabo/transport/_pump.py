@@ -83,9 +83,9 @@ class SocketPump:
         frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
         return [frame.buffer for frame in frames]
 
-    def close(self) -> None:
-        """Stop reading and close the socket."""
+    def close(self, *, linger_ms: int = 0) -> None:
+        """Stop reading and close the socket; what is queued has `linger_ms` to leave."""
         if not self._closed:
             self._closed = True
             self._loop.remove_reader(self._fd)
-            self._socket.close(linger=0)
+            self._socket.close(linger=linger_ms)

@@ -38,6 +38,8 @@ from ._sockets import (
     resolve,
 )
 
+_LAST_ANSWERS_MS: Final = 200
+"""The answer to "shut down" is still under way when the socket is closed."""
 _RESOLVE_TIMEOUT_S: Final = 5.0
 """A name server that does not answer in this time is not worth waiting for."""
 
@@ -93,7 +95,7 @@ class _Router:
         return Delivery.SENT
 
     def close(self) -> None:
-        self._pump.close()
+        self._pump.close(linger_ms=_LAST_ANSWERS_MS)
         _remove_socket(self.endpoint)
 
 
