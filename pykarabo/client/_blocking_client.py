@@ -195,7 +195,11 @@ class BlockingClient:
                 answers[device_id] = error
         for link, devices in servers.items():
             request = ReadMany([[device_id, wanted[device_id]] for device_id in devices])
-            found, _sequence = link.call(request, Target(), timeout_s=timeout_s)
+            try:
+                found, _sequence = link.call(request, Target(), timeout_s=timeout_s)
+            except PykaraboError as error:
+                answers |= dict.fromkeys(devices, error)
+                continue
             for device_id, (rows, refusal) in zip(devices, found, strict=True):
                 answers[device_id] = (
                     dict(from_row(tuple(row), 0) for row in rows)

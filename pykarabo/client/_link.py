@@ -21,6 +21,7 @@ from pykarabo.transport import Clock, DealerPort, SubscriberPort, Transport
 from pykarabo.wire import (
     HEARTBEAT_TOPIC,
     Answered,
+    BeatWatch,
     ClientIdentity,
     ClientSession,
     DeviceStream,
@@ -44,6 +45,7 @@ from pykarabo.wire import (
     device_topic,
     echo_topic,
     parse_published,
+    parse_rows,
 )
 
 SILENCE_S: Final = 3.5
@@ -106,6 +108,7 @@ class ServerLink:
         self._timer: asyncio.TimerHandle | None = None
         self._followed: dict[str, _Followed] = {}
         self._echoes: dict[bytes, str] = {}
+        self._beats = BeatWatch()
         self._events: SubscriberPort | None = None
         self._watchdog: asyncio.TimerHandle | None = None
         self._heard_ns = 0
@@ -291,7 +294,7 @@ class ServerLink:
         elif isinstance(message, Ending):
             self._ended(message)
         elif isinstance(message, Echo):
-            self._echo(message.topic)
+            self._echo(message)
 
     def _ended(self, ending: Ending) -> None:
         """A device has ended while its server goes on."""
@@ -306,11 +309,17 @@ class ServerLink:
             entry.sink.stream(entry.stream.lost("it was stopped"))
             entry.sink.stream_failed(error)
 
-    def _echo(self, topic: bytes) -> None:
-        entry = self._followed.get(self._echoes.get(topic, ""))
+    def _echo(self, echo: Echo) -> None:
+        self._doubt_after_loss(echo)
+        entry = self._followed.get(self._echoes.get(echo.topic, ""))
         if entry is not None:
             self._forget_echo(entry)
             self._hand_on(entry, entry.stream.echo())
+
+    def _doubt_after_loss(self, message: Heartbeat | Echo) -> None:
+        if self._beats.lost(message):
+            for entry in list(self._followed.values()):
+                self._hand_on(entry, entry.stream.doubt())
 
     def _heartbeat(self, heartbeat: Heartbeat) -> None:
         self._heard_ns = self._clock.monotonic_ns()
@@ -319,6 +328,7 @@ class ServerLink:
             self._silent = False
             for entry in list(self._followed.values()):
                 self._subscribe(entry)
+        self._doubt_after_loss(heartbeat)
         for ending in heartbeat.ended:
             self._ended(ending)
         for tail in heartbeat.tails:
@@ -332,30 +342,33 @@ class ServerLink:
         ]
         if wanted:
             entry.sink.stream(wanted)
-        if len(wanted) != len(outputs):
-            self._snapshot(entry)
+        for output in outputs:
+            if isinstance(output, NeedSnapshot):
+                self._snapshot(entry, output.request)
 
-    def _snapshot(self, entry: _Followed) -> None:
+    def _snapshot(self, entry: _Followed, request: int) -> None:
         work = self.call(Get(entry.device_id), entry.target, timeout_s=SNAPSHOT_TIMEOUT_S)
         task = self._loop.create_task(work, name=f"snapshot of {entry.device_id}")
-        task.add_done_callback(lambda done: self._snapshot_done(entry, done))
+        task.add_done_callback(lambda done: self._snapshot_done(entry, request, done))
 
-    def _snapshot_done(self, entry: _Followed, done: "asyncio.Task[tuple[Any, int]]") -> None:
+    def _snapshot_done(
+        self, entry: _Followed, request: int, done: "asyncio.Task[tuple[Any, int]]"
+    ) -> None:
         if done.cancelled():
             return
-        error = done.exception()
+        done.exception()  # looked at, though nobody may want it any more
         if self._followed.get(entry.device_id) is not entry:
             return
-        if error is not None:
-            if not isinstance(error, PykaraboError):
-                raise error
+        try:
+            body, sequence = done.result()
+            rows = parse_rows(body)
+        except PykaraboError as error:
             self.unfollow(entry.device_id)
             entry.sink.stream(entry.stream.lost(str(error)))
             entry.sink.stream_failed(error)
             return
-        rows, sequence = done.result()
         header = Header(Kind.REPLY, entry.target.instance, entry.target.epoch, sequence)
-        self._hand_on(entry, entry.stream.snapshot(header, [tuple(row) for row in rows]))
+        self._hand_on(entry, entry.stream.snapshot(header, rows, request))
 
     def _watch(self) -> None:
         """Notice a server whose event loop has stopped though its sockets live."""

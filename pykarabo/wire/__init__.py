@@ -57,6 +57,7 @@ from ._pipeline import (
 from ._publisher import (
     HEARTBEAT_INTERVAL_S,
     HEARTBEAT_TOPIC,
+    BeatWatch,
     Echo,
     Ending,
     Event,
@@ -68,6 +69,7 @@ from ._publisher import (
     device_topic,
     echo_topic,
     parse_published,
+    parse_rows,
 )
 from ._requests import (
     OPERATIONS,
@@ -86,6 +88,7 @@ from ._requests import (
 from ._server_session import (
     MAX_IN_FLIGHT,
     MAX_IN_FLIGHT_PER_PEER,
+    MAX_SESSIONS,
     Answer,
     CancelCall,
     Dropped,
@@ -116,6 +119,7 @@ __all__ = [
     "KEEPALIVE_S",
     "MAX_IN_FLIGHT",
     "MAX_IN_FLIGHT_PER_PEER",
+    "MAX_SESSIONS",
     "NO_CALL",
     "NO_INSTANCE",
     "OPERATIONS",
@@ -128,6 +132,7 @@ __all__ = [
     "Answer",
     "Answered",
     "Attach",
+    "BeatWatch",
     "Call",
     "CancelCall",
     "Changed",
@@ -189,6 +194,7 @@ __all__ = [
     "parse_attach",
     "parse_published",
     "parse_request",
+    "parse_rows",
     "request_body",
     "unpack",
 ]

@@ -5,13 +5,28 @@ offset plus the time under way; the smallest difference seen is the offset plus 
 journey. What exceeds it is the time that this message waited somewhere: in a socket of a frozen
 process, in a full queue, behind a cut. The minimum is taken over two windows that follow each
 other, so that clocks may drift apart, while the first late message after a long silence is still
-measured against messages that were not late.
+measured against messages that were not late. What the clocks may have drifted apart since the
+minimum was seen is forgiven: the first call after a quiet weekend is not late.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 WINDOW_NS: Final = 60_000_000_000
 """Clocks drift by some 50 ppm at most: 3 ms in a window, far below any deadline."""
+DRIFT_PPM: Final = 50
+"""Two quartz clocks that nothing disciplines; with NTP it is a hundredth of that."""
+_MILLION: Final = 1_000_000
+
+
+class _Least(NamedTuple):
+    """The smallest difference of a window and when it was seen."""
+
+    difference_ns: int
+    seen_ns: int
+
+    def at(self, now_ns: int) -> int:
+        """Return the largest difference that a message without delay may have now."""
+        return self.difference_ns + (now_ns - self.seen_ns) * DRIFT_PPM // _MILLION
 
 
 class AgeMeter:
@@ -20,21 +35,20 @@ class AgeMeter:
     __slots__ = ("_current", "_previous", "_window_end")
 
     def __init__(self) -> None:
-        self._previous: int | None = None
-        self._current: int | None = None
+        self._previous: _Least | None = None
+        self._current: _Least | None = None
         self._window_end = 0
 
     def age_ns(self, sent_ns: int, now_ns: int) -> int:
         """Return how much longer than the quickest recent message this one took, in ns."""
-        difference = now_ns - sent_ns
-        if now_ns >= self._window_end:
-            if self._current is not None:
-                self._previous = self._current
-            self._current = difference
+        seen = _Least(now_ns - sent_ns, now_ns)
+        if self._current is None or now_ns >= self._window_end:
+            self._previous = self._current
+            self._current = seen
             self._window_end = now_ns + WINDOW_NS
-        elif self._current is None or difference < self._current:
-            self._current = difference
-        least = self._current
-        if self._previous is not None and self._previous < least:
-            least = self._previous
-        return difference - least
+        elif seen.difference_ns < self._current.difference_ns:
+            self._current = seen
+        least = self._current.at(now_ns)
+        if self._previous is not None:
+            least = min(least, self._previous.at(now_ns))
+        return max(0, seen.difference_ns - least)

@@ -11,6 +11,7 @@ state          event              what happens                  next state
 CONNECTING     connected          hello is sent                 GREETING
 GREETING       welcome            calls may be made             READY
 GREETING       error              the link is refused           CLOSED
+GREETING       another version    the link is refused           CLOSED
 READY          reply, error       the call of that id ends      READY
 any            deadline passed    that call ends: unknown       same
 any            disconnected       all calls end: unknown        CLOSED
@@ -24,12 +25,14 @@ from pykarabo.data import decode, encode
 from pykarabo.errors import (
     CallTimeoutError,
     ConnectionLostError,
+    LimitExceededError,
     MalformedMessageError,
     NotConnectedError,
     PykaraboError,
+    VersionMismatchError,
 )
 
-from ._header import NO_INSTANCE, Frame, Header, Kind, pack, unpack
+from ._header import MAX_TTL_MS, NO_INSTANCE, Frame, Header, Kind, pack, unpack
 from ._requests import (
     ClientIdentity,
     Request,
@@ -39,7 +42,6 @@ from ._requests import (
 )
 
 _MS: Final = 1_000_000
-_NS: Final = 1_000_000_000
 
 
 class LinkState(StrEnum):
@@ -155,7 +157,7 @@ class ClientSession:
         body = encode(request_body(request))
         self._counter += 1
         call_id = self._token + self._counter.to_bytes(8, "big")
-        ttl_ms = max(1, round(timeout_s * 1000))
+        ttl_ms = max(1, round(min(timeout_s * 1000, MAX_TTL_MS)))
         header = Header(
             Kind.CALL, target.instance, target.epoch, self._counter, call_id, ttl_ms, now_ns
         )
@@ -178,36 +180,50 @@ class ClientSession:
     def receive(self, frames: list[Frame]) -> SessionEvent:
         """Take one message from the server.
 
+        An answer whose content cannot be read ends its call with the reason.
+
         Raises:
             MalformedMessageError, LimitExceededError, VersionMismatchError: drop it, count it.
         """
-        header = unpack(frames)
+        try:
+            header = unpack(frames)
+        except VersionMismatchError as error:
+            if self.state is LinkState.GREETING:
+                return self._rejected(error)
+            raise
         kind = header.kind
-        if kind == Kind.REPLY:
-            if self._pending.pop(header.call_id, None) is None:
-                return Ignored(kind)
-            return Answered(header.call_id, decode(frames[1:]), header.sequence)
-        if kind == Kind.ERROR:
-            return self._failed(header, decode(frames[1:]))
+        if kind in (Kind.REPLY, Kind.ERROR):
+            return self._answered(header, frames)
         if kind == Kind.WELCOME and self.state is LinkState.GREETING:
             self.welcome = parse_welcome(decode(frames[1:]))
             self.state = LinkState.READY
             return Welcomed(self.welcome)
         return Ignored(kind)
 
-    def _failed(self, header: Header, body: object) -> SessionEvent:
+    def _answered(self, header: Header, frames: list[Frame]) -> SessionEvent:
+        if self.state is LinkState.GREETING and header.kind == Kind.ERROR:
+            return self._rejected(self._error(decode(frames[1:])))
+        if self._pending.pop(header.call_id, None) is None:
+            return Ignored(header.kind)
+        try:
+            body = decode(frames[1:])
+            if header.kind == Kind.ERROR:
+                return Failed(header.call_id, self._error(body))
+        except (MalformedMessageError, LimitExceededError) as error:
+            return Failed(header.call_id, error)
+        return Answered(header.call_id, body, header.sequence)
+
+    def _error(self, body: object) -> PykaraboError:
         if not isinstance(body, dict):
             raise MalformedMessageError(
                 f"{self.peer} sent an error without a description",
                 remedy="update pykarabo on the server's side",
             )
-        error = PykaraboError.from_wire(body)
-        if self.state is LinkState.GREETING:
-            self.state = LinkState.CLOSED
-            return Rejected(error)
-        if self._pending.pop(header.call_id, None) is None:
-            return Ignored(header.kind)
-        return Failed(header.call_id, error)
+        return PykaraboError.from_wire(body)
+
+    def _rejected(self, error: PykaraboError) -> Rejected:
+        self.state = LinkState.CLOSED
+        return Rejected(error)
 
     def disconnected(self, reason: str) -> list[Failed]:
         """Tell that the connection is gone; every call under way ends with outcome unknown."""

@@ -28,12 +28,31 @@ NO_INSTANCE: Final = bytes(16)
 NO_CALL: Final = bytes(16)
 
 CHECKSUM: Final = 0x01
-"""Flag: the header's last field is the CRC-32 of all that follows (plaintext TCP links)."""
+"""Flag: the header's last field is the CRC-32 of the header before it and of all that follows.
 
-_STRUCT: Final = struct.Struct(">2sBBBBH16sQQ16sIQI")
-# magic, major, minor, kind, flags, reserved, instance, epoch, sequence, call id, ttl, sent, crc
+It is set on plaintext TCP links. Without it that field is 0, so that a flag cannot get lost.
+"""
+
+LAYOUT: Final = (
+    ("magic", "2s"),
+    ("major", "B"),
+    ("minor", "B"),
+    ("kind", "B"),
+    ("flags", "B"),
+    ("reserved", "H"),
+    ("instance", "16s"),
+    ("epoch", "Q"),
+    ("sequence", "Q"),
+    ("call_id", "16s"),
+    ("ttl_ms", "I"),
+    ("sent_ns", "Q"),
+    ("crc", "I"),
+)
+"""Name and `struct` code of the header's fields, in order, big-endian without padding."""
+_STRUCT: Final = struct.Struct(">" + "".join(code for _name, code in LAYOUT))
 HEADER_SIZE: Final = _STRUCT.size
-_MAX_TTL_MS: Final = 0xFFFFFFFF
+_CRC_SIZE: Final = 4
+MAX_TTL_MS: Final = 0xFFFFFFFF
 
 
 class Kind(IntEnum):
@@ -88,10 +107,7 @@ class Header(NamedTuple):
 def pack(header: Header, payload: Sequence[Frame], *, checksum: bool = False) -> list[Frame]:
     """Return the frames of one message: the packed header, then `payload` as it is."""
     kind, instance, epoch, sequence, call_id, ttl_ms, sent_ns, flags = header
-    crc = 0
-    if checksum:
-        flags |= CHECKSUM
-        crc = _crc(payload)
+    flags = flags | CHECKSUM if checksum else flags & ~CHECKSUM
     packed = _STRUCT.pack(
         MAGIC,
         PROTOCOL_MAJOR,
@@ -103,10 +119,13 @@ def pack(header: Header, payload: Sequence[Frame], *, checksum: bool = False) ->
         epoch,
         sequence,
         call_id,
-        ttl_ms if ttl_ms < _MAX_TTL_MS else _MAX_TTL_MS,
+        ttl_ms if ttl_ms < MAX_TTL_MS else MAX_TTL_MS,
         sent_ns,
-        crc,
+        0,
     )
+    if checksum:
+        head = packed[:-_CRC_SIZE]
+        packed = head + _crc(head, payload).to_bytes(_CRC_SIZE, "big")
     return [packed, *payload]
 
 
@@ -135,7 +154,7 @@ def unpack(frames: Sequence[Frame]) -> Header:
             remedy="install the same major version of pykarabo on both sides",
             details={"theirs": major, "ours": PROTOCOL_MAJOR},
         )
-    if flags & CHECKSUM and _crc(frames[1:]) != fields[12]:
+    if fields[12] != (_crc(frames[0][:-_CRC_SIZE], frames[1:]) if flags & CHECKSUM else 0):
         raise MalformedMessageError(
             "a message was damaged on its way: its checksum does not fit",
             remedy="check the network between the two hosts",
@@ -144,8 +163,8 @@ def unpack(frames: Sequence[Frame]) -> Header:
     return Header(kind, instance, epoch, sequence, call_id, ttl_ms, sent_ns, flags)
 
 
-def _crc(payload: Sequence[Frame]) -> int:
-    crc = 0
+def _crc(head: Frame, payload: Sequence[Frame]) -> int:
+    crc = zlib.crc32(head)
     for frame in payload:
         crc = zlib.crc32(frame, crc)
     return crc

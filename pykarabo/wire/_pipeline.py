@@ -27,6 +27,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from pykarabo.data import Limits, Timestamp, decode, encode
 from pykarabo.errors import BadConfigurationError, MalformedMessageError, PykaraboError
 
+from ._checks import is_map, is_names, is_number, is_stamp
 from ._header import Frame, Header, Kind, pack, unpack
 
 KEEPALIVE_S: Final = 1.0
@@ -70,8 +71,7 @@ def parse_attach(body: object) -> Attach:
     """Rebuild an ATTACH from its body; raises `MalformedMessageError`."""
     if isinstance(body, list) and len(body) >= len(Attach._fields):
         device, output, policy, credit = body[: len(Attach._fields)]
-        texts = all(isinstance(text, str) for text in (device, output, policy))
-        if texts and isinstance(credit, int) and credit > 0:
+        if is_names([device, output, policy]) and is_number(credit) and credit > 0:
             return Attach(device, output, policy, credit)
     raise MalformedMessageError(
         "a pipeline input did not say what it wants", remedy="update pykarabo on its side"
@@ -268,7 +268,7 @@ class PipelineInput:
         header = unpack(frames)
         if header.kind == Kind.ERROR:
             body = decode(frames[1:])
-            return Refused(PykaraboError.from_wire(body if isinstance(body, dict) else {}))
+            return Refused(PykaraboError.from_wire(body if is_map(body) else {}))
         if header.instance != self._instance:
             return None
         if header.kind == Kind.ITEM:
@@ -279,26 +279,33 @@ class PipelineInput:
         if header.kind == Kind.ATTACHED:
             self._sequence = header.sequence
             description = decode(frames[1:])
-            return Opened(description if isinstance(description, dict) else {})
+            return Opened(description if is_map(description) else {})
         if header.kind == Kind.END_OF_STREAM:
             return Ended(self._count(header.sequence))
         return Closed() if header.kind == Kind.DETACH else None
 
-    def _item(self, header: Header, body: object) -> Item:
-        if not isinstance(body, list) or len(body) < _ITEM_FIELDS or not isinstance(body[2], dict):
-            raise MalformedMessageError(
-                "a pipeline item has another form than expected",
-                device=self.attach.device,
-                remedy="update pykarabo on both sides",
-            )
+    def _item(self, header: Header, body: object) -> Item | None:
+        if not isinstance(body, list) or len(body) < _ITEM_FIELDS:
+            raise self._malformed()
         source, stamp, data = body[:_ITEM_FIELDS]
+        if not (isinstance(source, str) and is_stamp(stamp) and is_map(data)):
+            raise self._malformed()
+        if self._sequence is not None and header.sequence <= self._sequence:
+            return None
         missed = self._count(header.sequence - 1)
         self._sequence = header.sequence
         self.received += 1
         return Item(source, Timestamp(*stamp), data, header.sequence, missed)
 
+    def _malformed(self) -> MalformedMessageError:
+        return MalformedMessageError(
+            "a pipeline item has another form than expected",
+            device=self.attach.device,
+            remedy="update pykarabo on both sides",
+        )
+
     def _count(self, up_to: int) -> int:
         missed = 0 if self._sequence is None else max(0, up_to - self._sequence)
         self.missed += missed
-        self._sequence = up_to
+        self._sequence = max(up_to, self._sequence or 0)
         return missed

@@ -4,6 +4,8 @@ Each device has its own stream: a topic, the instance and epoch of its present l
 sequence number that grows by one with each message. A subscriber that sees number 7 after 5 knows
 that exactly one is missing. The last event of a burst has no successor to betray its loss;
 therefore a heartbeat tells, once a second, the latest number of every device that has changed.
+Heartbeats are numbered too, and each echo tells the latest number: a subscriber who lost one
+cannot know what it told, and asks (see `BeatWatch`).
 
 ZeroMQ topics are byte prefixes, so a topic ends with a NUL: ``MOTOR/1`` does not receive
 ``MOTOR/10``. Topics that begin with a control byte belong to the protocol itself.
@@ -12,9 +14,10 @@ ZeroMQ topics are byte prefixes, so a topic ends with a NUL: ``MOTOR/1`` does no
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from pykarabo.data import decode, encode
+from pykarabo.data import Quality, decode, encode
 from pykarabo.errors import MalformedMessageError
 
+from ._checks import is_instance, is_number, is_stamp
 from ._header import Frame, Header, Kind, pack, unpack
 
 HEARTBEAT_TOPIC: Final = b"\x02\0"
@@ -120,7 +123,7 @@ class Publisher:
             return None
         if len(topic) > MAX_TOPIC:
             return None
-        header = Header(Kind.ECHO, self._instance, self._epoch)
+        header = Header(Kind.ECHO, self._instance, self._epoch, self._beats)
         return [topic, *pack(header, [], checksum=self._checksum)]
 
 
@@ -136,6 +139,7 @@ class Heartbeat(NamedTuple):
     """A server is alive; `lag_s` is how late its event loop runs."""
 
     instance: bytes
+    sequence: int
     lag_s: float
     tails: list[Tail]
     ended: list["Ending"]
@@ -157,9 +161,35 @@ class Event(NamedTuple):
 
 
 class Echo(NamedTuple):
-    """The publisher has seen the subscription of this topic and all that came before it."""
+    """The publisher has seen the subscription of this topic and all that came before it.
+
+    `sequence` is the number of its latest heartbeat.
+    """
 
     topic: bytes
+    instance: bytes
+    sequence: int
+
+
+class BeatWatch:
+    """Notice lost heartbeats of one server: each may have told of a lost event."""
+
+    __slots__ = ("_instance", "_sequence")
+
+    def __init__(self) -> None:
+        self._instance = b""
+        self._sequence = 0
+
+    def lost(self, message: Heartbeat | Echo) -> bool:
+        """Take a heartbeat or an echo; returns whether heartbeats before it were lost."""
+        before = message.sequence - 1 if isinstance(message, Heartbeat) else message.sequence
+        if message.instance != self._instance:
+            lost = bool(self._instance)
+            self._instance, self._sequence = message.instance, message.sequence
+            return lost
+        lost = before > self._sequence
+        self._sequence = max(self._sequence, message.sequence)
+        return lost
 
 
 def parse_published(frames: list[Frame]) -> Event | Ending | Heartbeat | Echo | None:
@@ -172,7 +202,7 @@ def parse_published(frames: list[Frame]) -> Event | Ending | Heartbeat | Echo | 
     header = unpack(frames[1:])
     kind = header.kind
     if kind == Kind.EVENT:
-        return Event(_device_of(topic), header, _rows(decode(frames[2:])))
+        return Event(_device_of(topic), header, parse_rows(decode(frames[2:])))
     if kind == Kind.HEARTBEAT:
         return _heartbeat(header, decode(frames[2:]))
     if kind == Kind.SCHEMA:
@@ -180,7 +210,7 @@ def parse_published(frames: list[Frame]) -> Event | Ending | Heartbeat | Echo | 
     if kind == Kind.GOODBYE:
         return Ending(_device_of(topic), header.instance)
     if kind == Kind.ECHO:
-        return Echo(topic)
+        return Echo(topic, header.instance, header.sequence)
     return None
 
 
@@ -195,17 +225,26 @@ def _malformed(message: str) -> MalformedMessageError:
     return MalformedMessageError(message, remedy="update pykarabo on both sides")
 
 
-def _rows(body: object) -> list[Row]:
+def parse_rows(body: object) -> list[Row]:
+    """Rebuild property rows from an event or a snapshot; raises `MalformedMessageError`."""
     if isinstance(body, list) and all(_is_row(row) for row in body):
         return [tuple(row[:_ROW_LENGTH]) for row in body]
-    raise _malformed("an event's body is no list of property rows")
+    raise _malformed("a message with values holds no list of property rows")
 
 
 _ROW_LENGTH: Final = len(("key", "value", "seconds", "fraction", "train id", "quality"))
+_QUALITIES: Final = tuple(quality.value for quality in Quality)
 
 
 def _is_row(row: object) -> bool:
-    return isinstance(row, list) and len(row) >= _ROW_LENGTH and isinstance(row[0], str)
+    return (
+        isinstance(row, list)
+        and len(row) >= _ROW_LENGTH
+        and isinstance(row[0], str)
+        and is_stamp(row[2:5])
+        and isinstance(row[5], str)
+        and row[5] in _QUALITIES
+    )
 
 
 def _heartbeat(header: Header, body: object) -> Heartbeat:
@@ -213,6 +252,7 @@ def _heartbeat(header: Header, body: object) -> Heartbeat:
         case [float() | int() as lag_s, list() as tails, list() as ended, *_]:
             return Heartbeat(
                 header.instance,
+                header.sequence,
                 float(lag_s),
                 [_tail(tail) for tail in tails],
                 [_ending(ending) for ending in ended],
@@ -223,15 +263,17 @@ def _heartbeat(header: Header, body: object) -> Heartbeat:
 
 def _tail(body: object) -> Tail:
     match body:
-        case [str() as device_id, bytes() as instance, int() as sequence, *_]:
-            return Tail(device_id, instance, sequence)
+        case [str() as device_id, instance, sequence, *_]:
+            if is_instance(instance) and is_number(sequence):
+                return Tail(device_id, instance, sequence)
         case _:
-            raise _malformed("a heartbeat names a device in another form than expected")
+            pass
+    raise _malformed("a heartbeat names a device in another form than expected")
 
 
 def _ending(body: object) -> Ending:
     match body:
-        case [str() as device_id, bytes() as instance, *_]:
+        case [str() as device_id, instance, *_] if is_instance(instance):
             return Ending(device_id, instance)
         case _:
             raise _malformed("a heartbeat names a device in another form than expected")

@@ -9,6 +9,8 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from pykarabo.errors import MalformedMessageError
 
+from ._checks import is_instance, is_map, is_names, is_number
+
 
 class Get(NamedTuple):
     """Read properties: `keys`, or every one (None). Answer: one row per property."""
@@ -83,7 +85,7 @@ def parse_request(body: object) -> Request:
     operation, *fields = body
     kind = OPERATIONS.get(operation) if isinstance(operation, str) else None
     if kind is None:
-        raise _malformed(f"unknown operation {operation!r}")
+        raise _malformed(f"unknown operation {operation!r:.60}")
     if not _CHECKS[kind](fields):
         raise _malformed(f"the fields of operation {operation!r} have the wrong number or type")
     return kind(*fields)
@@ -93,28 +95,24 @@ def _malformed(message: str) -> MalformedMessageError:
     return MalformedMessageError(message, remedy="update pykarabo on the caller's side")
 
 
-def _is_names(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
-
-
 def _check_get(fields: list[Any]) -> bool:
     return (
         len(fields) == len(Get._fields)
         and isinstance(fields[0], str)
-        and (fields[1] is None or _is_names(fields[1]))
+        and (fields[1] is None or is_names(fields[1]))
     )
 
 
 def _check_set(fields: list[Any]) -> bool:
-    return len(fields) == len(Set._fields) and isinstance(fields[0], str) and _is_map(fields[1])
+    return len(fields) == len(Set._fields) and isinstance(fields[0], str) and is_map(fields[1])
 
 
 def _check_call(fields: list[Any]) -> bool:
     return (
         len(fields) == len(Call._fields)
-        and _is_names(fields[:2])
+        and is_names(fields[:2])
         and isinstance(fields[2], list)
-        and _is_map(fields[3])
+        and is_map(fields[3])
     )
 
 
@@ -131,11 +129,7 @@ def _check_read_many(fields: list[Any]) -> bool:
 
 
 def _check_locate(fields: list[Any]) -> bool:
-    return len(fields) == len(Locate._fields) and _is_names(fields[0])
-
-
-def _is_map(value: object) -> bool:
-    return isinstance(value, dict)
+    return len(fields) == len(Locate._fields) and is_names(fields[0])
 
 
 _CHECKS: Final[Mapping[type[Request], Callable[[list[Any]], bool]]] = {
@@ -177,7 +171,7 @@ def parse_identity(body: object) -> ClientIdentity:
     """Rebuild the identity from a HELLO's body; raises `MalformedMessageError`."""
     if isinstance(body, list) and len(body) >= len(ClientIdentity._fields):
         host, pid, user, program = body[: len(ClientIdentity._fields)]
-        if isinstance(pid, int) and _is_names([host, user, program]):
+        if is_number(pid) and is_names([host, user, program]):
             return ClientIdentity(host, pid, user, program)
     raise _malformed("a hello does not say who calls")
 
@@ -186,7 +180,7 @@ def parse_welcome(body: object) -> Welcome:
     """Rebuild the welcome from its body; raises `MalformedMessageError`."""
     if isinstance(body, list) and len(body) >= len(Welcome._fields):
         server_id, instance, epoch, time_ns, *texts = body[: len(Welcome._fields)]
-        numbers = isinstance(epoch, int) and isinstance(time_ns, int)
-        if _is_names([server_id, *texts]) and isinstance(instance, bytes) and numbers:
+        numbers = is_number(epoch) and is_number(time_ns)
+        if is_names([server_id, *texts]) and is_instance(instance) and numbers:
             return Welcome(server_id, instance, epoch, time_ns, *texts)
     raise _malformed("a welcome does not say who answers")

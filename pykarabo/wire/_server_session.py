@@ -6,6 +6,7 @@ run; a peer with too many calls under way is told that the server is busy. All o
 say "not executed", so that the caller may safely try again.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -19,6 +20,7 @@ from pykarabo.errors import (
     MalformedMessageError,
     PykaraboError,
     VersionMismatchError,
+    WrongTypeError,
 )
 
 from ._age import AgeMeter
@@ -35,6 +37,8 @@ MAX_IN_FLIGHT_PER_PEER: Final = 100
 """One client cannot fill the server: a view of 1 000 properties needs one call, not 1 000."""
 MAX_IN_FLIGHT: Final = 1_000
 """All clients together; above that the answers would come later than their deadlines."""
+MAX_SESSIONS: Final = 10_000
+"""ZeroMQ does not tell when a peer is gone; above it the one silent for longest is forgotten."""
 _MS: Final = 1_000_000
 
 
@@ -74,12 +78,19 @@ ServerAction: TypeAlias = Execute | Answer | CancelCall | Dropped
 
 @dataclass(slots=True)
 class Session:
-    """One greeted peer."""
+    """One greeted peer.
+
+    Attributes:
+        heard_ns: when its last hello or call came.
+        calls: how many of its calls were run.
+        last_call: the number of its latest call; numbers grow, or the network has repeated one.
+    """
 
     identity: ClientIdentity
+    heard_ns: int
     age: AgeMeter = field(default_factory=AgeMeter)
-    in_flight: int = 0
     calls: int = 0
+    last_call: int = 0
 
 
 class ServerSessions:
@@ -94,13 +105,20 @@ class ServerSessions:
         self._welcome = welcome
         self._checksum = checksum
         self._sessions: dict[bytes, Session] = {}
-        self._in_flight = 0
+        # Kept beside the sessions: a peer does not get more calls by greeting again.
+        self._in_flight: Counter[bytes] = Counter()
+        self._in_flight_total = 0
         self.dropped = 0
 
     @property
     def sessions(self) -> Sequence[Session]:
         """Every peer that greeted and has not said goodbye."""
         return list(self._sessions.values())
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls of all peers are under way."""
+        return self._in_flight_total
 
     def receive(
         self, peer: bytes, frames: list[Frame], *, now_ns: int, utc_ns: int
@@ -129,28 +147,34 @@ class ServerSessions:
         except (MalformedMessageError, LimitExceededError) as error:
             self.dropped += 1
             return Answer(peer, self._error(header.call_id, error))
+        if header.sequence <= session.last_call:
+            self.dropped += 1
+            return Dropped("a call came twice")
+        session.last_call = header.sequence
+        session.heard_ns = now_ns
         age_ns = session.age.age_ns(header.sent_ns, now_ns)
         left_ns = header.ttl_ms * _MS - age_ns
-        refusal = self._refusal(session, left_ns, age_ns)
+        refusal = self._refusal(peer, left_ns, age_ns)
         if refusal is not None:
             return Answer(peer, self._error(header.call_id, refusal))
-        session.in_flight += 1
         session.calls += 1
-        self._in_flight += 1
+        self._in_flight[peer] += 1
+        self._in_flight_total += 1
         return Execute(
             peer, header.call_id, request, header.instance, header.epoch, now_ns + left_ns
         )
 
-    def _refusal(self, session: Session, left_ns: int, age_ns: int) -> PykaraboError | None:
+    def _refusal(self, peer: bytes, left_ns: int, age_ns: int) -> PykaraboError | None:
         if left_ns <= 0:
             return ExpiredError(
                 f"the call waited {age_ns / 1e9:.1f} s on its way, longer than its caller does",
                 remedy="nothing was executed: call again",
             )
-        if session.in_flight >= MAX_IN_FLIGHT_PER_PEER or self._in_flight >= MAX_IN_FLIGHT:
+        ours = self._in_flight[peer]
+        if ours >= MAX_IN_FLIGHT_PER_PEER or self._in_flight_total >= MAX_IN_FLIGHT:
             return BusyError(
-                f"server '{self._welcome.server_id}' has {self._in_flight} calls under way, "
-                f"{session.in_flight} of this client",
+                f"server '{self._welcome.server_id}' has {self._in_flight_total} calls under way, "
+                f"{ours} of this client",
                 remedy="nothing was executed: await answers before calling again",
             )
         return None
@@ -159,9 +183,7 @@ class ServerSessions:
         self, peer: bytes, header: Header, frames: list[Frame], now_ns: int, utc_ns: int
     ) -> ServerAction:
         if header.kind == Kind.HELLO:
-            session = Session(parse_identity(decode(frames[1:])))
-            session.age.age_ns(header.sent_ns, now_ns)
-            self._sessions[peer] = session
+            self._greeted(peer, parse_identity(decode(frames[1:])), header.sent_ns, now_ns)
             return Answer(peer, self._welcoming(now_ns, utc_ns))
         if header.kind == Kind.CANCEL:
             return CancelCall(peer, header.call_id)
@@ -170,6 +192,12 @@ class ServerSessions:
             return Dropped("goodbye")
         self.dropped += 1
         return Dropped(f"unknown kind {header.kind}")
+
+    def _greeted(self, peer: bytes, identity: ClientIdentity, sent_ns: int, now_ns: int) -> None:
+        if len(self._sessions) >= MAX_SESSIONS and peer not in self._sessions:
+            self.forget(min(self._sessions, key=lambda known: self._sessions[known].heard_ns))
+        session = self._sessions[peer] = Session(identity, now_ns)
+        session.age.age_ns(sent_ns, now_ns)
 
     def _welcoming(self, now_ns: int, utc_ns: int) -> list[Frame]:
         welcome = self._welcome._replace(time_ns=utc_ns)
@@ -201,11 +229,20 @@ class ServerSessions:
         self._ended(call)
 
     def _ended(self, call: Execute) -> None:
-        self._in_flight -= 1
-        session = self._sessions.get(call.peer)
-        if session is not None and session.in_flight:
-            session.in_flight -= 1
+        self._in_flight_total -= 1
+        self._in_flight[call.peer] -= 1
+        if not self._in_flight[call.peer]:
+            del self._in_flight[call.peer]
 
     def _error(self, call_id: bytes, error: PykaraboError) -> list[Frame]:
         header = Header(Kind.ERROR, self._welcome.instance, self._welcome.epoch, call_id=call_id)
-        return pack(header, encode(error.to_wire()), checksum=self._checksum)
+        return pack(header, _error_body(error), checksum=self._checksum)
+
+
+def _error_body(error: PykaraboError) -> list[Frame]:
+    """Encode an error; one that cannot travel as it is goes without what keeps it from that."""
+    try:
+        return encode(error.to_wire())
+    except WrongTypeError:
+        message = error.message.encode("ascii", "backslashreplace").decode()
+        return encode({"code": error.code, "message": message})

@@ -13,10 +13,12 @@ SNAPSHOT        event                  kept until the snapshot is there         
 SNAPSHOT        snapshot               what was lost since the last event handed on  LIVE
                                        is counted; kept events, all values, kept
                                        events that are newer are handed on
+SNAPSHOT        tail, doubt            kept until the snapshot is there              same
 LIVE            next event             its values are handed on                      same
 LIVE            later event            something is missing; ask for a snapshot      SNAPSHOT
 LIVE            event of another life  the device was restarted; ask for a snapshot  SNAPSHOT
 LIVE            heartbeat, tail ahead  something is missing; ask for a snapshot      SNAPSHOT
+LIVE            doubt                  heartbeats are missing; ask for a snapshot    SNAPSHOT
 any             lost                   values are stale                              UNSYNCED
 ==============  =====================  ============================================  ==========
 
@@ -45,7 +47,9 @@ class StreamState(StrEnum):
 
 
 class NeedSnapshot(NamedTuple):
-    """Ask the device for all its values."""
+    """Ask the device for all its values; `request` goes back with the answer."""
+
+    request: int
 
 
 class Changed(NamedTuple):
@@ -97,7 +101,16 @@ class DeviceStream:
         missed_total: how many events of known number were lost since the stream was made.
     """
 
-    __slots__ = ("_instance", "_kept", "missed_total", "sequence", "state")
+    __slots__ = (
+        "_doubted",
+        "_instance",
+        "_kept",
+        "_request",
+        "_tail",
+        "missed_total",
+        "sequence",
+        "state",
+    )
 
     def __init__(self) -> None:
         self.state = StreamState.UNSYNCED
@@ -105,6 +118,10 @@ class DeviceStream:
         self.missed_total = 0
         self._instance: bytes | None = None
         self._kept: deque[Event] = deque()
+        self._request = 0
+        # What heartbeats told, or may have told, since the snapshot was asked for.
+        self._tail: tuple[bytes, int] | None = None
+        self._doubted = False
 
     def echo(self) -> list[StreamOutput]:
         """The publisher has our subscription."""
@@ -114,7 +131,10 @@ class DeviceStream:
 
     def _ask(self) -> list[StreamOutput]:
         self.state = StreamState.SNAPSHOT
-        return [NeedSnapshot()]
+        self._request += 1
+        self._tail = None
+        self._doubted = False
+        return [NeedSnapshot(self._request)]
 
     def event(self, event: Event) -> list[StreamOutput]:
         """Take an event of the device."""
@@ -144,26 +164,48 @@ class DeviceStream:
     def tail(self, instance: bytes, sequence: int) -> list[StreamOutput]:
         """Take the latest number of the device from a heartbeat."""
         if self.state is not StreamState.LIVE:
+            self._tail = (instance, sequence)
             return []
         if instance != self._instance or sequence > self.sequence:
             return self._ask()
         return []
 
-    def snapshot(self, header: Header, rows: list[Row]) -> list[StreamOutput]:
-        """Take the answer to `NeedSnapshot`: all values, true at `header.sequence`."""
-        if self.state is not StreamState.SNAPSHOT:
+    def doubt(self) -> list[StreamOutput]:
+        """Heartbeats of the server were lost; one may have told of an event that was lost too."""
+        if self.state is not StreamState.LIVE:
+            self._doubted = True
+            return []
+        return self._ask()
+
+    def snapshot(self, header: Header, rows: list[Row], request: int) -> list[StreamOutput]:
+        """Take the answer to a `NeedSnapshot`: all values, true at `header.sequence`.
+
+        An answer that is not the latest request's is too old and says nothing.
+        """
+        if self.state is not StreamState.SNAPSHOT or request != self._request:
             return []
         kept, self._kept = self._kept, deque()
         ours = [event for event in kept if event.header.instance == header.instance]
         outputs = self._account(header, ours)
+        restarted = header.instance != self._instance
         self._instance = header.instance
-        self.sequence = header.sequence
+        self.sequence = header.sequence if restarted else max(header.sequence, self.sequence)
         self.state = StreamState.LIVE
-        outputs.append(Synchronised(rows, header.sequence))
+        outputs.append(Synchronised(rows, self.sequence))
         for event in ours:
             if event.header.sequence > header.sequence:
                 outputs.extend(self.event(event))
+        outputs.extend(self._look_back())
         return outputs
+
+    def _look_back(self) -> list[StreamOutput]:
+        """Consider what heartbeats told while the snapshot was under way."""
+        if self.state is not StreamState.LIVE:
+            return []
+        if self._doubted:
+            return self._ask()
+        tail, self._tail = self._tail, None
+        return self.tail(*tail) if tail is not None else []
 
     def _account(self, header: Header, kept: list[Event]) -> list[StreamOutput]:
         """Say what was lost up to the snapshot, and hand on what was kept of it."""
@@ -171,9 +213,12 @@ class DeviceStream:
             return []
         if header.instance != self._instance:
             return [GapFound(None, recovered=False)]
-        between = [
-            event for event in kept if self.sequence < event.header.sequence <= header.sequence
-        ]
+        between: list[Event] = []
+        latest = self.sequence
+        for event in kept:
+            if latest < event.header.sequence <= header.sequence:
+                between.append(event)
+                latest = event.header.sequence
         missed = header.sequence - self.sequence - len(between)
         outputs: list[StreamOutput] = []
         if missed > 0:
