@@ -35,8 +35,8 @@ class _Output:
 _output: Final = _Output()
 
 _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
-    "up": ("_processes", "Start what is missing of a facility."),
-    "down": ("_processes", "Stop the facility."),
+    "up": ("_launching", "Start what is missing of a facility."),
+    "down": ("_stopping", "Stop the facility."),
     "status": ("_looking", "Show servers and devices at a glance."),
     "devices": ("_looking", "List devices."),
     "classes": ("_looking", "List the device classes that can be instantiated."),
@@ -131,12 +131,12 @@ def _take_domain(_ctx: click.Context, _parameter: click.Parameter, value: str | 
         os.environ["PYKARABO_DOMAIN"] = value
 
 
-def _take_debug(_ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001
+def _take_debug(_ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
     if value:
         os.environ[DEBUG_VARIABLE] = "1"
 
 
-def _take_json(_ctx: click.Context, _parameter: click.Parameter, value: bool) -> bool:  # noqa: FBT001
+def _take_json(_ctx: click.Context, _parameter: click.Parameter, value: bool) -> bool:
     _output.as_json = value
     return value
 

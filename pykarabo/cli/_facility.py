@@ -2,6 +2,7 @@
 
 ::
 
+    domain: hall                       # optional: used where the user names none
     time_source: TIMING/CLOCK/1        # optional: the device whose train ids all use
     servers:
       HALL/TIMING:
@@ -20,12 +21,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from pykarabo.client import check_device_id
-from pykarabo.errors import BadConfigurationError, InvalidNameError, did_you_mean
+from pykarabo.errors import BadConfigurationError, InvalidNameError, did_you_mean, near_matches
+from pykarabo.transport import data_directory, domain_name
 
-_ENVIRONMENT: Final = re.compile(r"\$\{(\w+)\}")
-_FACILITY: Final = frozenset({"time_source", "servers"})
+from ._yaml import Document, read_document
+
+_VARIABLE: Final = re.compile(r"\$\{(\w+)\}")
+_FACILITY: Final = frozenset({"domain", "time_source", "servers"})
 _SERVER: Final = frozenset({"classes", "devices", "host", "advertise", "ports"})
 _PORTS: Final = frozenset({"rpc", "events", "data"})
+_LAST_PORT: Final = 65_535
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +54,11 @@ class FacilityServer:
 
 @dataclass(frozen=True, slots=True)
 class Facility:
-    """Every server of a facility, by id."""
+    """Every server of a facility, by id; without a domain it is for that of the environment."""
 
     servers: Mapping[str, FacilityServer]
     time_source: str | None = None
+    domain: str | None = None
 
 
 def default_facility(host: str) -> Facility:
@@ -65,110 +71,145 @@ def default_facility(host: str) -> Facility:
     return Facility({f"{name}/MAIN": FacilityServer(devices)}, "TIMING/CLOCK/1")
 
 
-def read_facility(path: Path, variables: Mapping[str, str]) -> Facility:
+def read_facility(
+    path: Path,
+    variables: Mapping[str, str],
+    *,
+    domain: str | None = None,
+    data: Path | None = None,
+) -> Facility:
     """Read a facility file; ``${NAME}`` in texts is replaced from `variables`.
 
+    Args:
+        domain: the domain that the user has named; it goes before that of the file.
+        data: what ``${DATA}`` stands for; default is the domain's own data directory.
+
     Raises:
-        BadConfigurationError: no such file, no YAML, or an entry that means nothing; file, place
-            and remedy are named.
+        BadConfigurationError: no such file, no YAML, or an entry that means nothing; file, line,
+            place and remedy are named.
     """
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise _wrong(path, "", f"cannot be read: {error.strerror}", "name a YAML file") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"line {mark.line + 1}" if mark is not None else ""
-        problem = getattr(error, "problem", None) or "is no YAML"
-        raise _wrong(path, place, str(problem), "correct the file there") from None
-    return _Reader(path, variables).facility(content)
-
-
-def _wrong(path: Path, place: str, problem: str, remedy: str) -> BadConfigurationError:
-    where = f"{path}, {place}" if place else str(path)
-    return BadConfigurationError(f"{where}: {problem}", remedy=remedy)
+    return _Reader(read_document(path), variables).facility(domain, data)
 
 
 class _Reader:
-    def __init__(self, path: Path, variables: Mapping[str, str]) -> None:
-        self._path = path
-        self._variables = variables
+    def __init__(self, document: Document, variables: Mapping[str, str]) -> None:
+        self._document = document
+        self._variables = dict(variables)
 
-    def facility(self, content: Any) -> Facility:
-        whole = self._map(content, "the file", _FACILITY)
+    def facility(self, domain: str | None, data: Path | None) -> Facility:
+        whole = self._map(self._document.content, "", _FACILITY)
+        domain = domain or self._text(whole, "domain", "")
+        self._variables["DATA"] = str(data or self._data_directory(domain))
         servers = self._map(whole.get("servers"), "servers")
         if not servers:
-            raise _wrong(self._path, "servers", "there is no server", "add one")
-        found = {self._id(name): self._server(name, item) for name, item in servers.items()}
+            raise self._wrong("servers", "there is no server", "add one")
+        found = {self._id(name, "servers"): self._server(name, servers) for name in servers}
         self._refuse_doubles(found)
-        source = whole.get("time_source")
-        return Facility(found, None if source is None else self._id(source))
+        source = self._text(whole, "time_source", "")
+        return Facility(found, None if source is None else self._id(source, "time_source"), domain)
+
+    def _data_directory(self, domain: str | None) -> Path:
+        try:
+            return data_directory(domain_name(domain))
+        except InvalidNameError as error:
+            raise self._wrong("domain", error.message, error.remedy) from None
 
     def _refuse_doubles(self, servers: Mapping[str, FacilityServer]) -> None:
         homes: dict[str, str] = {}
         for server_id, server in servers.items():
             for device_id in [server_id, *server.devices]:
                 if device_id in homes:
-                    raise _wrong(
-                        self._path,
-                        f"servers.{server_id}",
+                    raise self._wrong(
+                        f"servers.{server_id}.devices.{device_id}",
                         f"'{device_id}' is also in '{homes[device_id]}'",
                         "give every device one place",
                     )
                 homes[device_id] = server_id
 
-    def _server(self, name: str, content: Any) -> FacilityServer:
+    def _server(self, name: str, servers: Mapping[str, Any]) -> FacilityServer:
         place = f"servers.{name}"
-        item = self._map(content or {}, place, _SERVER)
+        item = self._map(servers[name] or {}, place, _SERVER)
         devices = self._map(item.get("devices") or {}, f"{place}.devices")
-        classes = item.get("classes")
         ports = self._map(item.get("ports") or {}, f"{place}.ports", _PORTS)
         return FacilityServer(
             {
-                self._id(device_id): self._device(f"{place}.devices.{device_id}", device)
+                self._id(device_id, f"{place}.devices"): self._device(
+                    f"{place}.devices.{device_id}", device
+                )
                 for device_id, device in devices.items()
             },
-            None if classes is None else tuple(map(str, classes)),
-            item.get("host"),
-            item.get("advertise"),
-            {key: int(port) for key, port in ports.items()},
+            self._classes(item.get("classes"), f"{place}.classes"),
+            self._text(item, "host", place),
+            self._text(item, "advertise", place),
+            {key: self._port(port, f"{place}.ports.{key}") for key, port in ports.items()},
         )
 
     def _device(self, place: str, content: Any) -> FacilityDevice:
         item = dict(self._map(content, place))
         class_id = item.pop("class", None)
         if not isinstance(class_id, str):
-            raise _wrong(self._path, place, "the device has no class", "add 'class: NAME'")
+            near = near_matches("class", item)
+            remedy = f"write 'class' instead of '{near[0]}'" if near else "add 'class: NAME'"
+            raise self._wrong(place, "the device has no class", remedy)
         return FacilityDevice(class_id, self._replaced(item, place))
+
+    def _classes(self, content: Any, place: str) -> tuple[str, ...] | None:
+        if content is None:
+            return None
+        if not isinstance(content, list) or not all(isinstance(name, str) for name in content):
+            raise self._wrong(place, "this is no list of classes", "write [NAME, NAME]")
+        return tuple(content)
+
+    def _text(self, item: Mapping[str, Any], key: str, place: str) -> str | None:
+        value = item.get(key)
+        if value is not None and not isinstance(value, str):
+            raise self._wrong(_join(place, key), "this is no text", "put it in quotes")
+        return None if value is None else self._replaced_text(value, _join(place, key))
+
+    def _port(self, value: Any, place: str) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _LAST_PORT:
+            remedy = f"give 0 to {_LAST_PORT}; with 0 the system chooses"
+            raise self._wrong(place, f"'{value}' is no port", remedy)
+        return value
 
     def _map(self, content: Any, place: str, known: frozenset[str] | None = None) -> Any:
         if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-            raise _wrong(self._path, place, "this is no map of names", "write 'name: ...' lines")
+            raise self._wrong(place, "this is no map of names", "write 'name: ...' lines")
         for key in content:
             if known is not None and key not in known:
                 remedy = did_you_mean(key, known) or f"it may have {', '.join(sorted(known))}"
-                raise _wrong(self._path, place, f"'{key}' means nothing here", remedy)
+                raise self._wrong(_join(place, key), f"'{key}' means nothing here", remedy)
         return content
 
-    def _id(self, name: Any) -> str:
+    def _id(self, name: str, place: str) -> str:
         try:
-            return check_device_id(str(name))
+            return check_device_id(name)
         except InvalidNameError as error:
-            raise _wrong(self._path, str(name), error.message, error.remedy or "") from None
+            raise self._wrong(_join(place, name), error.message, error.remedy) from None
 
     def _replaced(self, value: Any, place: str) -> Any:
-        if isinstance(value, dict):
-            return {key: self._replaced(item, f"{place}.{key}") for key, item in value.items()}
-        if isinstance(value, list):
-            return [self._replaced(item, place) for item in value]
-        return self._replaced_text(value, place) if isinstance(value, str) else value
+        match value:
+            case dict():
+                return {key: self._replaced(item, f"{place}.{key}") for key, item in value.items()}
+            case list():
+                return [self._replaced(item, place) for item in value]
+            case str():
+                return self._replaced_text(value, place)
+            case None | bool() | int() | float():
+                return value
+            case _:
+                problem = f"'{value}' is no text and no number"
+                raise self._wrong(place, problem, "put it in quotes")
 
     def _replaced_text(self, text: str, place: str) -> str:
-        for name in _ENVIRONMENT.findall(text):
+        for name in _VARIABLE.findall(text):
             if name not in self._variables:
-                raise _wrong(
-                    self._path, place, f"${{{name}}} is not set", f"set it: export {name}=..."
-                )
-        return _ENVIRONMENT.sub(lambda match: self._variables[match[1]], text)
+                raise self._wrong(place, f"${{{name}}} is not set", f"set it: export {name}=...")
+        return _VARIABLE.sub(lambda match: self._variables[match[1]], text)
+
+    def _wrong(self, place: str, problem: str, remedy: str | None) -> BadConfigurationError:
+        return self._document.wrong(place, problem, remedy)
+
+
+def _join(place: str, key: str) -> str:
+    return f"{place}.{key}" if place else key

@@ -7,7 +7,8 @@ from pykarabo.data import Schema
 
 from ._app import common
 from ._complete import complete_devices
-from ._text import parse_value, print_json, split_assignment
+from ._parsing import parse_value, split_assignment
+from ._text import print_json
 
 
 @click.command("instantiate")

@@ -1,13 +1,13 @@
 """`status`, `devices`, `classes`, `show`."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import click
 
-from pykarabo.client import BlockingClient, DeviceRecord, ServerRecord
-from pykarabo.data import PropertyInfo, PropertyValue, Schema
+from pykarabo.client import BlockingClient, DeviceRecord, ServerRecord, directory_endpoint
+from pykarabo.data import AccessMode, PropertyInfo, PropertyValue, Schema, State
 from pykarabo.errors import PykaraboError
 
 from ._app import common
@@ -15,6 +15,7 @@ from ._complete import complete_devices
 from ._text import print_json, print_table, to_text
 
 _COLUMNS = ("device", "class", "state", "server", "host", "status")
+_SERVER_COLUMNS = ("server", "status", "devices", "host", "pid", "up", "loop lag", "memory")
 
 
 def _row(record: DeviceRecord) -> tuple[str, ...]:
@@ -65,13 +66,23 @@ def status_command(*, as_json: bool) -> None:
         health = client.read_many({record.server_id: None for record in servers})
         domain = client.domain
     rows = [_server(record, devices, found["statuses"], health) for record in servers]
-    if as_json:
-        print_json({"domain": domain, "servers": rows, "devices": len(devices)})
-        return
-    click.echo(f"domain {domain}: {len(servers)} servers, {len(devices)} devices")
-    header = ("server", "status", "devices", "host", "pid", "up", "loop lag", "memory")
-    print_table(header, ([to_text(row[name.replace(" ", "_")]) for name in header] for row in rows))
     wrong = [record for record in devices if record.state == "ERROR" or record.status != "online"]
+    if as_json:
+        print_json(
+            {
+                "domain": domain,
+                "directory": directory_endpoint(domain),
+                "servers": rows,
+                "devices": len(devices),
+                "not_well": [record.to_wire() for record in wrong],
+            }
+        )
+        return
+    click.echo(
+        f"domain {domain}: {len(servers)} servers, {len(devices)} devices; "
+        f"directory at {directory_endpoint(domain)}"
+    )
+    print_table(_SERVER_COLUMNS, map(_server_row, rows))
     if wrong:
         click.echo("not well:")
         print_table(_COLUMNS, map(_row, wrong))
@@ -91,14 +102,36 @@ def _server(
     return {
         "server": record.server_id,
         "status": statuses.get(record.server_id, "unknown"),
+        "answers": bool(known),
         "devices": sum(device.server_id == record.server_id for device in devices),
         "host": record.host,
         "pid": record.pid,
-        "up": f"{max(0.0, time.time() - record.epoch / 1e9):.0f} s",
-        "loop_lag": f"{known['loop_lag'].value * 1e3:.1f} ms" if "loop_lag" in known else "?",
-        "memory": f"{known['memory'].value:.0f} MiB" if "memory" in known else "?",
+        "uptime_s": max(0.0, time.time() - record.epoch / 1e9),
+        "loop_lag_s": known["loop_lag"].value if "loop_lag" in known else None,
+        "memory_mib": known["memory"].value if "memory" in known else None,
         "problems": list(known["problems"].value) if "problems" in known else [],
     }
+
+
+def _server_row(row: Mapping[str, Any]) -> tuple[str, ...]:
+    lag_s, memory_mib = row["loop_lag_s"], row["memory_mib"]
+    return (
+        row["server"],
+        row["status"] if row["answers"] else f"{row['status']}, no answer",
+        str(row["devices"]),
+        row["host"],
+        str(row["pid"]),
+        _duration(row["uptime_s"]),
+        "?" if lag_s is None else f"{lag_s * 1e3:.1f} ms",
+        "?" if memory_mib is None else f"{memory_mib:.0f} MiB",
+    )
+
+
+def _duration(seconds: float) -> str:
+    """Return a duration as ``3 d 04:05:06``."""
+    days, rest = divmod(int(seconds), 86_400)
+    clock = f"{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
+    return f"{days} d {clock}" if days else clock
 
 
 @click.command("show")
@@ -118,13 +151,13 @@ def show_command(device_id: str, *, as_json: bool) -> None:
     if schema.description:
         click.echo(schema.description)
     click.echo()
-    header = ("property", "value", "access", "range", "description")
+    header = ("property", "value", "access", "range", "written in", "description")
     print_table(header, _properties(schema, values))
     if schema.commands:
         click.echo()
         print_table(("command", "allowed in", "description"), _commands(schema))
     for output in schema.outputs.values():
-        click.echo(f"\noutput {device_id}:{output.name}: {output.description}")
+        click.echo(f"\noutput {device_id}:{output.name}  {output.description}".rstrip())
         rows = ((info.key, str(info.value_type), info.description) for info in output.properties)
         print_table(("item", "type", "description"), rows)
 
@@ -132,28 +165,38 @@ def show_command(device_id: str, *, as_json: bool) -> None:
 def _properties(schema: Schema, values: Mapping[str, PropertyValue]) -> Iterator[tuple[str, ...]]:
     for key, info in schema.properties.items():
         if info.node:
-            yield (f"{key}.", "", "", "", info.description)
+            yield (f"{key}.", "", "", "", "", info.description)
             continue
         value = values.get(key)
         shown = to_text(value.value, info.unit) if value is not None else "?"
-        yield (key, shown, info.access_mode.value, _range(info), info.description)
+        states = "" if info.access_mode is AccessMode.READ_ONLY else _states(info.allowed_states)
+        yield (key, shown, info.access_mode.value, _range(info), states, info.description)
 
 
 def _range(info: PropertyInfo) -> str:
     if info.options is not None:
         return " | ".join(map(str, info.options))
-    low = info.minimum if info.minimum is not None else info.minimum_exclusive
-    high = info.maximum if info.maximum is not None else info.maximum_exclusive
-    if low is None and high is None:
-        return ""
-    left = "(" if info.minimum is None else "["
-    right = ")" if info.maximum is None else "]"
-    return (
-        f"{left}{'' if low is None else f'{low:g}'}, {'' if high is None else f'{high:g}'}{right}"
-    )
+    limits = [
+        f"{sign} {limit:g}"
+        for sign, limit in (
+            (">=", info.minimum),
+            (">", info.minimum_exclusive),
+            ("<=", info.maximum),
+            ("<", info.maximum_exclusive),
+            ("warn <", info.warn_low),
+            ("warn >", info.warn_high),
+            ("alarm <", info.alarm_low),
+            ("alarm >", info.alarm_high),
+        )
+        if limit is not None
+    ]
+    return ", ".join(limits)
+
+
+def _states(states: Collection[State] | None) -> str:
+    return "any" if states is None else ", ".join(sorted(states))
 
 
 def _commands(schema: Schema) -> Iterator[tuple[str, ...]]:
     for info in schema.commands.values():
-        states = "any" if info.allowed_states is None else ", ".join(sorted(info.allowed_states))
-        yield (info.signature, states, info.description.partition("\n")[0])
+        yield (info.signature, _states(info.allowed_states), info.description.partition("\n")[0])

@@ -1,44 +1,20 @@
 """`get`, `set`, `call`."""
 
-import fnmatch
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 import click
 
-from pykarabo.client import BlockingClient, check_device_id
-from pykarabo.data import PropertyInfo, PropertyValue, Schema, ValueType
-from pykarabo.errors import InvalidNameError, PykaraboError
+from pykarabo.client import BlockingClient
+from pykarabo.data import CommandInfo, PropertyInfo, PropertyValue
+from pykarabo.errors import OutcomeUnknownError, PykaraboError
 
 from ._app import common, report
 from ._complete import complete_targets
-from ._text import loosely, parse_value, print_json, print_table, split_assignment, to_text
+from ._parsing import loosely, parse_argument, parse_value, split_assignment
+from ._targets import Reading, split_named
+from ._text import print_json, print_table, to_text
 
-
-def split(target: str, *, need_name: bool = False) -> tuple[str, str | None]:
-    """Split ``DEV.name``; the device part may be a pattern."""
-    device_id, _dot, name = target.partition(".")
-    if not any(sign in device_id for sign in "*?["):
-        check_device_id(device_id)
-    if need_name and not name:
-        raise InvalidNameError(
-            f"'{target}' names no property or command", remedy="write DEVICE.name"
-        )
-    return device_id, name or None
-
-
-def expand(client: BlockingClient, targets: Iterable[str]) -> dict[str, list[str] | None]:
-    """Return per device the properties asked for, None for all; patterns are looked up."""
-    wanted: dict[str, list[str] | None] = {}
-    for target in targets:
-        pattern, key = split(target)
-        found = [pattern]
-        if any(sign in pattern for sign in "*?["):
-            ids = [record.device_id for record in client.topology()]
-            found = fnmatch.filter(ids, pattern)
-        for device_id in found:
-            known = wanted.get(device_id, [])
-            wanted[device_id] = None if key is None or known is None else [*known, key]
-    return wanted
+_HEADER = ("property", "value", "quality", "time")
 
 
 @click.command("get")
@@ -50,108 +26,146 @@ def get_command(targets: tuple[str, ...], *, as_json: bool) -> int:
     One property is written as its bare value with its unit.
     """
     with BlockingClient() as client:
-        wanted = expand(client, targets)
-        answers = client.read_many(wanted)
-        failed = [answer for answer in answers.values() if isinstance(answer, PykaraboError)]
-        values = {
-            f"{device_id}.{key}": value
-            for device_id in wanted
-            if not isinstance(answer := answers[device_id], PykaraboError)
-            for key, value in answer.items()
-        }
+        reading = Reading(client)
+        for target in targets:
+            reading.want(target)
+        reading.read()
         if as_json:
-            print_json(values)
-        elif len(targets) == 1 and len(values) == 1:
-            click.echo(_single(client, next(iter(wanted)), values))
-        elif values:
-            print_table(
-                ("property", "value", "quality", "time"),
+            print_json(_as_json(reading))
+        else:
+            _print(client, reading, targets)
+    errors = dict.fromkeys(reading.errors.values())
+    return max((report(error) for error in errors), default=0)
+
+
+def _as_json(reading: Reading) -> dict[str, object]:
+    values: dict[str, object] = {
+        f"{device_id}.{key}": value
+        for device_id, found in reading.values.items()
+        for key, value in found.items()
+    }
+    return values | {target: {"error": error.to_wire()} for target, error in reading.errors.items()}
+
+
+def _print(client: BlockingClient, reading: Reading, targets: tuple[str, ...]) -> None:
+    rows = list(_rows(client, reading))
+    if len(targets) == 1 and len(rows) == 1 and not reading.errors:
+        _name, value, info = rows[0]
+        click.echo(to_text(value.value, info.unit if info else "", whole=True))
+    elif rows:
+        print_table(
+            _HEADER,
+            (
                 (
-                    (name, to_text(value.value), value.quality.value, value.timestamp.iso(3))
-                    for name, value in values.items()
-                ),
-            )
-    return max((report(error) for error in failed), default=0)
+                    name,
+                    to_text(value.value, info.unit if info else ""),
+                    value.quality.value,
+                    value.timestamp.iso(3),
+                )
+                for name, value, info in rows
+            ),
+        )
 
 
-def _single(client: BlockingClient, device_id: str, values: dict[str, PropertyValue]) -> str:
-    name, value = next(iter(values.items()))
-    if not isinstance(value.value, int | float | complex) or isinstance(value.value, bool):
-        return to_text(value.value)
-    info = client.schema(device_id).properties[name.partition(".")[2]]
-    return to_text(value.value, info.unit)
+def _rows(
+    client: BlockingClient, reading: Reading
+) -> Iterator[tuple[str, PropertyValue, PropertyInfo | None]]:
+    for device_id, found in reading.values.items():
+        properties = client.schema(device_id).properties if found else {}
+        for key, value in found.items():
+            yield f"{device_id}.{key}", value, properties.get(key)
 
 
-@click.command("set")
+@click.command("set", context_settings={"ignore_unknown_options": True})
 @click.argument("assignments", nargs=-1, required=True, shell_complete=complete_targets)
 @common
 def set_command(assignments: tuple[str, ...], *, as_json: bool) -> int:
     """Write ASSIGNMENTS: DEV.property=value, with a unit if you like ("3 mm").
 
-    Several properties of one device are written all or none.
+    Lists are JSON or separated by commas, @FILE takes a value from a file. Several properties
+    of one device are written all or none.
     """
     wanted: dict[str, dict[str, str]] = {}
     for assignment in assignments:
         target, text = split_assignment(assignment)
-        device_id, key = split(target, need_name=True)
-        wanted.setdefault(check_device_id(device_id), {})[key or ""] = text
+        device_id, key = split_named(target)
+        wanted.setdefault(device_id, {})[key] = text
     code = 0
-    written: dict[str, object] = {}
+    shown: dict[str, object] = {}
     with BlockingClient() as client:
         for device_id, texts in wanted.items():
             try:
-                proxy = client.device(device_id)
-                values = {
-                    key: parse_value(text, proxy.schema.require_property(key, device_id), device_id)
-                    for key, text in texts.items()
-                }
-                proxy.set(values)
-                read = proxy.get(*values)
-                written |= {f"{device_id}.{key}": value for key, value in read.items()}
+                written = _write(client, device_id, texts)
             except PykaraboError as error:
                 code = max(code, report(error))
-    if as_json and written:
-        print_json(written)
-    elif not as_json:
-        for name, value in written.items():
-            click.echo(f"{name} = {to_text(value)}")
+                shown |= {f"{device_id}.{key}": {"error": error.to_wire()} for key in texts}
+                continue
+            for key, (value, unit) in written.items():
+                shown[f"{device_id}.{key}"] = value
+                if not as_json:
+                    click.echo(f"{device_id}.{key} = {to_text(value.value, unit)}")
+    if as_json:
+        print_json(shown)
     return code
 
 
-@click.command("call")
+def _write(
+    client: BlockingClient, device_id: str, texts: dict[str, str]
+) -> dict[str, tuple[PropertyValue, str]]:
+    """Write properties of a device; returns what it has now, with units."""
+    proxy = client.device(device_id)
+    infos = {key: proxy.schema.require_property(key, device_id) for key in texts}
+    proxy.set({key: parse_value(text, infos[key], device_id) for key, text in texts.items()})
+    try:
+        read = proxy.read(*texts)
+    except PykaraboError as error:
+        raise OutcomeUnknownError(
+            f"'{device_id}' has taken the values, but cannot be read since: {error.message}",
+            device=device_id,
+            remedy=f"read it again: pykarabo get {device_id}",
+        ) from error
+    return {key: (value, infos[key].unit) for key, value in read.items()}
+
+
+@click.command("call", context_settings={"ignore_unknown_options": True})
 @click.argument("target", shell_complete=complete_targets)
 @click.argument("arguments", nargs=-1)
-@click.option("--timeout", default=5.0, show_default=True, help="Seconds to wait for the result.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=5.0,
+    show_default=True,
+    help="Seconds to wait for the result.",
+)
 @common
 def call_command(target: str, arguments: tuple[str, ...], timeout: float, *, as_json: bool) -> None:
     """Run the command TARGET (DEV.command) with ARGUMENTS: values, or name=value."""
-    device_id, name = split(target, need_name=True)
+    device_id, name = split_named(target)
     with BlockingClient() as client:
-        proxy = client.device(check_device_id(device_id))
-        command = proxy.schema.require_command(name or "", device_id)
-        by_name = {item.name: item for item in command.parameters}
-        positional: list[object] = []
-        named: dict[str, object] = {}
-        for number, argument in enumerate(arguments):
-            key, equals, text = argument.partition("=")
-            if equals and key in by_name:
-                named[key] = _argument(
-                    text, proxy.schema, by_name[key].value_type, by_name[key].unit
-                )
-            elif number < len(command.parameters):
-                item = command.parameters[number]
-                positional.append(_argument(argument, proxy.schema, item.value_type, item.unit))
-            else:
-                positional.append(loosely(argument))
-        result = proxy.call(name or "", *positional, timeout_s=timeout, **named)
+        proxy = client.device(device_id)
+        command = proxy.schema.require_command(name, device_id)
+        positional, named = _arguments(command, arguments, device_id)
+        result = proxy.call(name, *positional, timeout_s=timeout, **named)
     if as_json:
         print_json(result)
     elif result is not None:
-        click.echo(to_text(result))
+        click.echo(to_text(result, whole=True))
 
 
-def _argument(text: str, schema: Schema, kind: ValueType, unit: str) -> object:
-    del schema
-    if kind in (ValueType.ANY, ValueType.HASH, ValueType.NONE):
-        return loosely(text)
-    return parse_value(text, PropertyInfo("argument", kind, unit=unit), "call")
+def _arguments(
+    command: CommandInfo, texts: tuple[str, ...], device_id: str
+) -> tuple[list[object], dict[str, object]]:
+    """Return the positional and the named arguments of a command."""
+    by_name = {item.name: item for item in command.parameters}
+    positional: list[object] = []
+    named: dict[str, object] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if equals and key in by_name:
+            named[key] = parse_argument(value, by_name[key], command.name, device_id)
+        elif len(positional) < len(command.parameters):
+            item = command.parameters[len(positional)]
+            positional.append(parse_argument(text, item, command.name, device_id))
+        else:
+            positional.append(loosely(text))
+    return positional, named

@@ -1,0 +1,236 @@
+"""`up`: start what is missing of a facility on this host."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import click
+
+import pykarabo
+from pykarabo.client import DIRECTORY_ID, BlockingClient, DeviceRecord, ServerRecord
+from pykarabo.errors import NotConnectedError, PykaraboError
+from pykarabo.transport import DOMAIN_VARIABLE, data_directory, domain_name
+
+from ._app import common
+from ._facility import Facility, FacilityServer, default_facility, read_facility
+from ._processes import NOTE, living_processes, one_at_a_time
+from ._text import print_json
+
+START_S: Final = 30.0
+"""A server that is not there after so long has a problem that its log tells."""
+DIRECTORY_SERVER: Final = "DIRECTORY/HOST"
+_LOOK_S: Final = 0.05
+_LOG_TAIL: Final = 8
+_PORT_OPTIONS: Final = {"rpc": "--rpc-port", "events": "--event-port", "data": "--data-port"}
+
+
+@click.command("up")
+@click.option(
+    "--config", type=click.Path(path_type=Path), help="YAML file that describes the facility."
+)
+@click.option("--data", type=click.Path(path_type=Path), help="Where it writes; $DATA in the file.")
+@common
+def up_command(config: Path | None, data: Path | None, *, as_json: bool) -> int:
+    """Start what is missing of a facility on this host, and leave alone what runs.
+
+    Without --config: a directory, this host's monitor and a train clock.
+    """
+    home = data.expanduser().resolve() if data is not None else None
+    facility = default_facility(socket.gethostname())
+    if config is not None:
+        named = os.environ.get(DOMAIN_VARIABLE)
+        facility = read_facility(config, os.environ, domain=named, data=home)
+        os.environ[DOMAIN_VARIABLE] = domain_name(facility.domain)
+    if not as_json:
+        click.echo(f"domain {domain_name()}")
+    with one_at_a_time() as directory:
+        launcher = _Launcher(directory, home or data_directory(), facility)
+        launcher.start_missing()
+    if as_json:
+        print_json(
+            {"domain": domain_name(), "servers": launcher.report, "problems": launcher.problems}
+        )
+    else:
+        for server_id, done in launcher.report.items():
+            click.echo(f"{server_id}: {done}")
+        for problem in launcher.problems:
+            click.echo(f"error: {problem}", err=True)
+    return 1 if launcher.problems else 0
+
+
+class _Launcher:
+    """Starts processes and waits for what they host.
+
+    Attributes:
+        report: per server what was done.
+        problems: what is not as the facility wants it.
+    """
+
+    def __init__(self, directory: Path, home: Path, facility: Facility) -> None:
+        self.report: dict[str, str] = {}
+        self.problems: list[str] = []
+        self._directory = directory
+        self._logs = home / "log"
+        self._facility = facility
+
+    def start_missing(self) -> None:
+        """Start the directory, then every server that is not there, and wait for them."""
+        self._logs.mkdir(parents=True, exist_ok=True)
+        if not _directory_answers():
+            process = self._spawn(DIRECTORY_SERVER, FacilityServer({}), directory=True)
+            self._wait({DIRECTORY_SERVER: process})
+            if self.problems:
+                return
+        with BlockingClient() as client:
+            running = self._running(client.servers())
+            devices = {record.device_id: record for record in client.topology()}
+        started: dict[str, subprocess.Popen[bytes]] = {}
+        for server_id, server in self._facility.servers.items():
+            record = running.get(server_id)
+            if record is None:
+                started[server_id] = self._spawn(server_id, server, directory=False)
+                continue
+            self.report[server_id] = f"is running already ({_where(record)})"
+            self._look_for_devices(server_id, server, devices)
+        self._wait(started)
+
+    def _running(self, records: list[ServerRecord]) -> dict[str, ServerRecord]:
+        """Return the servers that live, by id; those of other hosts are believed to."""
+        living = set(living_processes(self._directory).values())
+        here = socket.gethostname()
+        return {
+            record.server_id: record
+            for record in records
+            if record.host != here or record.pid in living
+        }
+
+    def _look_for_devices(
+        self, server_id: str, server: FacilityServer, devices: Mapping[str, DeviceRecord]
+    ) -> None:
+        for device_id, item in server.devices.items():
+            record = devices.get(device_id)
+            if record is None or record.server_id != server_id:
+                self.problems.append(
+                    f"device '{device_id}' is not on server '{server_id}' - start it: "
+                    f"pykarabo instantiate {item.class_id} {device_id} --server {server_id}"
+                )
+
+    def _log(self, server_id: str) -> Path:
+        return self._logs / f"{_file_name(server_id)}.log"
+
+    def _spawn(
+        self, server_id: str, server: FacilityServer, *, directory: bool
+    ) -> "subprocess.Popen[bytes]":
+        note = self._directory / f"{_file_name(server_id)}{NOTE}"
+        devices = {
+            device_id: {"class": item.class_id, "configuration": dict(item.configuration)}
+            for device_id, item in server.devices.items()
+        }
+        note.write_text(json.dumps(devices))
+        log = self._log(server_id)
+        command = [sys.executable, "-m", "pykarabo", "server", "start", "--id", server_id]
+        command += ["--init", str(note), "--log", str(log), "--domain", domain_name()]
+        command += _options(server, self._facility.time_source)
+        if directory:
+            command.append("--directory")
+        with log.open("ab") as output:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                cwd="/",
+                env=_environment(),
+            )
+
+    def _wait(self, started: "Mapping[str, subprocess.Popen[bytes]]") -> None:
+        """Wait until every process serves its devices, or has failed."""
+        deadline = time.monotonic() + START_S
+        waiting = dict(started)
+        with BlockingClient() as client:
+            while waiting and time.monotonic() < deadline:
+                for server_id, process in list(waiting.items()):
+                    if self._arrived(client, server_id, process):
+                        del waiting[server_id]
+                if waiting:
+                    time.sleep(_LOOK_S)
+        for server_id, process in waiting.items():
+            self._failed(server_id, f"(process {process.pid}) is not ready after {START_S:.0f} s")
+
+    def _arrived(
+        self, client: BlockingClient, server_id: str, process: "subprocess.Popen[bytes]"
+    ) -> bool:
+        if process.poll() is not None:
+            self._failed(server_id, f"ended with status {process.returncode}")
+            return True
+        try:
+            # Not `resolve`, which would keep the record of a process that was killed.
+            if client.directory("resolve", server_id)["pid"] != process.pid:
+                return False
+            values = client.device(server_id).get("ready", "device_count", "problems")
+        except PykaraboError:
+            return False
+        if not values["ready"]:
+            return False
+        count = values["device_count"]
+        self.report[server_id] = f"started (process {process.pid}, {count} devices)"
+        self.problems += [f"{server_id}: {problem}" for problem in values["problems"]]
+        return True
+
+    def _failed(self, server_id: str, how: str) -> None:
+        log = self._log(server_id)
+        tail = log.read_text(errors="replace").splitlines()[-_LOG_TAIL:]
+        self.report[server_id] = "failed"
+        lines = "".join(f"\n  | {line}" for line in tail)
+        self.problems.append(f"server '{server_id}' {how}; its log {log} ends with:{lines}")
+
+
+def _where(record: ServerRecord) -> str:
+    here = record.host == socket.gethostname()
+    return f"process {record.pid}" if here else f"process {record.pid} on {record.host}"
+
+
+def _file_name(server_id: str) -> str:
+    return server_id.replace("/", ".")  # which no id contains
+
+
+def _environment() -> dict[str, str]:
+    """Return our environment for a process in another directory that must find the same code."""
+    paths = [Path(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    source = Path(pykarabo.__file__).parents[1]
+    if source == Path.cwd():  # run from a checkout that is not installed
+        paths.insert(0, source)
+    if not paths:
+        return dict(os.environ)
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(str(path.absolute()) for path in paths)}
+
+
+def _options(server: FacilityServer, time_source: str | None) -> list[str]:
+    options: list[str] = []
+    for option, value in (
+        ("--time-source", time_source),
+        ("--classes", None if server.classes is None else ",".join(server.classes)),
+        ("--host", server.host),
+        ("--advertise", server.advertise),
+    ):
+        if value is not None:
+            options += [option, value]
+    for name, port in server.ports.items():
+        options += [_PORT_OPTIONS[name], str(port)]
+    return options
+
+
+def _directory_answers() -> bool:
+    with BlockingClient() as client:
+        try:
+            client.resolve(DIRECTORY_ID)
+        except NotConnectedError:
+            return False
+        return True
