@@ -114,18 +114,6 @@ def _loaded(point: "EntryPoint") -> list[click.Command]:
     return commands
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(pykarabo.__version__, prog_name="pykarabo")
-@click.option("--domain", "-D", help="The domain to work in; default: $PYKARABO_DOMAIN.")
-@click.option("--debug", is_flag=True, help="Show where errors come from.")
-def app(domain: str | None, *, debug: bool) -> None:
-    """Pykarabo: a control system for experiment facilities."""
-    if domain:
-        os.environ["PYKARABO_DOMAIN"] = domain
-    if debug:
-        os.environ[DEBUG_VARIABLE] = "1"
-
-
 def _take_domain(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> None:
     if value:
         os.environ["PYKARABO_DOMAIN"] = value
@@ -141,36 +129,51 @@ def _take_json(_ctx: click.Context, _parameter: click.Parameter, value: bool) ->
     return value
 
 
+# Options with callbacks: they work as soon as they are read, which completion needs too.
+_domain_option = click.option(
+    "--domain",
+    "-D",
+    expose_value=False,
+    callback=_take_domain,
+    is_eager=True,
+    help="The domain to work in; default: $PYKARABO_DOMAIN.",
+)
+_debug_option = click.option(
+    "--debug",
+    is_flag=True,
+    expose_value=False,
+    callback=_take_debug,
+    is_eager=True,
+    help="Show where errors come from.",
+)
+_json_option = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    callback=_take_json,
+    is_eager=True,
+    help="Write one JSON document, for programs.",
+)
+
+
 def common(function: _F) -> _F:
-    """Give a command the options that every command has: --domain, --debug and --json."""
-    for option in (
-        click.option(
-            "--json",
-            "as_json",
-            is_flag=True,
-            callback=_take_json,
-            is_eager=True,
-            help="Write one JSON document, for programs.",
-        ),
-        click.option(
-            "--debug",
-            is_flag=True,
-            expose_value=False,
-            callback=_take_debug,
-            is_eager=True,
-            help="Show where errors come from.",
-        ),
-        click.option(
-            "--domain",
-            "-D",
-            expose_value=False,
-            callback=_take_domain,
-            is_eager=True,
-            help="The domain to work in; default: $PYKARABO_DOMAIN.",
-        ),
-    ):
-        function = option(function)
-    return function
+    """Give a command the options that every command has: --domain, --debug and --json.
+
+    The command gets `as_json`; the others are in the environment from then on.
+    """
+    return _domain_option(_debug_option(_json_option(function)))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(pykarabo.__version__, prog_name="pykarabo")
+@_domain_option
+@_debug_option
+def app() -> None:
+    """Pykarabo: a control system for experiment facilities.
+
+    In bash, eval "$(_PYKARABO_COMPLETE=bash_source pykarabo)" makes Tab complete commands and
+    device ids; zsh_source and fish_source do in zsh and fish.
+    """
 
 
 def run(arguments: list[str] | None = None) -> None:

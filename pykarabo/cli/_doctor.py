@@ -1,43 +1,53 @@
 """`doctor`: what was tried, what was found, what helps."""
 
-import functools
+import os
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Final
 
 import click
 import zmq
 
 import pykarabo
-from pykarabo.client import DIRECTORY_ID, BlockingClient, check_device_id, directory_endpoint
-from pykarabo.errors import PykaraboError
+from pykarabo.client import (
+    DIRECTORY_ID,
+    BlockingClient,
+    DeviceRecord,
+    check_device_id,
+    directory_endpoint,
+)
+from pykarabo.errors import NotConnectedError, PykaraboError, WrongInstanceError
 from pykarabo.transport import data_directory, domain_name, run_directory
+from pykarabo.wire import Locate
 
 from ._app import common
 from ._complete import complete_devices
+from ._processes import living_processes, stale_files
 from ._text import print_json
 
-_LOW_DISK = 2**30
-_SLOW_S = 0.5
+_LOW_DISK: Final = 2**30
+"""A detector fills this within seconds."""
+_SLOW_S: Final = 0.5
+"""Longer than this an operator waits visibly; a server that is well answers in milliseconds."""
+_LEASES: Final = {
+    "busy": "its event loop is late: find what blocks it in the server's log",
+    "suspect": "it missed several renewals: look at the load of its host",
+    "gone": "start it again: pykarabo up",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was tried."""
+    """One thing that was tried, and what to do when it is not good."""
 
     what: str
     good: bool
     result: str
     remedy: str = ""
-
-
-def _tried(what: str, attempt: Callable[[], str]) -> Finding:
-    try:
-        return Finding(what, good=True, result=attempt())
-    except PykaraboError as error:
-        return Finding(what, good=False, result=error.message, remedy=error.remedy or "")
 
 
 @click.command("doctor")
@@ -46,47 +56,64 @@ def _tried(what: str, attempt: Callable[[], str]) -> Finding:
 def doctor_command(device_id: str | None, *, as_json: bool) -> int:
     """Check the installation and the domain, or every step on the way to the device DEV."""
     findings: list[Finding] = []
-    with BlockingClient() as client:
-        for finding in _device(client, device_id) if device_id else _everything(client):
-            findings.append(finding)
-            if not as_json:
-                mark = (
-                    click.style("ok  ", fg="green")
-                    if finding.good
-                    else click.style("FAIL", fg="red")
-                )
-                click.echo(f"{mark} {finding.what}: {finding.result}")
-                if finding.remedy:
-                    click.echo(f"     {finding.remedy}")
+    for finding in _way_to(device_id) if device_id else _everything():
+        findings.append(finding)
+        if not as_json:
+            _show(finding)
     if as_json:
-        print_json([
-            {"what": item.what, "good": item.good, "result": item.result, "remedy": item.remedy}
-            for item in findings
-        ])  # fmt: skip
+        print_json([asdict(item) for item in findings])
     return 0 if all(finding.good for finding in findings) else 1
 
 
-def _everything(client: BlockingClient) -> Iterator[Finding]:
+def _show(finding: Finding) -> None:
+    mark = click.style("ok  ", fg="green") if finding.good else click.style("FAIL", fg="red")
+    click.echo(f"{mark} {finding.what}: {finding.result}")
+    if finding.remedy:
+        click.echo(f"     {finding.remedy}")
+
+
+def _tried(what: str, attempt: Callable[[], str]) -> Finding:
+    """Return what an attempt answers, or why it failed; a slow answer is not good."""
+    started = time.monotonic()
+    try:
+        result = attempt()
+    except PykaraboError as error:
+        return Finding(what, good=False, result=error.message, remedy=error.remedy or "")
+    took_s = time.monotonic() - started
+    timed = f"{result} after {took_s * 1e3:.1f} ms"
+    if took_s > _SLOW_S:
+        return Finding(what, good=False, result=timed, remedy="see whether its host is overloaded")
+    return Finding(what, good=True, result=timed)
+
+
+# -- the whole domain ---------------------------------------------------------------------------
+
+
+def _everything() -> Iterator[Finding]:
     versions = f"pykarabo {pykarabo.__version__}, Python {sys.version.split()[0]}, libzmq "
     yield Finding("versions", good=True, result=versions + zmq.zmq_version())
-    yield _tried(f"runtime directory of domain '{domain_name()}'", _runtime_directory)
+    runtime = _runtime_directory()
+    yield runtime
     yield _disk()
-    directory = _tried("directory", lambda: _reach_directory(client))
-    yield directory
-    if not directory.good:
+    if not runtime.good:
         return
-    found = client.directory("topology", "*")
-    for record in client.servers():
-        status = found["statuses"].get(record.server_id, "unknown")
-        yield _tried(
-            f"server {record.server_id} ({record.host}, process {record.pid}, {status})",
-            functools.partial(_answers, client, record.server_id),
-        )
+    yield _leftovers()
+    yield _processes()
+    with BlockingClient() as client:
+        directory = _tried("directory", partial(_reach_directory, client))
+        yield directory
+        if directory.good:
+            yield from _servers(client)
 
 
-def _runtime_directory() -> str:
-    path = run_directory()
-    return f"{path} is yours alone" if path.exists() else f"{path} does not exist yet"
+def _runtime_directory() -> Finding:
+    what = f"runtime directory of domain '{domain_name()}'"
+    try:
+        path = run_directory()
+    except PykaraboError as error:
+        return Finding(what, good=False, result=error.message, remedy=error.remedy or "")
+    state = "only you may enter it" if path.exists() else "does not exist yet"
+    return Finding(what, good=True, result=f"{path}: {state}")
 
 
 def _disk() -> Finding:
@@ -94,53 +121,123 @@ def _disk() -> Finding:
     while not path.exists():
         path = path.parent
     free = shutil.disk_usage(path).free
+    result = f"{free / 2**30:.1f} GiB free for {data_directory()}"
+    if not os.access(path, os.W_OK):
+        return Finding("disk", good=False, result=f"{path} cannot be written", remedy="use --data")
     remedy = "" if free > _LOW_DISK else "free some space before runs are recorded"
-    return Finding("disk", free > _LOW_DISK, f"{free / 2**30:.1f} GiB free below {path}", remedy)
+    return Finding("disk", good=free > _LOW_DISK, result=result, remedy=remedy)
+
+
+def _leftovers() -> Finding:
+    left = stale_files(run_directory())
+    if not left:
+        return Finding("leftovers", good=True, result="no sockets of ended processes")
+    names = ", ".join(path.name for path in left)
+    remedy = "the next server that starts removes them, and so does 'pykarabo down'"
+    return Finding(
+        "leftovers", good=False, result=f"files of ended processes: {names}", remedy=remedy
+    )
+
+
+def _processes() -> Finding:
+    pids = sorted(living_processes(run_directory()).values())
+    shown = ", ".join(map(str, pids)) or "none"
+    return Finding("server processes of this host", good=True, result=shown)
 
 
 def _reach_directory(client: BlockingClient) -> str:
-    started = time.monotonic()
     client.resolve(DIRECTORY_ID)
-    return f"answers at {directory_endpoint()} after {(time.monotonic() - started) * 1e3:.1f} ms"
+    return f"answers at {directory_endpoint()}"
 
 
-def _answers(client: BlockingClient, device_id: str) -> str:
-    client.device(device_id)
-    started = time.monotonic()
-    client.device(device_id).get("state")
-    return f"answers after {(time.monotonic() - started) * 1e3:.1f} ms"
+def _servers(client: BlockingClient) -> Iterator[Finding]:
+    statuses = client.directory("topology", "")["statuses"]
+    for record in client.servers():
+        status = statuses.get(record.server_id, "unknown")
+        what = f"server {record.server_id} ({record.host}, process {record.pid})"
+        if status != "online":
+            yield _lease(f"lease of {what}", status)
+        if status != "gone":
+            yield _tried(what, partial(_answers, client, record.server_id))
 
 
-def _device(client: BlockingClient, device_id: str) -> Iterator[Finding]:
-    def name() -> str:
-        return f"'{check_device_id(device_id)}' can be one"
+def _lease(what: str, status: str) -> Finding:
+    return Finding(what, good=status == "online", result=status, remedy=_LEASES.get(status, ""))
 
-    def record() -> str:
-        found = client.resolve(device_id)
-        return (
-            f"{found.class_id} on server {found.server_id}, host {found.host}, process "
-            f"{found.pid}, at {found.rpc}, status {found.status}"
+
+def _answers(client: BlockingClient, server_id: str) -> str:
+    values = client.device(server_id).get()
+    lag_s = values.get("loop_lag", 0.0)
+    if lag_s > _SLOW_S:
+        raise NotConnectedError(
+            f"answers, but its event loop is {lag_s:.1f} s late",
+            device=server_id,
+            remedy="find what blocks it in the server's log",
         )
+    return "answers, its event loop is in time"
 
-    def server() -> str:
-        found = client.resolve(device_id)
-        return _answers(client, found.server_id or DIRECTORY_ID)
 
-    def state() -> str:
-        started = time.monotonic()
-        values = client.device(device_id).get("state", "status")
-        elapsed = time.monotonic() - started
-        slow = " (slow: its event loop is busy)" if elapsed > _SLOW_S else ""
-        return f"{values['state']} {values['status']!r} after {elapsed * 1e3:.1f} ms{slow}"
+# -- one device ---------------------------------------------------------------------------------
 
+
+def _way_to(device_id: str) -> Iterator[Finding]:
+    """Try every step on the way to a device; none is tried behind one that cannot be passed."""
+    yield (name := _named(device_id))
+    yield (runtime := _runtime_directory())
+    if not (name.good and runtime.good):
+        return
+    with BlockingClient() as client:
+        yield (directory := _tried("directory", partial(_reach_directory, client)))
+        if not directory.good:
+            return
+        try:
+            record = DeviceRecord.from_wire(client.directory("resolve", device_id))
+        except PykaraboError as error:
+            yield Finding("record", good=False, result=error.message, remedy=error.remedy or "")
+            return
+        yield from _behind_directory(client, record)
+
+
+def _behind_directory(client: BlockingClient, record: DeviceRecord) -> Iterator[Finding]:
+    place = f"{record.class_id} on {record.server_id} ({record.host}, process {record.pid})"
+    yield Finding("record", good=True, result=f"{place} at {record.rpc}")
+    yield _lease("lease", record.status)
     for what, attempt in (
-        ("device id", name),
-        ("directory", lambda: _reach_directory(client)),
-        ("record", record),
-        ("server", server),
-        ("device", state),
+        ("connection and greeting", partial(_greet, client, record)),
+        ("instance", partial(_same_instance, client, record)),
+        ("state", partial(_state, client, record)),
+        ("event loop", partial(_answers, client, record.server_id)),
     ):
-        finding = _tried(what, attempt)
-        yield finding
+        yield (finding := _tried(what, attempt))
         if not finding.good:
             return
+
+
+def _named(device_id: str) -> Finding:
+    try:
+        check_device_id(device_id)
+    except PykaraboError as error:
+        return Finding("device id", good=False, result=error.message, remedy=error.remedy or "")
+    return Finding("device id", good=True, result=f"'{device_id}' can be one")
+
+
+def _greet(client: BlockingClient, record: DeviceRecord) -> str:
+    client.schema(record.server_id)
+    return f"server {record.server_id} answers"
+
+
+def _same_instance(client: BlockingClient, record: DeviceRecord) -> str:
+    found = client.request(record.server_id, Locate([record.device_id]))[0]
+    if found is None or bytes(found[0]).hex() != record.instance:
+        raise WrongInstanceError(
+            f"server {record.server_id} "
+            + ("has no such device" if found is None else "hosts another life of it"),
+            device=record.device_id,
+            remedy="try again; if it stays so, restart the server",
+        )
+    return "the server hosts the very device that the directory knows"
+
+
+def _state(client: BlockingClient, record: DeviceRecord) -> str:
+    values = client.device(record.device_id).get("state", "status")
+    return f"{values['state']} {values['status']!r}"

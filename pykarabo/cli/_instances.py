@@ -1,14 +1,30 @@
 """`instantiate`, `shutdown`."""
 
+import time
+from typing import Final
+
 import click
 
 from pykarabo.client import BlockingClient
 from pykarabo.data import Schema
+from pykarabo.errors import (
+    CallTimeoutError,
+    ConnectionLostError,
+    NotConnectedError,
+    UnknownDeviceError,
+)
 
 from ._app import common
 from ._complete import complete_devices
 from ._parsing import parse_value, split_assignment
+from ._processes import STOP_S, ask_to_stop
 from ._text import print_json
+
+_START_S: Final = 30.0
+"""The server gives `on_initialize` 10 s; claiming the id and a loaded host come on top."""
+_DEVICE_STOP_S: Final = 15.0
+"""The server gives `on_stop` 5 s."""
+_LOOK_S: Final = 0.05
 
 
 @click.command("instantiate")
@@ -30,7 +46,7 @@ def instantiate_command(
         for assignment in configuration:
             key, text = split_assignment(assignment)
             values[key] = parse_value(text, schema.require_property(key, device_id), device_id)
-        started = host.call("instantiate", class_id, device_id, values, timeout_s=30.0)
+        started = host.call("instantiate", class_id, device_id, values, timeout_s=_START_S)
     if as_json:
         print_json(started)
     else:
@@ -45,10 +61,29 @@ def shutdown_command(device_id: str, *, as_json: bool) -> None:
     with BlockingClient() as client:
         record = client.resolve(device_id)
         if record.class_id == "DeviceServer":
-            client.device(device_id).shutdown()
+            ask_to_stop(device_id)
+            _await_end(client, device_id)
         else:
-            client.device(record.server_id).call("shutdown_device", device_id, timeout_s=15.0)
+            client.device(record.server_id).call(
+                "shutdown_device", device_id, timeout_s=_DEVICE_STOP_S
+            )
     if as_json:
         print_json({"device_id": device_id, "stopped": True})
     else:
         click.echo(f"{device_id} was stopped")
+
+
+def _await_end(client: BlockingClient, server_id: str) -> None:
+    """Wait until a server has left the directory, or the directory has ended with it."""
+    deadline = time.monotonic() + STOP_S
+    while time.monotonic() < deadline:
+        try:
+            client.directory("resolve", server_id)
+        except (UnknownDeviceError, NotConnectedError, ConnectionLostError):
+            return
+        time.sleep(_LOOK_S)
+    raise CallTimeoutError(
+        f"server '{server_id}' is still stopping after {STOP_S:.0f} s",
+        device=server_id,
+        remedy="look at its log; 'pykarabo down' ends it by force",
+    )

@@ -24,6 +24,8 @@ from ._text import print_json
 
 START_S: Final = 30.0
 """A server that is not there after so long has a problem that its log tells."""
+RETURN_S: Final = 5.0
+"""Servers look for a lost directory twice a second; one that is stopped does not come back."""
 DIRECTORY_SERVER: Final = "DIRECTORY/HOST"
 _LOOK_S: Final = 0.05
 _LOG_TAIL: Final = 8
@@ -87,6 +89,7 @@ class _Launcher:
             self._wait({DIRECTORY_SERVER: process})
             if self.problems:
                 return
+            self._await_return()
         with BlockingClient() as client:
             running = self._running(client.servers())
             devices = {record.device_id: record for record in client.topology()}
@@ -99,6 +102,16 @@ class _Launcher:
             self.report[server_id] = f"is running already ({_where(record)})"
             self._look_for_devices(server_id, server, devices)
         self._wait(started)
+
+    def _await_return(self) -> None:
+        """Let servers that have lost their directory register with the new one."""
+        deadline = time.monotonic() + RETURN_S
+        with BlockingClient() as client:
+            while time.monotonic() < deadline:
+                known = {record.pid for record in client.servers()}
+                if known.issuperset(living_processes(self._directory).values()):
+                    return
+                time.sleep(_LOOK_S)
 
     def _running(self, records: list[ServerRecord]) -> dict[str, ServerRecord]:
         """Return the servers that live, by id; those of other hosts are believed to."""

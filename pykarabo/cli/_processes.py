@@ -12,12 +12,32 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Final
 
+from pykarabo.client import BlockingClient
+from pykarabo.errors import ConnectionLostError
 from pykarabo.transport import run_directory
 
+ASK_S: Final = 2.0
+"""A server that is well answers the wish to stop at once."""
+STOP_S: Final = 30.0
+"""Devices have 5 s each, one after the other, to leave their hardware in a safe state."""
 _GUARD: Final = "up.guard"
 _LOCK: Final = ".lock"
 NOTE: Final = ".init"
 """Ending of the notes that tell a server which devices it starts with."""
+
+
+def ask_to_stop(server_id: str) -> None:
+    """Have a server stop.
+
+    Raises:
+        PykaraboError: it could not be told so.
+    """
+    with BlockingClient() as client:
+        server = client.device(server_id)
+        try:
+            server.call("shutdown", timeout_s=ASK_S)
+        except ConnectionLostError:
+            return  # it has stopped sooner than its answer could leave
 
 
 @contextlib.contextmanager

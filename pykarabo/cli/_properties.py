@@ -34,8 +34,8 @@ def get_command(targets: tuple[str, ...], *, as_json: bool) -> int:
             print_json(_as_json(reading))
         else:
             _print(client, reading, targets)
-    errors = dict.fromkeys(reading.errors.values())
-    return max((report(error) for error in errors), default=0)
+    errors = {str(error): error for error in reading.errors.values()}
+    return max((report(error) for error in errors.values()), default=0)
 
 
 def _as_json(reading: Reading) -> dict[str, object]:

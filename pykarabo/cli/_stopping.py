@@ -16,16 +16,12 @@ from pykarabo.errors import NotConnectedError, PykaraboError
 from pykarabo.transport import domain_name
 
 from ._app import common
-from ._processes import clean, living_processes, one_at_a_time
+from ._processes import STOP_S, ask_to_stop, clean, living_processes, one_at_a_time
 from ._text import print_json
 
 if TYPE_CHECKING:
     import psutil
 
-ASK_S: Final = 2.0
-"""A server that is well answers the wish to stop at once."""
-STOP_S: Final = 30.0
-"""Devices have 5 s each, one after the other, to leave their hardware in a safe state."""
 END_S: Final = 5.0
 """For what is left to do after the last device, and for a signal to work."""
 _LOOK_S: Final = 0.05
@@ -85,8 +81,8 @@ class _Stopper:
             processes = {stem: _process(pid) for stem, pid in group.items()}
             asked = {stem: self._ask(stem) for stem in group}
             for stem, process in processes.items():
-                outcome = self._see_to(stem, process, asked=asked[stem])
-                self._note(self._names.get(stem) or f"process {group[stem]}", outcome)
+                name = self._names.get(stem) or _name_of(process) or f"process {group[stem]}"
+                self._note(name, self._see_to(stem, process, asked=asked[stem]))
 
     def _learn_names(self, living: dict[str, int]) -> None:
         try:
@@ -111,8 +107,7 @@ class _Stopper:
         if stem not in self._names:
             return False
         try:
-            with BlockingClient() as client:
-                client.device(self._names[stem]).call("shutdown", timeout_s=ASK_S)
+            ask_to_stop(self._names[stem])
         except PykaraboError:
             return False
         return True
@@ -126,10 +121,11 @@ class _Stopper:
         if not _is_only_a_server(process):
             how = f"does not stop; end its program, process {process.pid}, yourself"
             return Outcome(how, ended=False)
+        why = "it did not answer" if stem in self._names else "no directory knew it"
         for name in (signal.SIGTERM, signal.SIGKILL):
             _send(process, name)
             if _has_ended(process, END_S):
-                return Outcome(f"did not answer, ended by {name.name}")
+                return Outcome(f"ended by {name.name}, {why}")
         return Outcome(f"still runs as process {process.pid}", ended=False)
 
     def _ended(self, stem: str, process: "psutil.Process", timeout_s: float) -> bool:
@@ -162,14 +158,25 @@ def _process(pid: int) -> "psutil.Process | None":
         return None
 
 
-def _is_only_a_server(process: "psutil.Process") -> bool:
+def _command_line(process: "psutil.Process") -> list[str]:
     import psutil
 
     try:
-        words = process.cmdline()
+        return process.cmdline()
     except psutil.Error:
-        return False
-    return any(pair in _PROGRAMS for pair in itertools.pairwise(words))
+        return []
+
+
+def _is_only_a_server(process: "psutil.Process") -> bool:
+    return any(pair in _PROGRAMS for pair in itertools.pairwise(_command_line(process)))
+
+
+def _name_of(process: "psutil.Process | None") -> str | None:
+    """Return the id that a server was started with; the directory may not know it."""
+    if process is None or not _is_only_a_server(process):
+        return None
+    words = itertools.pairwise(_command_line(process))
+    return next((value for option, value in words if option == "--id"), None)
 
 
 def _send(process: "psutil.Process", name: signal.Signals) -> None:

@@ -18,7 +18,10 @@ from ._client_session import (
     Welcomed,
 )
 from ._header import (
+    CHECKSUM,
+    HEADER_LAYOUT,
     HEADER_SIZE,
+    MAGIC,
     NO_CALL,
     NO_INSTANCE,
     PROTOCOL_MAJOR,
@@ -111,12 +114,15 @@ from ._stream import (
 
 __all__ = [
     "BUSY_LAG_S",
+    "CHECKSUM",
     "GONE_AFTER_S",
+    "HEADER_LAYOUT",
     "HEADER_SIZE",
     "HEARTBEAT_INTERVAL_S",
     "HEARTBEAT_TOPIC",
     "ITEM_LIMITS",
     "KEEPALIVE_S",
+    "MAGIC",
     "MAX_IN_FLIGHT",
     "MAX_IN_FLIGHT_PER_PEER",
     "MAX_SESSIONS",

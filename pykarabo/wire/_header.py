@@ -33,7 +33,7 @@ CHECKSUM: Final = 0x01
 It is set on plaintext TCP links. Without it that field is 0, so that a flag cannot get lost.
 """
 
-LAYOUT: Final = (
+HEADER_LAYOUT: Final = (
     ("magic", "2s"),
     ("major", "B"),
     ("minor", "B"),
@@ -49,7 +49,7 @@ LAYOUT: Final = (
     ("crc", "I"),
 )
 """Name and `struct` code of the header's fields, in order, big-endian without padding."""
-_STRUCT: Final = struct.Struct(">" + "".join(code for _name, code in LAYOUT))
+_STRUCT: Final = struct.Struct(">" + "".join(code for _name, code in HEADER_LAYOUT))
 HEADER_SIZE: Final = _STRUCT.size
 _CRC_SIZE: Final = 4
 MAX_TTL_MS: Final = 0xFFFFFFFF

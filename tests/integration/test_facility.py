@@ -43,8 +43,7 @@ def facility(
 
 def _scan() -> Path:
     motor, camera, clock, recorder = (
-        connect(name)
-        for name in ("DEMO/MOTOR/1", "DEMO/CAMERA/1", "TIMING/CLOCK/1", "DEMO/RUN/1")
+        connect(name) for name in ("DEMO/MOTOR/1", "DEMO/CAMERA/1", "TIMING/CLOCK/1", "DEMO/RUN/1")
     )
     wait_until(lambda: camera.frames_acquired > 0, timeout_s=20)
     run = recorder.call("start_run", timeout_s=30.0)
@@ -90,11 +89,12 @@ def _holds_the_scan(run: Path, shared_data: Path) -> Any:
 
     truth = tifffile.imread(shared_data / "ceo2_pilatus1m/CeO2_Pilatus1M.tif")
     with RunDirectory(str(run), parallelize=False) as opened:
-        positions = opened["DEMO/MOTOR/1", "actual_position"]
+        run_data: Any = opened
+        positions = run_data["DEMO/MOTOR/1", "actual_position"]
         assert positions.units == "mm"
         seen = positions.ndarray()
         assert all(np.isclose(seen, wanted, atol=1e-9).any() for wanted in POSITIONS)
-        frames = opened["DEMO/CAMERA/1:output", "data.image.pixels"].ndarray()
+        frames = run_data["DEMO/CAMERA/1:output", "data.image.pixels"].ndarray()
     assert frames.dtype == truth.dtype
     assert len(frames) > len(POSITIONS)
     assert all(np.array_equal(frame, truth) for frame in frames)
@@ -135,7 +135,8 @@ def test_the_karabo_bridge_client_receives_ten_consecutive_trains(
         f"endpoint={endpoint}", f"pattern={pattern}",
     )  # fmt: skip
     trains: list[int] = []
-    with Client(endpoint, sock=socket, timeout=20) as client:
+    with Client(endpoint, sock=socket, timeout=20) as connected:
+        client: Any = connected
         for _ in range(10):
             data, meta = client.next()
             camera = meta["DEMO/CAMERA/1:output"]

@@ -1,0 +1,196 @@
+#!/usr/bin/env python3
+"""Write schemas/*.json: what travels on the wire, generated from the classes that are sent.
+
+A body is a msgpack document. Where JSON has no such type, the schemas describe what it becomes in
+JSON: bytes are lower-case hexadecimal text. Arrays, time stamps and complex numbers inside values
+travel as msgpack extensions and are not described.
+"""
+
+import inspect
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Final, get_args, get_origin, get_type_hints
+
+from pykarabo.data import Quality, Timestamp
+from pykarabo.wire import (
+    CHECKSUM,
+    HEADER_LAYOUT,
+    HEADER_SIZE,
+    MAGIC,
+    NO_INSTANCE,
+    OPERATIONS,
+    PROTOCOL_MAJOR,
+    PROTOCOL_MINOR,
+    Attach,
+    ClientIdentity,
+    Get,
+    Heartbeat,
+    Item,
+    Kind,
+    Policy,
+    Row,
+    Welcome,
+)
+
+FOLDER: Final = Path(__file__).resolve().parents[1] / "schemas"
+_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+_ANYTHING: Final[dict[str, Any]] = {}
+_NUMBER: Final = {"type": "integer", "minimum": 0, "maximum": 2**64 - 1}
+_INTEGER: Final = {"type": "integer"}
+_INSTANCE: Final = {"type": "string", "pattern": f"^[0-9a-f]{{{2 * len(NO_INSTANCE)}}}$"}
+_ROW_FIELDS: Final = ("key", "value", "seconds", "fraction", "train_id", "quality")
+_PLAIN: Final[Mapping[Any, dict[str, Any]]] = {
+    Any: _ANYTHING,
+    NoneType: {"type": "null"},
+    bytes: _INSTANCE,
+    float: {"type": "number"},
+    int: _NUMBER,
+    str: {"type": "string"},
+}
+_NARROWER: Final[Mapping[str, dict[str, Any]]] = {
+    "credits": {**_NUMBER, "minimum": 1},
+    "policy": {"type": "string", "enum": [policy.value for policy in Policy]},
+    "quality": {"type": "string", "enum": [quality.value for quality in Quality]},
+}
+"""Fields, by name, that hold less than their annotation says."""
+_EMPTY_KINDS: Final = frozenset(
+    {Kind.CANCEL, Kind.GOODBYE, Kind.ECHO}
+    | {Kind.CREDIT, Kind.END_OF_STREAM, Kind.DETACH, Kind.PROBE}
+)
+
+
+def _of(annotation: Any) -> dict[str, Any]:
+    """Return the schema of a value that is annotated so."""
+    if annotation in _PLAIN:
+        return _PLAIN[annotation]
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is UnionType:
+        return {"anyOf": [_of(argument) for argument in arguments]}
+    if origin is list:
+        return {"type": "array", "items": _of(arguments[0])}
+    if origin is dict:
+        return {"type": "object", "additionalProperties": _of(arguments[1])}
+    if annotation is Timestamp:
+        return _array(dict.fromkeys(Timestamp._fields, _INTEGER), more=False)
+    return _fields_of(annotation)
+
+
+def _array(fields: Mapping[str, dict[str, Any]], *, more: bool = True) -> dict[str, Any]:
+    """Return the schema of a list whose places are `fields`; a later version may append `more`."""
+    places = [{"title": name, **_NARROWER.get(name, field)} for name, field in fields.items()]
+    schema: dict[str, Any] = {"type": "array", "prefixItems": places, "minItems": len(places)}
+    return schema if more else {**schema, "maxItems": len(places)}
+
+
+def _fields_of(cls: Any, *, without: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """Return the schema of a NamedTuple that travels as the list of its fields."""
+    hints = get_type_hints(cls)
+    return _array({name: _of(hints[name]) for name in cls._fields if name not in without})
+
+
+def _request(operation: str, cls: Any) -> dict[str, Any]:
+    hints = get_type_hints(cls)
+    fields = {name: _of(hints[name]) for name in cls._fields}
+    if "targets" in fields:
+        fields["targets"] = {"type": "array", "items": {**_fields_of(Get), "maxItems": 2}}
+    schema = _array({"operation": {"const": operation}, **fields}, more=False)
+    return {"title": operation, "description": inspect.getdoc(cls), **schema}
+
+
+def _event() -> dict[str, Any]:
+    fields = [_INTEGER if field is int else _of(field) for field in get_args(Row)]
+    rows = _array(dict(zip(_ROW_FIELDS, fields, strict=True)))
+    return {"description": "Properties that have changed.", "type": "array", "items": rows}
+
+
+def _error() -> dict[str, Any]:
+    texts = {name: {"type": "string"} for name in ("code", "message", "device", "key", "remedy")}
+    return {
+        "description": "Why a call failed; the code names the class in pykarabo.errors.",
+        "type": "object",
+        "properties": {**texts, "details": {"type": "object"}},
+        "required": ["code", "message"],
+    }
+
+
+def _bodies() -> dict[Kind, dict[str, Any]]:
+    in_header = frozenset({"instance", "sequence"})
+    calls = [_request(operation, cls) for operation, cls in OPERATIONS.items()]
+    own_fields = frozenset({"sequence", "missed"})
+    return {
+        Kind.HELLO: {"description": inspect.getdoc(ClientIdentity), **_fields_of(ClientIdentity)},
+        Kind.WELCOME: {"description": inspect.getdoc(Welcome), **_fields_of(Welcome)},
+        Kind.CALL: {"description": "What a caller asks.", "oneOf": calls},
+        Kind.REPLY: {"description": "The result of a call; its operation says which."},
+        Kind.ERROR: _error(),
+        Kind.EVENT: _event(),
+        Kind.HEARTBEAT: {
+            "description": inspect.getdoc(Heartbeat),
+            **_fields_of(Heartbeat, without=in_header),
+        },
+        Kind.SCHEMA: {"description": "Version of the device's new schema.", "type": "string"},
+        Kind.ATTACH: {"description": inspect.getdoc(Attach), **_fields_of(Attach)},
+        Kind.ATTACHED: {"description": "What the items will hold.", "type": "object"},
+        Kind.ITEM: {"description": "One item.", **_fields_of(Item, without=own_fields)},
+    }
+
+
+def _header() -> dict[str, Any]:
+    """Return the header's layout; it is no JSON and therefore data, not a schema."""
+    fields: list[dict[str, Any]] = []
+    offset = 0
+    for name, code in HEADER_LAYOUT:
+        size = struct.calcsize(">" + code)
+        kind = "bytes" if code.endswith("s") else "unsigned"
+        fields.append({"name": name, "offset": offset, "size": size, "type": kind})
+        offset += size
+    return {
+        "description": "Layout of the header, big-endian without padding; see pykarabo.wire.",
+        "magic": MAGIC.decode(),
+        "version": {"major": PROTOCOL_MAJOR, "minor": PROTOCOL_MINOR},
+        "size": HEADER_SIZE,
+        "fields": fields,
+        "flags": {"checksum": CHECKSUM},
+        "kinds": {
+            kind.name.lower(): {
+                "number": kind.value,
+                "body": None if kind in _EMPTY_KINDS else f"{_name_of(kind)}.json",
+            }
+            for kind in Kind
+        },
+    }
+
+
+def _name_of(kind: Kind) -> str:
+    return f"wire_{kind.name.lower()}"
+
+
+def generate() -> dict[str, dict[str, Any]]:
+    """Return every file's content by its name without ``.json``."""
+    bodies = {
+        _name_of(kind): {"$schema": _DIALECT, "title": kind.name.lower(), **body}
+        for kind, body in _bodies().items()
+    }
+    return {"wire_header": _header(), **bodies}
+
+
+def to_text(content: Mapping[str, Any]) -> str:
+    """Return a file's text."""
+    return json.dumps(content, indent=2) + "\n"
+
+
+def main() -> None:
+    """Write every file, and remove those that are no longer generated."""
+    files = generate()
+    for stale in {path.stem for path in FOLDER.glob("*.json")} - files.keys():
+        (FOLDER / f"{stale}.json").unlink()
+    for name, content in files.items():
+        (FOLDER / f"{name}.json").write_text(to_text(content), encoding="utf-8")
+    print(f"{len(files)} files in {FOLDER}")
+
+
+if __name__ == "__main__":
+    main()
