@@ -104,13 +104,15 @@ def _session_messages() -> list[list[Frame]]:
     assert isinstance(welcome, Answer)
     client.receive(welcome.frames)
     messages.append(welcome.frames)
+    calls: list[Execute] = []
     for request in _REQUESTS:
         _call_id, frames = client.call(request, Target(), timeout_s=5, now_ns=0)
         call = server.receive(b"a", frames, now_ns=0, utc_ns=0)
         assert isinstance(call, Execute)
+        calls.append(call)
         messages.append(frames)
     error = StateForbidsError("no", device="A/1", key="move", remedy="stop", details={"n": 1})
-    messages += [server.fail(call, error), server.reply(call, [1])]
+    messages += [server.fail(calls[0], error), server.reply(calls[1], [1])]
     return [*messages, client.goodbye(0), pack(Header(Kind.CANCEL), [])]
 
 
