@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from pykarabo.errors import (
+    HelloRequiredError,
     LimitExceededError,
     MalformedMessageError,
     NotConnectedError,
@@ -233,6 +234,8 @@ class ServerLink:
                 future.set_result((event.result, event.sequence))
         elif isinstance(event, Failed):
             self._end(event)
+            if isinstance(event.error, HelloRequiredError):
+                self.close()  # the server has forgotten this session: the next link greets anew
         elif isinstance(event, Welcomed) and not self._ready.done():
             self._ready.set_result(event.welcome)
         elif isinstance(event, Rejected) and not self._ready.done():

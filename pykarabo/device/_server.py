@@ -36,6 +36,8 @@ from ._server_device import DeviceServer
 from ._trains import TimeSource
 
 _log: Final = logging.getLogger(__name__)
+PROBE_BEATS: Final = 60
+"""Clients that went without a goodbye are looked for once a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ class Server:
         self.epoch = self.clock.time_ns()
         self.lag_s = 0.0
         self.slow_clients = 0
+        self._beats = 0
         self.problems: dict[str, PykaraboError] = {}
         self.ready = False
         self.stopping = asyncio.Event()
@@ -353,3 +356,13 @@ class Server:
                 self._publisher.heartbeat(self.clock.monotonic_ns(), lag_s=self.lag_s)
             )
             due = max(due + HEARTBEAT_INTERVAL_S, loop.time())
+            self._forget_the_dead()
+
+    def _forget_the_dead(self) -> None:
+        """Forget, once in a while, clients that were killed and said no goodbye."""
+        self._beats += 1
+        if self._beats % PROBE_BEATS == 0:
+            peers, frames = self._sessions.probe(self.clock.monotonic_ns())
+            for peer in peers:
+                if self._router.send(peer, frames) is Delivery.GONE:
+                    self._sessions.forget(peer)

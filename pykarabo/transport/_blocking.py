@@ -12,6 +12,7 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from pykarabo.errors import (
+    HelloRequiredError,
     LimitExceededError,
     MalformedMessageError,
     NotConnectedError,
@@ -124,6 +125,9 @@ class BlockingLink:
                 raise
         if isinstance(ended, Answered):
             return ended.result, ended.sequence
+        if isinstance(ended.error, HelloRequiredError):
+            # The server has forgotten this session: the next link greets anew.
+            self.session.disconnected("the server has forgotten this session")
         raise ended.error
 
     def _send(self, frames: list[Frame]) -> None:

@@ -204,6 +204,14 @@ class ServerSessions:
         header = Header(Kind.WELCOME, welcome.instance, welcome.epoch, sent_ns=now_ns)
         return pack(header, encode(list(welcome)), checksum=self._checksum)
 
+    def probe(self, now_ns: int) -> tuple[list[bytes], list[Frame]]:
+        """Return every peer and a message that says nothing.
+
+        Who cannot be sent it has gone without a goodbye, and is to be forgotten.
+        """
+        header = Header(Kind.PROBE, self._welcome.instance, self._welcome.epoch, sent_ns=now_ns)
+        return list(self._sessions), pack(header, [], checksum=self._checksum)
+
     def forget(self, peer: bytes) -> None:
         """End a peer's session; its next call is told to greet first."""
         self._sessions.pop(peer, None)

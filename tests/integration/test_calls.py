@@ -27,6 +27,7 @@ from pykarabo.errors import (
     WrongTypeError,
     WrongUnitError,
 )
+from pykarabo.testing import run_facility
 
 
 def test_a_blocking_script_reads_writes_and_calls(processes: Any) -> None:
@@ -191,3 +192,15 @@ async def _until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None
     async with asyncio.timeout(timeout_s):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+def test_a_session_that_the_server_has_forgotten_is_greeted_anew() -> None:
+    async def scenario() -> None:
+        async with run_facility({}) as facility:
+            proxy = await facility.client.device("TEST/SERVER", follow=False)
+            sessions = facility.server._sessions
+            for peer in sessions.probe(0)[0]:
+                sessions.forget(peer)
+            assert (await proxy.get("state"))["state"] == "ON"
+
+    asyncio.run(scenario())
