@@ -35,6 +35,7 @@ from ._sockets import (
     describe_down,
     make_dealer,
     resolve,
+    stop_monitor,
 )
 
 _LOOK_MS: Final = 50
@@ -188,6 +189,6 @@ class BlockingLink:
                 linger_ms = _LOOK_MS
             else:
                 linger_ms = 0
+            stop_monitor(self._socket)
             self._monitor.close(linger=0)
-            self._socket.disable_monitor()
             self._socket.close(linger=linger_ms)

@@ -118,6 +118,15 @@ DOWN_EVENTS: Final = (
 UP_EVENTS: Final = zmq.EVENT_HANDSHAKE_SUCCEEDED
 
 
+def stop_monitor(socket: Socket) -> None:
+    """End the monitoring of a socket; only after that may the monitor's own socket be closed.
+
+    libzmq sends monitor events without a time limit while it holds a lock. With nobody left to
+    receive them its thread would wait for ever, and so would everybody who closes a socket.
+    """
+    socket.disable_monitor()
+
+
 def describe_down(event: int) -> str:
     """Say in words why a connection went down."""
     if event & zmq.EVENT_DISCONNECTED:

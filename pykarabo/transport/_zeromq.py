@@ -36,6 +36,7 @@ from ._sockets import (
     make_router,
     make_subscriber,
     resolve,
+    stop_monitor,
 )
 
 _LAST_ANSWERS_MS: Final = 200
@@ -151,8 +152,8 @@ class _Dealer:
     def close(self) -> None:
         if not self._down:
             self._down = True
+            stop_monitor(self._socket)
             self._monitor.close()
-            self._socket.disable_monitor()
             self._pump.close()
 
 
