@@ -200,7 +200,8 @@ def serve(
         yield
     finally:
         for call in stop:
-            call()
+            with contextlib.suppress(RuntimeError):  # its command `shutdown` was sooner
+                call()
         thread.join()
     if problems:
         raise problems[0]

@@ -228,9 +228,18 @@ class Server:
         self._hosting.add(device, source)
         device.go_online()
         if device_id != DIRECTORY_ID:
-            await self._registration.publish(device)
+            await self._make_known(device)
         device.spawn(device.on_start(), name="on_start")
         return device
+
+    async def _make_known(self, device: Device) -> None:
+        """Tell the directory; a device that nobody could find is not left running."""
+        try:
+            await self._registration.publish(device)
+        except BaseException:
+            self._hosting.remove(device.context.device_id)
+            await device.aclose()
+            raise
 
     async def _initialize(self, device: Device) -> None:
         """Run the device's hook; what it raises becomes an error that names the device."""

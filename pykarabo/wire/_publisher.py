@@ -65,7 +65,8 @@ class Publisher:
         self._epoch = epoch
         self._checksum = checksum
         self._changed: dict[str, EventSource] = {}
-        self._ended: dict[str, tuple[bytes, int]] = {}
+        # By instance: a device may end twice before its first end has been told often enough.
+        self._ended: dict[bytes, tuple[str, int]] = {}
         self._beats = 0
         self.published = 0
 
@@ -91,7 +92,7 @@ class Publisher:
     def ended(self, source: EventSource, now_ns: int) -> list[Frame]:
         """Announce that the device has ended; the next heartbeats say it again."""
         self._changed.pop(source.device_id, None)
-        self._ended[source.device_id] = (source.instance, ENDED_BEATS)
+        self._ended[source.instance] = (source.device_id, ENDED_BEATS)
         header = Header(
             Kind.GOODBYE, source.instance, source.epoch, source.sequence, sent_ns=now_ns
         )
@@ -106,10 +107,10 @@ class Publisher:
             for source in self._changed.values()
         ]
         self._changed.clear()
-        ended = [[device_id, instance] for device_id, (instance, _beats) in self._ended.items()]
+        ended = [[device_id, instance] for instance, (device_id, _beats) in self._ended.items()]
         self._ended = {
-            device_id: (instance, beats - 1)
-            for device_id, (instance, beats) in self._ended.items()
+            instance: (device_id, beats - 1)
+            for instance, (device_id, beats) in self._ended.items()
             if beats > 1
         }
         header = Header(Kind.HEARTBEAT, self._instance, self._epoch, self._beats, sent_ns=now_ns)

@@ -102,6 +102,13 @@ def test_end_of_a_device_is_told_at_once_and_again_by_heartbeats() -> None:
     assert _beat(publisher).ended == []
 
 
+def test_device_that_ends_twice_in_a_second_is_told_of_twice() -> None:
+    publisher = _publisher()
+    for instance in (b"1" * 16, b"2" * 16):
+        publisher.ended(EventSource("MOTOR/1", instance, 1), 0)
+    assert [ending.instance for ending in _beat(publisher).ended] == [b"1" * 16, b"2" * 16]
+
+
 def test_subscription_of_an_echo_is_answered_on_its_topic() -> None:
     publisher = _publisher()
     _beat(publisher)
