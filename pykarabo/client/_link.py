@@ -135,6 +135,9 @@ class ServerLink:
         except TimeoutError:
             self.close()
             raise self._not_connected("no greeting came in time") from None
+        except BaseException:
+            self.close()
+            raise
 
     def _not_connected(self, reason: str) -> NotConnectedError:
         return NotConnectedError(

@@ -17,6 +17,7 @@ from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
 from pykarabo.errors import CallTimeoutError
+from pykarabo.transport import domain_name
 
 from ._blocking_proxy import DeviceProxy, accessed
 from ._client import Client
@@ -25,7 +26,8 @@ from ._updates import Update
 
 LOOK_AGAIN_S: Final = 0.5
 """A condition may depend on more than devices (time, files): evaluate it this often at least."""
-_MAX_UPDATES: Final = 100_000
+_MAX_UPDATES: Final = 1_000
+_FULL_S: Final = 0.01
 
 _T = TypeVar("_T")
 
@@ -55,13 +57,10 @@ class _EventThread:
 
     async def client(self, domain: str | None) -> Client:
         """Return the loop's client of a domain."""
-        client = Client(domain)
-        known = self._clients.get(client.domain)
-        if known is not None:
-            await client.aclose()
-            return known
-        self._clients[client.domain] = client
-        return client
+        name = domain_name(domain)
+        if name not in self._clients:
+            self._clients[name] = Client(name)
+        return self._clients[name]
 
     def close(self) -> None:
         """End the clients and the thread."""
@@ -129,7 +128,9 @@ def watch(
         with_watch = client.watch(*targets)
         async with with_watch:
             async for update in with_watch:
-                updates.put(update)
+                while updates.full():  # noqa: ASYNC110 - emptied by another thread
+                    await asyncio.sleep(_FULL_S)
+                updates.put_nowait(update)
 
     running = thread.start(pump())
     deadline = None if timeout_s is None else time.monotonic() + timeout_s

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ._client import Client
 
 MAX_WAITING: Final = 10_000
-"""Updates a watcher may leave unread; above it they are counted as a gap, oldest first."""
+"""Updates a watcher may leave unread; above it they become a counted gap and present values."""
 
 
 class Follower:
@@ -45,6 +45,12 @@ class Follower:
     def missed(self) -> int:
         """How many events of known number were lost so far."""
         return self._stream.missed_total
+
+    def present(self) -> Update:
+        """Return what a watcher must know now: the live values, or that they are stale."""
+        if self.live:
+            return Live(self.device_id, dict(self.values))
+        return Stale(self.device_id, self.reason, dict(self.values))
 
     def listen(self, listener: Callable[[Update], None]) -> None:
         """Call `listener` with every update; at once with the values if they are current."""
@@ -150,21 +156,34 @@ class Watch(AsyncIterator[Update]):
         self._client = client
         self._keys = keys
         self._updates: deque[Update] = deque()
-        self._overflow: dict[str, int] = {}
         self._news = asyncio.Event()
         self._open = True
+        self._followers: dict[str, Follower] = {}
         for device_id in keys:
-            client.follow(device_id, self._push)
+            self._followers[device_id] = client.follow(device_id, self._push)
 
     def _push(self, update: Update) -> None:
         wanted = self._wanted(update)
         if wanted is None:
             return
-        if len(self._updates) >= MAX_WAITING:
-            oldest = self._updates.popleft()
-            self._overflow[oldest.device_id] = self._overflow.get(oldest.device_id, 0) + 1
         self._updates.append(wanted)
+        if len(self._updates) > MAX_WAITING:
+            self._give_up()
         self._news.set()
+
+    def _give_up(self) -> None:
+        """Replace what waits unread by its count and by the present values."""
+        missed: dict[str, int | None] = {}
+        for update in self._updates:
+            known = missed.setdefault(update.device_id, 0)
+            more = _messages(update)
+            missed[update.device_id] = None if known is None or more is None else known + more
+        self._updates.clear()
+        for device_id, count in missed.items():
+            self._updates.append(Gap(device_id, count))
+            present = self._wanted(self._followers[device_id].present())
+            if present is not None:
+                self._updates.append(present)
 
     def _wanted(self, update: Update) -> Update | None:
         keys = self._keys.get(update.device_id)
@@ -181,14 +200,11 @@ class Watch(AsyncIterator[Update]):
         return self
 
     async def __anext__(self) -> Update:
-        while not self._updates and not self._overflow:
+        while not self._updates:
             if not self._open:
                 raise StopAsyncIteration
             self._news.clear()
             await self._news.wait()
-        if self._overflow:
-            device_id, missed = self._overflow.popitem()
-            return Gap(device_id, missed)
         return self._updates.popleft()
 
     def close(self) -> None:
@@ -204,6 +220,13 @@ class Watch(AsyncIterator[Update]):
 
     async def __aexit__(self, *_: object) -> None:
         self.close()
+
+
+def _messages(update: Update) -> int | None:
+    """Return for how many of the device's messages an update stands; None when unknown."""
+    if isinstance(update, Gap):
+        return update.missed
+    return 1 if isinstance(update, Change) else 0
 
 
 def _selected(key: str, keys: frozenset[str]) -> bool:
