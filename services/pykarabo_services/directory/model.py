@@ -219,6 +219,11 @@ class DirectoryModel:
     def _judge(self, server: _Server, now_ns: int) -> Liveness:
         return liveness((now_ns - server.renewed_ns) / 1e9, server.lag_s)
 
+    def forgive(self, seconds: float) -> None:
+        """Extend every lease: the directory itself did not run for so long and saw nobody."""
+        for server in self._servers.values():
+            server.renewed_ns += int(seconds * 1e9)
+
     def forget_the_dead(self, now_ns: int, *, after_s: float) -> TopologyUpdate | None:
         """Forget servers that were silent for longer than `after_s` beyond being gone."""
         limit_ns = now_ns - int((GONE_AFTER_S + after_s) * 1e9)

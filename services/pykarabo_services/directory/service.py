@@ -13,6 +13,8 @@ from .probe import is_dead
 
 CHECK_S: Final = 0.5
 """A lease that has run out is seen this late at most."""
+FROZEN_S: Final = 1.0
+"""A directory that did not run for longer must not blame its servers for the silence."""
 KEEP_DEAD_S: Final = 3_600.0
 """Devices of a killed server stay listed as gone for an hour, so that people see what is missing;
 a server that is started again takes its ids over at once when its old lease is over."""
@@ -36,9 +38,14 @@ class Directory(Device):
 
     async def on_start(self) -> None:
         """Judge the leases from now on."""
+        last_ns = self.clock.monotonic_ns()
         while True:
             await asyncio.sleep(CHECK_S)
             now_ns = self.clock.monotonic_ns()
+            frozen_s = (now_ns - last_ns) / 1e9 - CHECK_S
+            last_ns = now_ns
+            if frozen_s > FROZEN_S:
+                self._model.forgive(frozen_s)
             self._tell(self._model.check(now_ns))
             self._tell(self._model.forget_the_dead(now_ns, after_s=KEEP_DEAD_S))
 
