@@ -88,7 +88,13 @@ def read_facility(
         BadConfigurationError: no such file, no YAML, or an entry that means nothing; file, line,
             place and remedy are named.
     """
-    return _Reader(read_document(path), variables).facility(domain, data)
+    reader = _Reader(read_document(path), variables)
+    try:
+        return reader.facility(domain, data)
+    except RecursionError:
+        raise BadConfigurationError(
+            f"{path}: an alias holds itself", remedy="write out what it stands for"
+        ) from None
 
 
 class _Reader:
@@ -173,8 +179,11 @@ class _Reader:
         return value
 
     def _map(self, content: Any, place: str, known: frozenset[str] | None = None) -> Any:
-        if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        if not isinstance(content, dict):
             raise self._wrong(place, "this is no map of names", "write 'name: ...' lines")
+        for key in content:
+            if not isinstance(key, str):  # such as a bare 'on', which YAML takes for true
+                raise self._wrong(place, f"the name '{key}' is no text", "put it in quotes")
         for key in content:
             if known is not None and key not in known:
                 remedy = did_you_mean(key, known) or f"it may have {', '.join(sorted(known))}"
@@ -190,7 +199,8 @@ class _Reader:
     def _replaced(self, value: Any, place: str) -> Any:
         match value:
             case dict():
-                return {key: self._replaced(item, f"{place}.{key}") for key, item in value.items()}
+                inner = self._map(value, place)
+                return {key: self._replaced(item, f"{place}.{key}") for key, item in inner.items()}
             case list():
                 return [self._replaced(item, place) for item in value]
             case str():

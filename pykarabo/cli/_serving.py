@@ -22,7 +22,7 @@ _LOG_FILES: Final = 3
 _PORT: Final = click.IntRange(0, 65_535)
 
 
-class _ProcessLog(RotatingFileHandler):
+class ProcessLog(RotatingFileHandler):
     """The log file of a process, which takes what is written to stdout and stderr as well."""
 
     def _open(self) -> Any:
@@ -37,7 +37,7 @@ def _set_up_log(path: Path | None) -> None:
     handlers: list[logging.Handler] | None = None
     if path is not None:
         try:
-            handlers = [_ProcessLog(path, maxBytes=_LOG_BYTES, backupCount=_LOG_FILES)]
+            handlers = [ProcessLog(path, maxBytes=_LOG_BYTES, backupCount=_LOG_FILES)]
         except OSError as error:
             raise BadConfigurationError(
                 f"the log {path} cannot be written: {error.strerror}", remedy="name another file"

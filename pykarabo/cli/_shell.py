@@ -1,6 +1,6 @@
 """`shell`: IPython with the devices at hand."""
 
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -17,7 +17,7 @@ from pykarabo.errors import BadConfigurationError, PykaraboError
 
 from ._app import common
 
-_BANNER = """pykarabo in domain '{domain}': {count} devices
+_BANNER: Final = """pykarabo in domain '{domain}': {count} devices
 connect("DEVICE"), wait_until(lambda: ...), watch("DEVICE.property"), devices(), State
 Tab completes device ids in connect("...") and names behind a proxy's dot."""
 
@@ -28,50 +28,66 @@ Tab completes device ids in connect("...") and names behind a proxy's dot."""
 def shell_command(execute: str | None, *, as_json: bool) -> None:
     """Work interactively with the domain's devices."""
     del as_json
-    try:
-        import IPython
-        from IPython.core.completer import context_matcher
-    except ImportError:
-        raise BadConfigurationError(
-            "the shell needs IPython", remedy="pip install 'pykarabo[shell]'"
-        ) from None
-
-    def devices(pattern: str = "*") -> list[str]:
-        """Return the ids of the devices that match the pattern."""
-        with BlockingClient() as client:
-            return [record.device_id for record in client.topology(pattern)]
-
     names: dict[str, Any] = {
-        "State": State, "connect": connect, "devices": devices, "wait_until": wait_until,
+        "State": State,
+        "connect": connect,
+        "devices": devices,
+        "wait_until": wait_until,
         "watch": watch,
-    }  # fmt: skip
+    }
     try:
         if execute is not None:
             exec(compile(execute, "<command line>", "exec"), names)
-            return
-        with BlockingClient() as client:
-            banner = _BANNER.format(domain=client.domain, count=len(client.topology()))
-
-        def device_ids(context: Any) -> Any:
-            return _matches(context.token, devices)
-
-        shell = IPython.terminal.embed.InteractiveShellEmbed(banner1=banner, user_ns=names)
-        shell.Completer.custom_matchers.append(context_matcher()(device_ids))
-        shell()
+        else:
+            _interact(names)
     finally:
         stop_watching()
         disconnect_all()
 
 
-def _matches(token: str, devices: Any) -> Any:
+def devices(pattern: str = "*") -> list[str]:
+    """Return the ids of the devices that match the pattern."""
+    with BlockingClient() as client:
+        return [record.device_id for record in client.topology(pattern)]
+
+
+def _interact(names: dict[str, Any]) -> None:
+    try:
+        from IPython.core.completer import context_matcher
+        from IPython.terminal import embed
+    except ImportError:
+        raise BadConfigurationError(
+            "the shell needs IPython", remedy="pip install 'pykarabo[shell]'"
+        ) from None
+    with BlockingClient() as client:
+        banner = _BANNER.format(domain=client.domain, count=len(client.topology()))
+
+    library: Any = embed  # which has no types
+    shell = library.InteractiveShellEmbed(banner1=banner, user_ns=names)
+    mark: Any = context_matcher()
+    shell.Completer.custom_matchers.append(mark(_device_ids))
+    shell.set_custom_exc((PykaraboError,), _show_error)
+    shell()
+
+
+def _show_error(_shell: Any, _kind: type, error: BaseException, _trace: Any, **_more: Any) -> None:
+    """Show an error of ours in one line; its traceback would only show our own code."""
+    click.echo(f"{type(error).__name__}: {error}", err=True)
+
+
+def _device_ids(context: Any) -> Any:
+    """Return for IPython the device ids that continue the text that the line leaves open."""
     from IPython.core.completer import SimpleCompletion, SimpleMatcherResult
 
-    start = token.rpartition('"')[2] if '"' in token else token.rpartition("'")[2]
+    line: str = context.text_until_cursor
+    quote = max(line.rfind('"'), line.rfind("'"))
+    is_open = quote >= 0 and line.count(line[quote]) % 2 == 1
     try:
-        found = devices(f"{start}*") if '"' in token or "'" in token else []
+        found = devices(f"{line[quote + 1 :]}*") if is_open else []
     except PykaraboError:
         found = []
     return SimpleMatcherResult(
         completions=[SimpleCompletion(text=name, type="device") for name in found],
         suppress=bool(found),
+        matched_fragment=line[quote + 1 :],
     )
