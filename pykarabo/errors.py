@@ -6,11 +6,12 @@ The tree's first level answers it::
     PykaraboError
     ├── NotExecutedError           certainly not: it is safe to try again
     │   ├── BadInputError          what was asked is wrong: change it first
-    │   │   ├── UnknownDeviceError, UnknownPropertyError, UnknownCommandError, UnknownClassError
+    │   │   ├── UnknownDeviceError, UnknownPropertyError, UnknownCommandError, UnknownClassError,
+    │   │   │   UnknownJobError
     │   │   ├── WrongTypeError, WrongUnitError, WrongShapeError
     │   │   ├── OutOfRangeError, NotAnOptionError, ReadOnlyError
     │   │   └── InvalidNameError, BadConfigurationError
-    │   ├── StateForbidsError, DeniedError, DuplicateDeviceError
+    │   ├── StateForbidsError, DeniedError, DuplicateDeviceError, ChangedMeanwhileError
     │   └── NotConnectedError, WrongInstanceError, HelloRequiredError, BusyError, ExpiredError,
     │       VersionMismatchError
     ├── OutcomeUnknownError        nobody knows: look at the device first
@@ -138,6 +139,10 @@ class UnknownClassError(BadInputError):
     """There is no such device class."""
 
 
+class UnknownJobError(BadInputError):
+    """The device has no such job (any more)."""
+
+
 class WrongTypeError(BadInputError):
     """A value of another type is wanted."""
 
@@ -184,6 +189,12 @@ class DeniedError(NotExecutedError):
 
 class DuplicateDeviceError(NotExecutedError):
     """The device id is taken."""
+
+    exit_code = 3
+
+
+class ChangedMeanwhileError(NotExecutedError):
+    """What the caller has read is no longer so."""
 
     exit_code = 3
 

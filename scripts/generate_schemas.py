@@ -26,7 +26,6 @@ from pykarabo.wire import (
     PROTOCOL_MINOR,
     Attach,
     ClientIdentity,
-    Get,
     Heartbeat,
     Item,
     Kind,
@@ -41,6 +40,8 @@ _ANYTHING: Final[dict[str, Any]] = {}
 _NUMBER: Final = {"type": "integer", "minimum": 0, "maximum": 2**64 - 1}
 _INTEGER: Final = {"type": "integer"}
 _INSTANCE: Final = {"type": "string", "pattern": f"^[0-9a-f]{{{2 * len(NO_INSTANCE)}}}$"}
+_TEXT: Final = {"type": "string"}
+_TEXTS: Final = {"type": "array", "items": _TEXT}
 _ROW_FIELDS: Final = ("key", "value", "seconds", "fraction", "train_id", "quality")
 _PLAIN: Final[Mapping[Any, dict[str, Any]]] = {
     Any: _ANYTHING,
@@ -78,6 +79,14 @@ def _of(annotation: Any) -> dict[str, Any]:
     return _fields_of(annotation)
 
 
+_PARTS: Final[Mapping[str, Mapping[str, dict[str, Any]]]] = {
+    "targets": {"device": _TEXT, "keys": {"anyOf": [_TEXTS, {"type": "null"}]}},
+    "writes": {"device": _TEXT, "instance": _INSTANCE, "values": {"type": "object"}},
+    "streams": {"stream": _TEXT, "instance": _INSTANCE},
+}
+"""Fields of requests that are lists of lists, and what those hold."""
+
+
 def _array(fields: Mapping[str, dict[str, Any]], *, more: bool = True) -> dict[str, Any]:
     """Return the schema of a list whose places are `fields`; a later version may append `more`."""
     places = [{"title": name, **_NARROWER.get(name, field)} for name, field in fields.items()]
@@ -94,8 +103,9 @@ def _fields_of(cls: Any, *, without: frozenset[str] = frozenset()) -> dict[str, 
 def _request(operation: str, cls: Any) -> dict[str, Any]:
     hints = get_type_hints(cls)
     fields = {name: _of(hints[name]) for name in cls._fields}
-    if "targets" in fields:
-        fields["targets"] = {"type": "array", "items": {**_fields_of(Get), "maxItems": 2}}
+    for name, places in _PARTS.items():
+        if name in fields:
+            fields[name] = {"type": "array", "items": _array(places, more=False)}
     schema = _array({"operation": {"const": operation}, **fields}, more=False)
     return {"title": operation, "description": inspect.getdoc(cls), **schema}
 

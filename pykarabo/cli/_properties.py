@@ -1,12 +1,13 @@
 """`get`, `set`, `call`."""
 
 from collections.abc import Iterator
+from typing import Any, Final
 
 import click
 
-from pykarabo.client import BlockingClient
+from pykarabo.client import BlockingClient, Job
 from pykarabo.data import CommandInfo, PropertyInfo, PropertyValue
-from pykarabo.errors import OutcomeUnknownError, PykaraboError
+from pykarabo.errors import CallTimeoutError, OutcomeUnknownError, PykaraboError
 
 from ._app import common, report
 from ._complete import complete_targets
@@ -14,7 +15,9 @@ from ._parsing import loosely, parse_argument, parse_value, split_assignment
 from ._targets import Reading, split_named
 from ._text import print_json, print_table, to_text
 
-_HEADER = ("property", "value", "quality", "time")
+_HEADER: Final = ("property", "value", "quality", "time")
+_LOOK_S: Final = 0.5
+"""A job's progress is looked at so often."""
 
 
 @click.command("get")
@@ -137,24 +140,55 @@ def _write(
     show_default=True,
     help="Seconds to wait for the result.",
 )
+@click.option("--no-wait", is_flag=True, help="Do not wait for the end of a job: show its id.")
 @common
-def call_command(target: str, arguments: tuple[str, ...], timeout: float, *, as_json: bool) -> None:
-    """Run the command TARGET (DEV.command) with ARGUMENTS: values, or name=value."""
+def call_command(
+    target: str, arguments: tuple[str, ...], timeout: float, *, no_wait: bool, as_json: bool
+) -> None:
+    """Run the command TARGET (DEV.command) with ARGUMENTS: values, or name=value.
+
+    A command that is a job is waited for, with its progress on the terminal; Ctrl-C ends the
+    waiting, not the job.
+    """
     device_id, name = split_named(target)
     with BlockingClient() as client:
         proxy = client.device(device_id)
         command = proxy.schema.require_command(name, device_id)
         positional, named = _arguments(command, arguments, device_id)
         result = proxy.call(name, *positional, timeout_s=timeout, **named)
+        if isinstance(result, Job):
+            result = {"job": result.job_id} if no_wait else _ended(result)
     if as_json:
         print_json(result)
     elif result is not None:
         click.echo(to_text(result, whole=True))
 
 
+def _ended(job: Job) -> Any:
+    """Wait for a job and return its result; its progress is shown meanwhile."""
+    shown = ""
+    try:
+        while True:
+            try:
+                return job.result(timeout_s=_LOOK_S)
+            except CallTimeoutError:
+                status = job.status()
+            told = f"{status['progress']:.0%} {status['message']}".strip()
+            if told != shown:
+                click.echo(told, err=True)
+                shown = told
+    except KeyboardInterrupt:
+        click.echo(
+            f"job {job.job_id} goes on; stop it with: "
+            f"pykarabo call {job.device_id}.cancel_job {job.job_id}",
+            err=True,
+        )
+        raise
+
+
 def _arguments(
     command: CommandInfo, texts: tuple[str, ...], device_id: str
-) -> tuple[list[object], dict[str, object]]:
+) -> tuple[list[Any], dict[str, Any]]:
     """Return the positional and the named arguments of a command."""
     by_name = {item.name: item for item in command.parameters}
     positional: list[object] = []

@@ -10,11 +10,13 @@ from ._client import (
     DIRECTORY_STEM,
     DIRECTORY_VARIABLE,
     Client,
+    StreamCounters,
     directory_endpoint,
     own_identity,
 )
 from ._connect import aconnect, adisconnect_all
 from ._input import PipelineReader
+from ._job import AsyncJob, Job
 from ._proxy import AsyncDeviceProxy, AsyncNodeProxy
 from ._records import (
     DIRECTORY_ID,
@@ -33,6 +35,7 @@ __all__ = [
     "DIRECTORY_STEM",
     "DIRECTORY_VARIABLE",
     "AsyncDeviceProxy",
+    "AsyncJob",
     "AsyncNodeProxy",
     "BlockingClient",
     "Change",
@@ -41,12 +44,14 @@ __all__ = [
     "DeviceRecord",
     "Follower",
     "Gap",
+    "Job",
     "Live",
     "NewSchema",
     "NodeProxy",
     "PipelineReader",
     "ServerRecord",
     "Stale",
+    "StreamCounters",
     "Update",
     "Watch",
     "aconnect",

@@ -4,29 +4,36 @@ import atexit
 import os
 import secrets
 import threading
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 
 import zmq
 
 from pykarabo.data import PropertyValue, Schema, from_row
-from pykarabo.errors import (
-    HelloRequiredError,
-    NotConnectedError,
-    PykaraboError,
-    WrongInstanceError,
+from pykarabo.errors import NotConnectedError, PykaraboError
+from pykarabo.transport import (
+    BlockingLink,
+    Socket,
+    deadline,
+    domain_name,
+    make_context,
+    time_left_s,
 )
-from pykarabo.transport import BlockingLink, Socket, domain_name, make_context
 from pykarabo.wire import (
     Call,
     ClientSession,
+    Get,
     GetSchema,
     Locate,
     ReadMany,
     Request,
+    Set,
+    SetMany,
     Target,
 )
 
+from ._attempts import Attempts
 from ._blocking_proxy import DeviceProxy
 from ._client import (
     CALL_TIMEOUT_S,
@@ -36,8 +43,6 @@ from ._client import (
     own_identity,
 )
 from ._records import DIRECTORY_ID, DeviceRecord, ServerRecord, check_device_id
-
-_SAFE_TO_REPEAT: Final = (NotConnectedError, WrongInstanceError, HelloRequiredError)
 
 
 class BlockingClient:
@@ -135,7 +140,8 @@ class BlockingClient:
                     peer=peer,
                     checksum=rpc.startswith("tcp"),
                 )
-                link = BlockingLink(self._context, rpc, session, timeout_s=CONNECT_TIMEOUT_S)
+                timeout_s = time_left_s(CONNECT_TIMEOUT_S, time.monotonic_ns())
+                link = BlockingLink(self._context, rpc, session, timeout_s=timeout_s)
                 self._links[rpc] = link
             return link
 
@@ -161,22 +167,65 @@ class BlockingClient:
         self._reachable.pop(device_id, None)
 
     def request(
-        self, device_id: str, request: Request, *, timeout_s: float = CALL_TIMEOUT_S
+        self,
+        device_id: str,
+        request: Request,
+        *,
+        timeout_s: float = CALL_TIMEOUT_S,
+        idempotent: bool = False,
     ) -> Any:
         """Make a call to a device and return its result.
 
         A call that certainly was not executed because the device has moved or was restarted is
-        made once more at its new place; anything else is reported as it is.
+        made once more at its new place. One whose outcome is unknown is made again if it has a
+        key (`once`) or is `idempotent`; anything else is reported as it is.
         """
-        try:
-            link, target = self._reach(device_id)
-            return link.call(request, target, timeout_s=timeout_s)[0]
-        except _SAFE_TO_REPEAT:
+        return self._request(device_id, request, timeout_s=timeout_s, idempotent=idempotent)[0]
+
+    def _request(
+        self, device_id: str, request: Request, *, timeout_s: float, idempotent: bool = False
+    ) -> tuple[Any, int]:
+        keyed = getattr(request, "once", None) is not None
+        attempts = Attempts(timeout_s, time.monotonic_ns(), keyed=keyed, idempotent=idempotent)
+        while True:
+            try:
+                with deadline(attempts.deadline_ns):
+                    link, target = self._reach(device_id)
+                attempts.aim(target)
+                return link.call(request, target, timeout_s=attempts.left_s(time.monotonic_ns()))
+            except PykaraboError as error:
+                pause_s = attempts.failed(error, time.monotonic_ns())
             self._forget(device_id)
             if device_id != DIRECTORY_ID:
                 self._forget(DIRECTORY_ID)
-            link, target = self._reach(device_id)
-            return link.call(request, target, timeout_s=timeout_s)[0]
+            if pause_s:
+                time.sleep(pause_s)
+
+    def read(self, device_id: str, keys: list[str] | None = None) -> dict[str, PropertyValue]:
+        """Return some properties with time stamp, quality and event number, or all of them."""
+        rows, sequence = self._request(device_id, Get(device_id, keys), timeout_s=CALL_TIMEOUT_S)
+        return dict(from_row(tuple(row), sequence) for row in rows)
+
+    def set(
+        self,
+        device_id: str,
+        values: Mapping[str, Any],
+        *,
+        expected: Mapping[str, PropertyValue] | None = None,
+        once: str | None = None,
+    ) -> None:
+        """Write properties, all or none.
+
+        Args:
+            expected: properties as `read` returned them; nothing is written when one of them has
+                changed since.
+            once: a key of your own; however often this write is sent, it is done once.
+
+        Raises:
+            ChangedMeanwhileError: one of `expected` has changed; nothing was written.
+        """
+        known = None if expected is None else {key: item.sequence for key, item in expected.items()}
+        self.request(device_id, Set(device_id, dict(values), once, known))
 
     def read_many(
         self, wanted: Mapping[str, list[str] | None], *, timeout_s: float = CALL_TIMEOUT_S
@@ -196,7 +245,7 @@ class BlockingClient:
         for link, devices in servers.items():
             request = ReadMany([[device_id, wanted[device_id]] for device_id in devices])
             try:
-                found, _sequence = link.call(request, Target(), timeout_s=timeout_s)
+                found, _sequence = link.call(request, Target(), timeout_s=_left_s(timeout_s))
             except PykaraboError as error:
                 answers |= dict.fromkeys(devices, error)
                 continue
@@ -206,6 +255,38 @@ class BlockingClient:
                     if refusal is None
                     else PykaraboError.from_wire(refusal)
                 )
+        return answers
+
+    def set_many(
+        self, wanted: Mapping[str, Mapping[str, Any]], *, timeout_s: float = CALL_TIMEOUT_S
+    ) -> dict[str, PykaraboError | None]:
+        """Write properties of many devices with one call per server.
+
+        Each device takes all of its values or none; one that refuses keeps no other from it.
+
+        Returns:
+            Per device None, or why nothing was written; with an `OutcomeUnknownError` it may have
+            been.
+        """
+        servers: dict[BlockingLink, list[list[Any]]] = {}
+        answers: dict[str, PykaraboError | None] = {}
+        for device_id, values in wanted.items():
+            try:
+                link, target = self._reach(device_id)
+                servers.setdefault(link, []).append([device_id, target.instance, dict(values)])
+            except PykaraboError as error:
+                answers[device_id] = error
+        for link, writes in servers.items():
+            devices: list[str] = [write[0] for write in writes]
+            try:
+                found, _sequence = link.call(
+                    SetMany(writes), Target(), timeout_s=_left_s(timeout_s)
+                )
+            except PykaraboError as error:
+                answers |= dict.fromkeys(devices, error)
+                continue
+            for device_id, refusal in zip(devices, found, strict=True):
+                answers[device_id] = None if refusal is None else PykaraboError.from_wire(refusal)
         return answers
 
     def schema(self, device_id: str) -> Schema:
@@ -219,6 +300,10 @@ class BlockingClient:
             UnknownDeviceError, NotConnectedError: it cannot be reached.
         """
         return DeviceProxy(self, device_id)
+
+
+def _left_s(timeout_s: float) -> float:
+    return time_left_s(timeout_s, time.monotonic_ns())
 
 
 class _Shared:

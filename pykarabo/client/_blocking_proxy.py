@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
-from pykarabo.data import PropertyValue, Schema, from_row
+from pykarabo.data import PropertyValue, Schema
 from pykarabo.errors import ReadOnlyError, UnknownPropertyError
-from pykarabo.wire import Call, Get, Set
+from pykarabo.wire import Call
 
+from ._job import Job
 from ._proxy import CALL_TIMEOUT_S, Namespace, checked
 
 if TYPE_CHECKING:
@@ -62,31 +63,55 @@ class DeviceProxy:
         noted = accessed.get()
         if noted is not None:
             noted.add(self)
-        rows = self._client.request(self._id, Get(self._id, list(keys) or None))
-        return dict(from_row(tuple(row), 0) for row in rows)
+        return self._client.read(self._id, list(keys) or None)
 
-    def set(self, values: Mapping[str, Any] | None = None, /, **more: Any) -> None:
+    def set(
+        self,
+        values: Mapping[str, Any] | None = None,
+        /,
+        *,
+        expected: Mapping[str, PropertyValue] | None = None,
+        **more: Any,
+    ) -> None:
         """Write properties, all or none; dotted keys go into `values`.
+
+        Args:
+            expected: properties as `read` returned them; nothing is written when one of them has
+                changed since.
 
         Raises:
             BadInputError: a value that the device would refuse; nothing was written.
+            ChangedMeanwhileError: one of `expected` has changed; nothing was written.
         """
         plain = checked(self._schema, self._id, {**(values or {}), **more})
-        self._client.request(self._id, Set(self._id, plain))
+        self._client.set(self._id, plain, expected=expected)
 
     def call(
-        self, command: str, /, *args: Any, timeout_s: float = CALL_TIMEOUT_S, **kwargs: Any
+        self,
+        command: str,
+        /,
+        *args: Any,
+        timeout_s: float = CALL_TIMEOUT_S,
+        once_key: str | None = None,
+        **kwargs: Any,
     ) -> Any:
-        """Run a command and return its result.
+        """Run a command and return its result, or the job that it has become.
+
+        Args:
+            once_key: a key of your own: the command runs once however often you call it with
+                this key, and a call whose connection was lost is made again by itself.
 
         Raises:
             NotExecutedError: it certainly did not run.
             OutcomeUnknownError: nobody knows whether it ran.
             RemoteError: it ran and failed.
         """
-        self._schema.require_command(command, self._id)
-        request = Call(self._id, command, list(args), kwargs)
-        return self._client.request(self._id, request, timeout_s=timeout_s)
+        info = self._schema.require_command(command, self._id)
+        request = Call(self._id, command, list(args), kwargs, once_key)
+        result = self._client.request(
+            self._id, request, timeout_s=timeout_s, idempotent=info.idempotent
+        )
+        return Job(self._client, self._id, result) if info.job else result
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -163,8 +188,8 @@ def _assign(proxy: DeviceProxy, prefix: str, name: str, value: Any) -> None:
 
 
 def _command(proxy: DeviceProxy, key: str) -> Callable[..., Any]:
-    def run(*args: Any, timeout_s: float = CALL_TIMEOUT_S, **kwargs: Any) -> Any:
-        return proxy.call(key, *args, timeout_s=timeout_s, **kwargs)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return proxy.call(key, *args, **kwargs)
 
     info = proxy.schema.commands[key]
     run.__name__ = run.__qualname__ = key.rpartition(".")[2]

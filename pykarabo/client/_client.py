@@ -7,27 +7,24 @@ import socket
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from pykarabo.data import Schema
-from pykarabo.errors import (
-    HelloRequiredError,
-    NotConnectedError,
-    PykaraboError,
-    UnknownPropertyError,
-    WrongInstanceError,
-)
+from pykarabo.data import PropertyValue, Schema, from_row
+from pykarabo.errors import NotConnectedError, PykaraboError, UnknownPropertyError
 from pykarabo.transport import (
     Clock,
     SystemClock,
     TaskOwner,
     Transport,
     ZmqTransport,
+    deadline,
     domain_name,
     run_directory,
+    time_left_s,
 )
 from pykarabo.wire import (
     Call,
+    Choice,
     ClientIdentity,
     Get,
     GetSchema,
@@ -35,21 +32,24 @@ from pykarabo.wire import (
     ReadMany,
     Request,
     Set,
+    SetMany,
     Target,
 )
 
+from ._attempts import Attempts
 from ._input import PipelineReader
 from ._link import ServerLink
 from ._proxy import AsyncDeviceProxy
 from ._records import DIRECTORY_ID, DeviceRecord, ServerRecord, check_device_id, split_target
 from ._updates import Update
-from ._watch import Follower, Watch
+from ._watch import EVERYTHING, Follower, Watch
 
 CALL_TIMEOUT_S: Final = 5.0
 CONNECT_TIMEOUT_S: Final = 5.0
 DIRECTORY_VARIABLE: Final = "PYKARABO_DIRECTORY"
 DIRECTORY_STEM: Final = "directory"
-_SAFE_TO_REPEAT: Final = (NotConnectedError, WrongInstanceError, HelloRequiredError)
+_MAX_FINDING: Final = 50
+"""Devices looked up at the same time; a directory tells whoever asks for more that it is busy."""
 
 
 def directory_endpoint(domain: str | None = None) -> str:
@@ -70,6 +70,27 @@ def own_identity() -> ClientIdentity:
     except RuntimeError:
         user = str(os.getuid())
     return ClientIdentity(socket.gethostname(), os.getpid(), user, Path(sys.argv[0]).name)
+
+
+class StreamCounters(NamedTuple):
+    """What a client counts of the events that it receives.
+
+    Attributes:
+        missed: lost for good; the present values came instead.
+        recovered: lost and delivered late.
+        skipped: how often this program was too slow, so that displays skipped old events.
+        lag_s: how long the latest events of the slowest server were under way.
+    """
+
+    missed: int = 0
+    recovered: int = 0
+    skipped: int = 0
+    lag_s: float = 0.0
+
+
+class _Following(NamedTuple):
+    follower: Follower
+    task: asyncio.Task[None]
 
 
 class Client:
@@ -100,7 +121,9 @@ class Client:
         self._opening: dict[str, asyncio.Lock] = {}
         self._records: dict[str, DeviceRecord] = {}
         self._schemas: dict[str, tuple[str, Schema]] = {}
-        self._followers: dict[str, tuple[Follower, asyncio.Task[Any]]] = {}
+        self._followers: dict[str, dict[tuple[Choice, bool], _Following]] = {}
+        self._ended = StreamCounters()
+        self._finding = asyncio.Semaphore(_MAX_FINDING)
         self._tasks = TaskOwner("client")
 
     async def __aenter__(self) -> "Client":
@@ -184,7 +207,10 @@ class Client:
         Raises:
             UnknownDeviceError, NotConnectedError: it cannot be reached.
         """
-        record = await self.resolve(device_id)
+        record = self._records.get(device_id)
+        if record is None:
+            async with self._finding:
+                record = await self.resolve(device_id)
         if record.status == "gone":
             self.forget_record(device_id)
             raise NotConnectedError(
@@ -209,13 +235,17 @@ class Client:
                 rpc,
                 identity=self.identity,
                 peer=peer,
+                tasks=self._tasks,
                 closed=self._link_closed,
             )
-            await link.open(timeout_s=CONNECT_TIMEOUT_S)
+            await link.open(timeout_s=time_left_s(CONNECT_TIMEOUT_S, self.clock.monotonic_ns()))
             self._links[rpc] = link
             return link
 
     def _link_closed(self, link: ServerLink) -> None:
+        self._ended = self._ended._replace(
+            skipped=self._ended.skipped + link.subscriptions.slow_count
+        )
         if self._links.get(link.rpc) is link:
             del self._links[link.rpc]
             self._opening.pop(link.rpc, None)
@@ -224,23 +254,41 @@ class Client:
                 del self._records[device_id]
 
     async def request(
-        self, device_id: str, request: Request, *, timeout_s: float = CALL_TIMEOUT_S
+        self,
+        device_id: str,
+        request: Request,
+        *,
+        timeout_s: float = CALL_TIMEOUT_S,
+        idempotent: bool = False,
     ) -> Any:
         """Make a call to a device and return its result.
 
         A call that certainly was not executed because the device has moved or was restarted is
-        made once more at its new place; anything else is reported as it is.
+        made once more at its new place. One whose outcome is unknown is made again if it has a
+        key (`once`) or is `idempotent`; anything else is reported as it is.
         """
-        try:
-            return await self._request_once(device_id, request, timeout_s)
-        except _SAFE_TO_REPEAT:
-            self.forget_record(device_id)
-            return await self._request_once(device_id, request, timeout_s)
-
-    async def _request_once(self, device_id: str, request: Request, timeout_s: float) -> Any:
-        link, target = await self.reach(device_id)
-        result, _sequence = await link.call(request, target, timeout_s=timeout_s)
+        result, _sequence = await self._request(
+            device_id, request, timeout_s=timeout_s, idempotent=idempotent
+        )
         return result
+
+    async def _request(
+        self, device_id: str, request: Request, *, timeout_s: float, idempotent: bool = False
+    ) -> tuple[Any, int]:
+        now_ns = self.clock.monotonic_ns
+        keyed = getattr(request, "once", None) is not None
+        attempts = Attempts(timeout_s, now_ns(), keyed=keyed, idempotent=idempotent)
+        while True:
+            try:
+                with deadline(attempts.deadline_ns):
+                    link, target = await self.reach(device_id)
+                attempts.aim(target)
+                return await link.call(request, target, timeout_s=attempts.left_s(now_ns()))
+            except PykaraboError as error:
+                pause_s = attempts.failed(error, now_ns())
+            self.forget_record(device_id)
+            if pause_s:
+                await asyncio.sleep(pause_s)
 
     async def read_many(
         self, wanted: Mapping[str, list[str] | None], *, timeout_s: float = CALL_TIMEOUT_S
@@ -261,13 +309,50 @@ class Client:
         for link, devices in servers.items():
             request = ReadMany([[device_id, wanted[device_id]] for device_id in devices])
             try:
-                found, _sequence = await link.call(request, Target(), timeout_s=timeout_s)
+                found, _sequence = await link.call(
+                    request, Target(), timeout_s=self._left_s(timeout_s)
+                )
             except PykaraboError as error:
                 answers |= dict.fromkeys(devices, error)
                 continue
             for device_id, (rows, refusal) in zip(devices, found, strict=True):
                 answers[device_id] = rows if refusal is None else PykaraboError.from_wire(refusal)
         return answers
+
+    async def set_many(
+        self, wanted: Mapping[str, Mapping[str, Any]], *, timeout_s: float = CALL_TIMEOUT_S
+    ) -> dict[str, PykaraboError | None]:
+        """Write properties of many devices with one call per server.
+
+        Each device takes all of its values or none; one that refuses keeps no other from it.
+
+        Returns:
+            Per device None, or why nothing was written; with an `OutcomeUnknownError` it may have
+            been.
+        """
+        servers: dict[ServerLink, list[list[Any]]] = {}
+        answers: dict[str, PykaraboError | None] = {}
+        for device_id, values in wanted.items():
+            try:
+                link, target = await self.reach(device_id)
+                servers.setdefault(link, []).append([device_id, target.instance, dict(values)])
+            except PykaraboError as error:
+                answers[device_id] = error
+        for link, writes in servers.items():
+            devices: list[str] = [write[0] for write in writes]
+            try:
+                found, _sequence = await link.call(
+                    SetMany(writes), Target(), timeout_s=self._left_s(timeout_s)
+                )
+            except PykaraboError as error:
+                answers |= dict.fromkeys(devices, error)
+                continue
+            for device_id, refusal in zip(devices, found, strict=True):
+                answers[device_id] = None if refusal is None else PykaraboError.from_wire(refusal)
+        return answers
+
+    def _left_s(self, timeout_s: float) -> float:
+        return time_left_s(timeout_s, self.clock.monotonic_ns())
 
     async def schema(self, device_id: str) -> Schema:
         """Return the device's present schema."""
@@ -285,37 +370,103 @@ class Client:
         rows: list[Any] = await self.request(device_id, Get(device_id, keys))
         return rows
 
-    async def set(self, device_id: str, values: Mapping[str, Any]) -> None:
-        """Write properties, all or none."""
-        await self.request(device_id, Set(device_id, dict(values)))
+    async def read(self, device_id: str, keys: list[str] | None = None) -> dict[str, PropertyValue]:
+        """Return some properties with time stamp, quality and event number, or all of them."""
+        rows, sequence = await self._request(
+            device_id, Get(device_id, keys), timeout_s=CALL_TIMEOUT_S
+        )
+        return dict(from_row(tuple(row), sequence) for row in rows)
+
+    async def set(
+        self,
+        device_id: str,
+        values: Mapping[str, Any],
+        *,
+        expected: Mapping[str, PropertyValue] | None = None,
+        once: str | None = None,
+    ) -> None:
+        """Write properties, all or none.
+
+        Args:
+            expected: properties as `read` returned them; nothing is written when one of them has
+                changed since.
+            once: a key of your own; however often this write is sent, it is done once.
+
+        Raises:
+            ChangedMeanwhileError: one of `expected` has changed; nothing was written.
+        """
+        known = None if expected is None else {key: item.sequence for key, item in expected.items()}
+        await self.request(device_id, Set(device_id, dict(values), once, known))
 
     # -- following ------------------------------------------------------------------------------
 
-    def follow(self, device_id: str, listener: Callable[[Update], None]) -> Follower:
-        """Have `listener` told of every update of a device, whether it exists yet or not."""
-        entry = self._followers.get(device_id)
-        if entry is None:
-            follower = Follower(self, device_id)
+    def follow(
+        self,
+        device_id: str,
+        listener: Callable[[Update], None],
+        choice: Choice = EVERYTHING,
+        *,
+        latest: bool = False,
+    ) -> Follower:
+        """Have `listener` told of every update of a device, whether it exists yet or not.
+
+        Args:
+            choice: which properties, how often, which part of arrays.
+            latest: only present values matter: what was lost or waits for too long is skipped.
+        """
+        followers = self._followers.setdefault(device_id, {})
+        following = followers.get((choice, latest))
+        if following is None:
+            follower = Follower(self, device_id, choice, latest=latest)
             task = self._tasks.spawn(follower.run(), name=f"follow {device_id}")
-            entry = self._followers[device_id] = (follower, task)
-        entry[0].listen(listener)
-        return entry[0]
+            following = followers[choice, latest] = _Following(follower, task)
+        following.follower.listen(listener)
+        return following.follower
 
     def unfollow(self, device_id: str, listener: Callable[[Update], None]) -> None:
         """Stop telling `listener`; the last one ends the subscription."""
-        entry = self._followers.get(device_id)
-        if entry is not None and not entry[0].forget(listener):
-            del self._followers[device_id]
-            entry[1].cancel()
+        followers = self._followers.get(device_id, {})
+        for kind, following in list(followers.items()):
+            if not following.follower.forget(listener):
+                self._count_ended(following.follower)
+                del followers[kind]
+                following.task.cancel()
+        if not followers:
+            self._followers.pop(device_id, None)
 
-    def watch(self, *targets: str) -> Watch:
-        """Return the updates of targets such as ``MOTOR/1`` or ``MOTOR/1.actual_position``."""
+    def _count_ended(self, follower: Follower) -> None:
+        ended = self._ended
+        self._ended = ended._replace(
+            missed=ended.missed + follower.missed, recovered=ended.recovered + follower.recovered
+        )
+
+    def stream_counters(self) -> StreamCounters:
+        """Return what this client has lost, recovered and skipped so far, and how late it is."""
+        followers = [
+            following.follower
+            for followers in self._followers.values()
+            for following in followers.values()
+        ]
+        links = [link.subscriptions for link in self._links.values()]
+        return StreamCounters(
+            missed=self._ended.missed + sum(item.missed for item in followers),
+            recovered=self._ended.recovered + sum(item.recovered for item in followers),
+            skipped=self._ended.skipped + sum(item.slow_count for item in links),
+            lag_s=max((item.event_lag_s for item in links), default=0.0),
+        )
+
+    def watch(self, *targets: str, limits: Choice = EVERYTHING) -> Watch:
+        """Return the updates of targets such as ``MOTOR/1`` or ``MOTOR/1.actual_position``.
+
+        Without `limits` every change is told, lost ones late. With limits (a rate, a region or
+        binning of arrays) the device's server makes the choice, and only the latest values count.
+        """
         keys: dict[str, frozenset[str] | None] = {}
         for target in targets:
             device_id, key = split_target(target)
             known = keys.get(device_id, frozenset())
             keys[device_id] = None if key is None or known is None else known | {key}
-        return Watch(self, keys)
+        return Watch(self, keys, limits)
 
     async def device(
         self, device_id: str, *, follow: bool = True, timeout_s: float = CONNECT_TIMEOUT_S

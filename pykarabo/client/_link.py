@@ -7,73 +7,33 @@ call under way fails with outcome unknown, every stream goes stale, and the owne
 import asyncio
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from pykarabo.errors import (
     HelloRequiredError,
     LimitExceededError,
     MalformedMessageError,
     NotConnectedError,
-    PykaraboError,
     VersionMismatchError,
 )
-from pykarabo.transport import Clock, DealerPort, SubscriberPort, Transport
+from pykarabo.transport import Clock, DealerPort, TaskOwner, Transport
 from pykarabo.wire import (
-    HEARTBEAT_TOPIC,
     Answered,
-    BeatWatch,
     ClientIdentity,
     ClientSession,
-    DeviceStream,
-    Echo,
-    Ending,
-    Event,
     Failed,
     Frame,
-    Get,
-    Header,
-    Heartbeat,
-    Kind,
     LinkState,
-    NeedSnapshot,
     Rejected,
     Request,
-    StreamOutput,
     Target,
     Welcome,
     Welcomed,
-    device_topic,
-    echo_topic,
-    parse_published,
-    parse_rows,
 )
 
-SILENCE_S: Final = 3.5
-"""Three missed heartbeats: the server's loop does not run, so its values are not current."""
-SNAPSHOT_TIMEOUT_S: Final = 5.0
+from ._subscriptions import Followed, Subscriptions
+
 _BAD_MESSAGE: Final = (MalformedMessageError, LimitExceededError, VersionMismatchError)
-
-
-class StreamSink(Protocol):
-    """Who is told what a device's stream brings."""
-
-    def stream(self, outputs: list[StreamOutput]) -> None:
-        """Take what the stream hands on, in order."""
-        ...
-
-    def stream_failed(self, error: PykaraboError) -> None:
-        """The device cannot be followed on this link any more."""
-        ...
-
-
-@dataclass(slots=True)
-class _Followed:
-    device_id: str
-    target: Target
-    stream: DeviceStream
-    sink: StreamSink
-    echo: bytes = b""
 
 
 class ServerLink:
@@ -81,7 +41,12 @@ class ServerLink:
 
     Args:
         peer: what error messages call the other side.
+        tasks: whose tasks repair streams.
         closed: called once when the link is over.
+
+    Attributes:
+        subscriptions: the event streams on this link.
+        malformed: answers that were none.
     """
 
     def __init__(
@@ -92,6 +57,7 @@ class ServerLink:
         *,
         identity: ClientIdentity,
         peer: str,
+        tasks: TaskOwner,
         closed: Callable[["ServerLink"], None],
     ) -> None:
         self.rpc = rpc
@@ -107,14 +73,7 @@ class ServerLink:
         self._ready: asyncio.Future[Welcome] = self._loop.create_future()
         self._futures: dict[bytes, asyncio.Future[tuple[Any, int]]] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._followed: dict[str, _Followed] = {}
-        self._echoes: dict[bytes, str] = {}
-        self._beats = BeatWatch()
-        self._events: SubscriberPort | None = None
-        self._watchdog: asyncio.TimerHandle | None = None
-        self._heard_ns = 0
-        self._silent = False
-        self.lag_s = 0.0
+        self.subscriptions = Subscriptions(transport, clock, self, tasks)
 
     @property
     def alive(self) -> bool:
@@ -160,17 +119,10 @@ class ServerLink:
         self._shut(reason)
 
     def _shut(self, reason: str) -> None:
-        for handle in (self._timer, self._watchdog):
-            if handle is not None:
-                handle.cancel()
-        self._timer = self._watchdog = None
-        if self._events is not None:
-            self._events.close()
-            self._events = None
-        followed, self._followed = list(self._followed.values()), {}
-        for entry in followed:
-            entry.sink.stream(entry.stream.lost(reason))
-            entry.sink.stream_failed(self._not_connected(reason))
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.subscriptions.shut(reason, self._not_connected(reason))
         self._closed(self)
 
     def close(self) -> None:
@@ -251,137 +203,12 @@ class ServerLink:
 
     # -- streams --------------------------------------------------------------------------------
 
-    async def follow(
-        self, device_id: str, target: Target, stream: DeviceStream, sink: StreamSink
-    ) -> None:
-        """Receive a device's events on this link until it ends or `unfollow`."""
-        entry = _Followed(device_id, target, stream, sink)
-        self._followed[device_id] = entry
+    async def follow(self, entry: Followed) -> None:
+        """Receive a stream on this link until it ends or `unfollow`."""
         welcome = self._session.welcome
-        if self._events is None and welcome is not None:
-            self._events = await self._transport.connect_subscriber(welcome.events, self._published)
-            self._events.subscribe(HEARTBEAT_TOPIC)
-            self._heard_ns = self._clock.monotonic_ns()
-            self._watch()
-        self._subscribe(entry)
+        if welcome is not None:
+            await self.subscriptions.follow(welcome.events, entry)
 
-    def _subscribe(self, entry: _Followed) -> None:
-        if self._events is None or self._followed.get(entry.device_id) is not entry:
-            return
-        self._forget_echo(entry)
-        entry.echo = echo_topic(secrets.token_hex(8).encode())
-        self._echoes[entry.echo] = entry.device_id
-        self._events.subscribe(device_topic(entry.device_id))
-        self._events.subscribe(entry.echo)
-
-    def _forget_echo(self, entry: _Followed) -> None:
-        if self._echoes.pop(entry.echo, None) is not None and self._events is not None:
-            self._events.unsubscribe(entry.echo)
-
-    def unfollow(self, device_id: str) -> None:
-        """Stop receiving a device's events."""
-        entry = self._followed.pop(device_id, None)
-        if entry is not None and self._events is not None:
-            self._forget_echo(entry)
-            self._events.unsubscribe(device_topic(device_id))
-
-    def _published(self, frames: list[Frame]) -> None:
-        try:
-            message = parse_published(frames)
-        except _BAD_MESSAGE:
-            self.malformed += 1
-            return
-        if isinstance(message, Event):
-            entry = self._followed.get(message.device_id)
-            if entry is not None:
-                self._hand_on(entry, entry.stream.event(message))
-        elif isinstance(message, Heartbeat):
-            self._heartbeat(message)
-        elif isinstance(message, Ending):
-            self._ended(message)
-        elif isinstance(message, Echo):
-            self._echo(message)
-
-    def _ended(self, ending: Ending) -> None:
-        """A device has ended while its server goes on."""
-        entry = self._followed.get(ending.device_id)
-        if entry is not None and entry.target.instance == ending.instance:
-            self.unfollow(ending.device_id)
-            error = NotConnectedError(
-                f"device '{ending.device_id}' was stopped",
-                device=ending.device_id,
-                remedy="start it again: pykarabo instantiate",
-            )
-            entry.sink.stream(entry.stream.lost("it was stopped"))
-            entry.sink.stream_failed(error)
-
-    def _echo(self, echo: Echo) -> None:
-        self._doubt_after_loss(echo)
-        entry = self._followed.get(self._echoes.get(echo.topic, ""))
-        if entry is not None:
-            self._forget_echo(entry)
-            self._hand_on(entry, entry.stream.echo())
-
-    def _doubt_after_loss(self, message: Heartbeat | Echo) -> None:
-        if self._beats.lost(message):
-            for entry in list(self._followed.values()):
-                self._hand_on(entry, entry.stream.doubt())
-
-    def _heartbeat(self, heartbeat: Heartbeat) -> None:
-        self._heard_ns = self._clock.monotonic_ns()
-        self.lag_s = heartbeat.lag_s
-        if self._silent:
-            self._silent = False
-            for entry in list(self._followed.values()):
-                self._subscribe(entry)
-        self._doubt_after_loss(heartbeat)
-        for ending in heartbeat.ended:
-            self._ended(ending)
-        for tail in heartbeat.tails:
-            followed = self._followed.get(tail.device_id)
-            if followed is not None:
-                self._hand_on(followed, followed.stream.tail(tail.instance, tail.sequence))
-
-    def _hand_on(self, entry: _Followed, outputs: list[StreamOutput]) -> None:
-        wanted: list[StreamOutput] = [
-            output for output in outputs if not isinstance(output, NeedSnapshot)
-        ]
-        if wanted:
-            entry.sink.stream(wanted)
-        for output in outputs:
-            if isinstance(output, NeedSnapshot):
-                self._snapshot(entry, output.request)
-
-    def _snapshot(self, entry: _Followed, request: int) -> None:
-        work = self.call(Get(entry.device_id), entry.target, timeout_s=SNAPSHOT_TIMEOUT_S)
-        task = self._loop.create_task(work, name=f"snapshot of {entry.device_id}")
-        task.add_done_callback(lambda done: self._snapshot_done(entry, request, done))
-
-    def _snapshot_done(
-        self, entry: _Followed, request: int, done: "asyncio.Task[tuple[Any, int]]"
-    ) -> None:
-        if done.cancelled():
-            return
-        done.exception()  # looked at, though nobody may want it any more
-        if self._followed.get(entry.device_id) is not entry:
-            return
-        try:
-            body, sequence = done.result()
-            rows = parse_rows(body)
-        except PykaraboError as error:
-            self.unfollow(entry.device_id)
-            entry.sink.stream(entry.stream.lost(str(error)))
-            entry.sink.stream_failed(error)
-            return
-        header = Header(Kind.REPLY, entry.target.instance, entry.target.epoch, sequence)
-        self._hand_on(entry, entry.stream.snapshot(header, rows, request))
-
-    def _watch(self) -> None:
-        """Notice a server whose event loop has stopped though its sockets live."""
-        silent_s = (self._clock.monotonic_ns() - self._heard_ns) / 1e9
-        if silent_s > SILENCE_S and not self._silent:
-            self._silent = True
-            reason = f"no sign of life for {silent_s:.1f} s"
-            for entry in list(self._followed.values()):
-                entry.sink.stream(entry.stream.lost(reason))
-        self._watchdog = self._loop.call_later(1.0, self._watch)
+    def unfollow(self, entry: Followed) -> None:
+        """Stop receiving a stream for this subscriber."""
+        self.subscriptions.unfollow(entry)

@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from pykarabo.data import PropertyInfo, PropertyValue, Schema, from_row
+from pykarabo.data import PropertyInfo, PropertyValue, Schema
 from pykarabo.errors import NotConnectedError, StaleValueError, UnknownPropertyError, did_you_mean
 from pykarabo.wire import Call
 
+from ._job import AsyncJob
 from ._updates import Live, Update
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class AsyncDeviceProxy:
         Raises:
             NotConnectedError: the first values did not come in time.
         """
-        self._follower = self._client.follow(self._id, self._update)
+        self._follower = self._client.follow(self._id, self._update, latest=True)
         try:
             async with asyncio.timeout(timeout_s):
                 await self._synchronised.wait()
@@ -131,28 +132,55 @@ class AsyncDeviceProxy:
 
     async def read(self, *keys: str) -> dict[str, PropertyValue]:
         """Ask the device for some properties with time stamp and quality, or for all of them."""
-        rows = await self._client.get(self._id, list(keys) or None)
-        return dict(from_row(tuple(row), 0) for row in rows)
+        return await self._client.read(self._id, list(keys) or None)
 
-    async def set(self, values: Mapping[str, Any] | None = None, /, **more: Any) -> None:
-        """Write properties, all or none; dotted keys go into `values`."""
-        await self._client.set(
-            self._id, checked(self._schema, self._id, {**(values or {}), **more})
-        )
+    async def set(
+        self,
+        values: Mapping[str, Any] | None = None,
+        /,
+        *,
+        expected: Mapping[str, PropertyValue] | None = None,
+        **more: Any,
+    ) -> None:
+        """Write properties, all or none; dotted keys go into `values`.
+
+        Args:
+            expected: properties as `read` returned them; nothing is written when one of them has
+                changed since.
+
+        Raises:
+            BadInputError: a value that the device would refuse; nothing was written.
+            ChangedMeanwhileError: one of `expected` has changed; nothing was written.
+        """
+        plain = checked(self._schema, self._id, {**(values or {}), **more})
+        await self._client.set(self._id, plain, expected=expected)
 
     async def call(
-        self, command: str, /, *args: Any, timeout_s: float = CALL_TIMEOUT_S, **kwargs: Any
+        self,
+        command: str,
+        /,
+        *args: Any,
+        timeout_s: float = CALL_TIMEOUT_S,
+        once_key: str | None = None,
+        **kwargs: Any,
     ) -> Any:
-        """Run a command and return its result.
+        """Run a command and return its result, or the job that it has become.
+
+        Args:
+            once_key: a key of your own: the command runs once however often you call it with
+                this key, and a call whose connection was lost is made again by itself.
 
         Raises:
             NotExecutedError: it certainly did not run.
             OutcomeUnknownError: nobody knows whether it ran.
             RemoteError: it ran and failed.
         """
-        self._schema.require_command(command, self._id)
-        request = Call(self._id, command, list(args), kwargs)
-        return await self._client.request(self._id, request, timeout_s=timeout_s)
+        info = self._schema.require_command(command, self._id)
+        request = Call(self._id, command, list(args), kwargs, once_key)
+        result = await self._client.request(
+            self._id, request, timeout_s=timeout_s, idempotent=info.idempotent
+        )
+        return AsyncJob(self._client, self._id, result) if info.job else result
 
     def live_value(self, key: str) -> PropertyValue:
         """Return the live value of a property with time stamp and quality.
@@ -225,8 +253,8 @@ def _member(proxy: AsyncDeviceProxy, namespace: Namespace, name: str) -> Any:
 
 
 def _command(proxy: AsyncDeviceProxy, key: str) -> Callable[..., Awaitable[Any]]:
-    async def run(*args: Any, timeout_s: float = CALL_TIMEOUT_S, **kwargs: Any) -> Any:
-        return await proxy.call(key, *args, timeout_s=timeout_s, **kwargs)
+    async def run(*args: Any, **kwargs: Any) -> Any:
+        return await proxy.call(key, *args, **kwargs)
 
     info = proxy.schema.commands[key]
     run.__name__ = run.__qualname__ = key.rpartition(".")[2]

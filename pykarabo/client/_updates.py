@@ -29,7 +29,7 @@ class Gap:
 
     Attributes:
         missed: how many messages; None when the device was restarted and nobody can know.
-        recovered: whether each of them was delivered after all.
+        recovered: whether each of them follows now, late; if not, the present values do.
     """
 
     device_id: str

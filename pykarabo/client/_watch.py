@@ -9,8 +9,10 @@ from pykarabo.data import PropertyValue, from_row
 from pykarabo.errors import PykaraboError
 from pykarabo.wire import (
     Changed,
+    Choice,
     DeviceStream,
     GapFound,
+    Resumed,
     Row,
     SchemaChanged,
     StreamOutput,
@@ -18,25 +20,36 @@ from pykarabo.wire import (
 )
 
 from ._backoff import Backoff
+from ._subscriptions import Followed
 from ._updates import Change, Gap, Live, NewSchema, Stale, Update
 
 if TYPE_CHECKING:
     from ._client import Client
 
+EVERYTHING: Final = Choice()
 MAX_WAITING: Final = 10_000
 """Updates a watcher may leave unread; above it they become a counted gap and present values."""
 
 
 class Follower:
-    """Keeps the values of one device current, through restarts and lost connections."""
+    """Keeps the values of one device current, through restarts and lost connections.
 
-    def __init__(self, client: "Client", device_id: str) -> None:
+    Args:
+        choice: what is wanted of the device.
+        latest: only present values matter; when this program is too slow, old ones are skipped.
+    """
+
+    def __init__(
+        self, client: "Client", device_id: str, choice: Choice = EVERYTHING, *, latest: bool = False
+    ) -> None:
         self.device_id = device_id
+        self._name = choice.stream(device_id)
+        self._latest = latest or choice != EVERYTHING
         self.values: dict[str, PropertyValue] = {}
         self.live = False
         self.reason = "not connected yet"
         self._client = client
-        self._stream = DeviceStream()
+        self._stream = DeviceStream(replays=not self._latest)
         self._listeners: dict[Callable[[Update], None], None] = {}
         self._down: asyncio.Future[str] | None = None
         self._wake = asyncio.Event()
@@ -45,6 +58,11 @@ class Follower:
     def missed(self) -> int:
         """How many events of known number were lost so far."""
         return self._stream.missed_total
+
+    @property
+    def recovered(self) -> int:
+        """How many events were lost and came late."""
+        return self._stream.recovered_total
 
     def present(self) -> Update:
         """Return what a watcher must know now: the live values, or that they are stale."""
@@ -90,12 +108,13 @@ class Follower:
     async def _follow_once(self, backoff: Backoff) -> str:
         link, target = await self._client.reach(self.device_id)
         self._down = asyncio.get_running_loop().create_future()
+        entry = Followed(self._name, self.device_id, target, self._stream, self, self._latest)
         try:
-            await link.follow(self.device_id, target, self._stream, self)
+            await link.follow(entry)
             reason = await self._down
         finally:
             self._down = None
-            link.unfollow(self.device_id)
+            link.unfollow(entry)
         if self._synchronised:
             self._synchronised = False
             backoff.reset()
@@ -117,6 +136,9 @@ class Follower:
                 self._tell(Change(self.device_id, values, output.sequence))
             elif isinstance(output, Synchronised):
                 self.values = _values(output.rows, output.sequence)
+                self.live = self._synchronised = True
+                self._tell(Live(self.device_id, dict(self.values)))
+            elif isinstance(output, Resumed):
                 self.live = self._synchronised = True
                 self._tell(Live(self.device_id, dict(self.values)))
             elif isinstance(output, GapFound):
@@ -150,17 +172,26 @@ class Watch(AsyncIterator[Update]):
     Args:
         keys: per device the properties of interest (nodes include what is below them); None
             means all of them.
+        limits: how often and which part of arrays; its own keys do not count.
     """
 
-    def __init__(self, client: "Client", keys: Mapping[str, frozenset[str] | None]) -> None:
+    def __init__(
+        self,
+        client: "Client",
+        keys: Mapping[str, frozenset[str] | None],
+        limits: Choice = EVERYTHING,
+    ) -> None:
         self._client = client
         self._keys = keys
         self._updates: deque[Update] = deque()
         self._news = asyncio.Event()
         self._open = True
         self._followers: dict[str, Follower] = {}
-        for device_id in keys:
-            self._followers[device_id] = client.follow(device_id, self._push)
+        for device_id, wanted in keys.items():
+            choice = limits
+            if limits != EVERYTHING and wanted is not None:
+                choice = limits._replace(keys=tuple(sorted(wanted)))
+            self._followers[device_id] = client.follow(device_id, self._push, choice)
 
     def _push(self, update: Update) -> None:
         wanted = self._wanted(update)
@@ -225,7 +256,7 @@ class Watch(AsyncIterator[Update]):
 def _messages(update: Update) -> int | None:
     """Return for how many of the device's messages an update stands; None when unknown."""
     if isinstance(update, Gap):
-        return update.missed
+        return 0 if update.recovered else update.missed
     return 1 if isinstance(update, Change) else 0
 
 

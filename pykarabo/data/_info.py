@@ -152,6 +152,8 @@ class CommandInfo:
     returns: str = "none"
     allowed_states: frozenset[State] | None = None
     access_level: AccessLevel = AccessLevel.OPERATOR
+    idempotent: bool = False
+    job: bool = False
 
     @property
     def signature(self) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -22,7 +23,7 @@ def _nothing() -> Mapping[str, Any]:
     return MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Schema:
     """Properties, commands and outputs of a device, by dotted name in their order.
 
@@ -37,7 +38,7 @@ class Schema:
     commands: Mapping[str, CommandInfo] = field(default_factory=_nothing)
     outputs: Mapping[str, OutputInfo] = field(default_factory=_nothing)
 
-    @property
+    @cached_property
     def version(self) -> str:
         """A digest of the content: equal for equal schemas."""
         packed = cast(bytes, msgpack.packb(self.to_wire(), default=str))

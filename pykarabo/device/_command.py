@@ -39,6 +39,8 @@ def command(
     name: str | None = None,
     label: str = "",
     units: Mapping[str, str] | None = None,
+    idempotent: bool = False,
+    job: bool = False,
 ) -> Callable[[_F], _F]:
     """Make a method a command that clients can call.
 
@@ -53,6 +55,10 @@ def command(
         name: the command's name where it differs from the method's.
         label: a short title for user interfaces.
         units: per parameter the unit that a number is in.
+        idempotent: running it twice is the same as running it once, so that a call whose outcome
+            is unknown may be made again.
+        job: it takes long: the call returns a job at once, and the work goes on in the device,
+            which tells its progress with `Device.report_progress`.
 
     Raises:
         BadConfigurationError: a parameter without annotation, or of a type that cannot travel.
@@ -68,6 +74,8 @@ def command(
             returns=info[1],
             allowed_states=None if allowed_states is None else frozenset(allowed_states),
             access_level=access_level,
+            idempotent=idempotent,
+            job=job,
         )
         return function
 

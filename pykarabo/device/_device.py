@@ -10,8 +10,10 @@ from typing import Any, ClassVar, cast
 
 from pykarabo.client import AsyncDeviceProxy, Client
 from pykarabo.data import (
+    AccessLevel,
     AccessMode,
     Configurable,
+    HashProperty,
     Int64,
     PropertyInfo,
     PropertyValue,
@@ -24,7 +26,9 @@ from pykarabo.data import (
 from pykarabo.errors import ReadOnlyError, StateForbidsError
 from pykarabo.transport import Clock, TaskOwner
 
+from ._command import command
 from ._context import DeviceContext
+from ._jobs import Jobs
 from ._pipelines import OutputChannel
 
 
@@ -46,6 +50,10 @@ class Device(Configurable):
     pid = Int64(read_only=True, description="The process that it runs in.")
     state = StateProperty(read_only=True, description="What the device is doing.")
     status = String(read_only=True, description="The state in words.")
+    jobs = HashProperty(
+        read_only=True,
+        description="Long work by job: command, state, progress from 0 to 1, message.",
+    )
 
     initialize_timeout_s: ClassVar[float] = 10.0
     """`on_initialize` may take so long; a server that hangs at start helps nobody."""
@@ -62,6 +70,7 @@ class Device(Configurable):
         self._pending: list[tuple[str, PropertyValue]] = []
         self._tasks = TaskOwner(f"device {context.device_id}", self._task_failed)
         self._setting = asyncio.Lock()
+        self._jobs: Jobs | None = None
         self.log = logging.getLogger(f"pykarabo.device.{context.device_id}")
         super().__init__(configuration)
         self.set_values(
@@ -135,6 +144,21 @@ class Device(Configurable):
         """
         return self._tasks.spawn(work, name=name)
 
+    def report_progress(self, progress: float, message: str = "") -> None:
+        """Tell how far the command is that calls this, if it is a job; `progress` from 0 to 1."""
+        if self._jobs is not None:
+            self._jobs.report(progress, message)
+
+    @command(idempotent=True, access_level=AccessLevel.OBSERVER)
+    async def job_result(self, job_id: str, wait: float = 0.0) -> dict[str, Any]:
+        """Return what is known of a job, after `wait` seconds if it has not ended before."""
+        return await self.jobs_at_work.result(job_id, wait)
+
+    @command(idempotent=True)
+    async def cancel_job(self, job_id: str) -> None:
+        """Stop a job."""
+        self.jobs_at_work.cancel(job_id)
+
     def set_values(self, values: Mapping[str, Any], *, timestamp: Timestamp | None = None) -> None:
         """Set several properties of this device at one moment.
 
@@ -161,6 +185,16 @@ class Device(Configurable):
         """The device's surroundings."""
         return self._context
 
+    @property
+    def jobs_at_work(self) -> Jobs:
+        """The device's long work."""
+        if self._jobs is None:
+            self._jobs = Jobs(self._context.device_id, self.clock, self._tasks, self._show_jobs)
+        return self._jobs
+
+    def _show_jobs(self, jobs: dict[str, Any]) -> None:
+        self.set_values({"jobs": jobs})
+
     def values(self) -> Mapping[str, PropertyValue]:
         """Return every property with time stamp and quality, by key."""
         return self._values
@@ -173,15 +207,22 @@ class Device(Configurable):
         """Publish changes from now on."""
         self._online = True
 
-    async def write_from_outside(self, values: Mapping[str, Any]) -> None:
+    async def write_from_outside(
+        self, values: Mapping[str, Any], check_unchanged: Callable[[], None]
+    ) -> None:
         """Apply a client's write, all or nothing; writes take turns.
+
+        Args:
+            check_unchanged: raises when the client's knowledge is out of date.
 
         Raises:
             BadInputError, StateForbidsError: the write is refused; nothing was set.
         """
         async with self._setting:
+            check_unchanged()
             checked = self._checked_write(values)
             await self.on_set(checked)
+            check_unchanged()
             self.set_values(checked)
             await self.after_set(checked)
 

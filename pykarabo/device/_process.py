@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import fcntl
+import logging
 import os
 import secrets
 import signal
@@ -12,15 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from pykarabo.client import DIRECTORY_STEM, Client
-from pykarabo.errors import BadConfigurationError, NotConnectedError
+from pykarabo.client import DIRECTORY_ID, DIRECTORY_STEM, BlockingClient, Client
+from pykarabo.errors import BadConfigurationError, NotConnectedError, PykaraboError
 from pykarabo.transport import Binding, ZmqTransport, domain_name, run_directory
+from pykarabo.wire import Call
 
 from ._classes import DeviceClasses
 from ._device import Device
+from ._loop_watch import Blockage, LoopWatch
 from ._server import DeviceSettings, Server
 
+_log: Final = logging.getLogger(__name__)
 _STEM_BYTES: Final = 6
+_TELL_S: Final = 1.0
 _START_TIMEOUT_S: Final = 30.0
 
 
@@ -87,6 +92,31 @@ def _sweep(directory: Path, *, keep: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+class _BusyTeller:
+    """Tells the directory, from the watching thread, that this process cannot."""
+
+    def __init__(self, client: Client, server: Server) -> None:
+        self._domain = client.domain
+        self._endpoint = client.directory_endpoint
+        self._instance = server.instance.hex()
+        self._client: BlockingClient | None = None
+
+    def tell(self, blockage: Blockage) -> None:
+        """Have the directory show this server's devices as busy."""
+        if self._client is None:
+            self._client = BlockingClient(self._domain, directory=self._endpoint)
+        request = Call(DIRECTORY_ID, "renew", [self._instance, [], blockage.seconds])
+        try:
+            self._client.request(DIRECTORY_ID, request, timeout_s=_TELL_S)
+        except PykaraboError as error:
+            _log.warning("the directory could not be told that the event loop stands: %s", error)
+
+    def close(self) -> None:
+        """End the connection."""
+        if self._client is not None:
+            self._client.close()
+
+
 @contextlib.asynccontextmanager
 async def running_server(settings: ServerSettings) -> AsyncGenerator[Server, None]:
     """Run a device server in this event loop, with the devices it starts with.
@@ -114,12 +144,18 @@ async def running_server(settings: ServerSettings) -> AsyncGenerator[Server, Non
             )
             if settings.directory and settings.host:
                 client.directory_endpoint = server.record().rpc
+            teller = _BusyTeller(client, server)
+            watch = LoopWatch(teller.tell)
+            server.blockage = lambda: watch.latest
+            watch.start()
             try:
                 await server.start(directory=settings.directory)
                 await server.start_devices(settings.devices)
                 yield server
             finally:
                 await server.aclose()
+                watch.close()
+                teller.close()
         finally:
             await client.aclose()
             transport.close()

@@ -5,7 +5,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ import pykarabo
 from pykarabo.client import DIRECTORY_ID, Client, ServerRecord, check_device_id
 from pykarabo.data import PropertyValue, TrainReference, to_row
 from pykarabo.errors import DuplicateDeviceError, PykaraboError, RemoteError
-from pykarabo.transport import Clock, Delivery, SystemClock, TaskOwner, Transport
+from pykarabo.transport import Clock, Delivery, SystemClock, TaskOwner, Transport, deadline
 from pykarabo.wire import (
     HEARTBEAT_INTERVAL_S,
     Answer,
@@ -21,18 +21,22 @@ from pykarabo.wire import (
     EventSource,
     Execute,
     Frame,
-    Publisher,
+    OnceMemory,
+    Outcome,
     ServerSessions,
     Welcome,
 )
 
+from ._answers import Answers, guarded, needs_waiting
 from ._classes import DeviceClasses
 from ._context import DeviceContext
 from ._device import Device
-from ._hosting import Hosting, guarded, needs_waiting
+from ._hosting import Hosting
+from ._loop_watch import Blockage
 from ._pipelines import PipelineHost
 from ._registration import Registration
 from ._server_device import DeviceServer
+from ._streams import EventStreams
 from ._trains import TimeSource
 
 _log: Final = logging.getLogger(__name__)
@@ -61,6 +65,7 @@ class Server:
 
     Attributes:
         lag_s: how late the event loop ran at the last heartbeat.
+        blockage: returns what stopped the event loop last; set by who watches it.
         ready: whether everything was started that it starts with.
         problems: why devices that it was to start with are not there, by device id.
         stopping: set when the process is to end.
@@ -83,6 +88,7 @@ class Server:
         self.instance = secrets.token_bytes(16)
         self.epoch = self.clock.time_ns()
         self.lag_s = 0.0
+        self.blockage: Callable[[], Blockage | None] = lambda: None
         self.slow_clients = 0
         self._beats = 0
         self.problems: dict[str, PykaraboError] = {}
@@ -93,7 +99,10 @@ class Server:
         self._hosting = Hosting(server_id)
         self._starting: set[str] = set()
         self._router = transport.bind_router("rpc", self._received)
-        self._events = transport.bind_publisher("events", self._subscription)
+        self.streams = EventStreams(
+            transport, self.clock, self._hosting, instance=self.instance, epoch=self.epoch
+        )
+        self._answers = Answers(self._hosting, self.streams)
         self._pipelines = PipelineHost(transport, self.clock)
         welcome = Welcome(
             server_id,
@@ -101,11 +110,11 @@ class Server:
             self.epoch,
             0,
             pykarabo.__version__,
-            self._events.endpoint,
+            self.streams.endpoint,
             self._pipelines.endpoint,
         )
         self._sessions = ServerSessions(welcome, checksum=transport.checksum)
-        self._publisher = Publisher(self.instance, self.epoch, checksum=transport.checksum)
+        self._once = OnceMemory()
         self._time = TimeSource(client, time_source)
         self._registration = Registration(self)
 
@@ -142,7 +151,7 @@ class Server:
         await self._tasks.aclose()
         self._time.close()
         self._pipelines.close()
-        self._events.close()
+        self.streams.close()
         self._router.close()
 
     def record(self) -> ServerRecord:
@@ -157,10 +166,20 @@ class Server:
             user=identity.user,
             version=pykarabo.__version__,
             rpc=self._router.endpoint,
-            events=self._events.endpoint,
+            events=self.streams.endpoint,
             data=self._pipelines.endpoint,
             classes=tuple(self.classes.names()),
         )
+
+    @property
+    def clients(self) -> int:
+        """How many clients are connected."""
+        return len(self._sessions.sessions)
+
+    @property
+    def calls_in_flight(self) -> int:
+        """How many calls are being worked on."""
+        return self._sessions.in_flight
 
     @property
     def devices(self) -> list[Device]:
@@ -289,7 +308,7 @@ class Server:
             _log.error("device '%s' did not stop cleanly", device_id, exc_info=True)
         finally:
             self._hosting.remove(device_id)
-            self._events.publish(self._publisher.ended(hosted.source, self.clock.monotonic_ns()))
+            self.streams.ended(hosted)
             if registered:
                 await self._registration.release(device_id)
 
@@ -310,27 +329,56 @@ class Server:
 
     def _execute(self, call: Execute) -> None:
         if needs_waiting(call):
-            key = (call.peer, call.call_id)
-            task = self._tasks.spawn(self._run(call), name=type(call.request).__name__)
-            self._running[key] = task
-            task.add_done_callback(lambda _done: self._running.pop(key, None))
+            if self._is_new(call):
+                key = (call.peer, call.call_id)
+                task = self._tasks.spawn(self._run(call), name=type(call.request).__name__)
+                self._running[key] = task
+                task.add_done_callback(lambda _done: self._running.pop(key, None))
             return
         try:
-            result, sequence = self._hosting.answer_now(call)
+            result, sequence = self._answers.now(call)
             frames = self._sessions.reply(call, result, sequence=sequence)
         except PykaraboError as error:
             frames = self._sessions.fail(call, error)
         self._send(call.peer, frames)
 
-    async def _run(self, call: Execute) -> None:
+    def _is_new(self, call: Execute) -> bool:
+        """Answer a keyed call that was run before, or whose twin is running."""
+        key = getattr(call.request, "once", None)
+        if key is None:
+            return True
         try:
-            result, sequence = await self._hosting.answer(call)
-            frames = self._sessions.reply(call, result, sequence=sequence)
+            begun = self._once.begin(key, call, self.clock.monotonic_ns())
         except PykaraboError as error:
-            frames = self._sessions.fail(call, error)
+            begun = Outcome(error=error)
+        if isinstance(begun, Outcome):
+            self._answer(call, begun)
+            return False
+        return begun
+
+    async def _run(self, call: Execute) -> None:
+        outcome = Outcome()
+        try:
+            with deadline(call.deadline_ns):
+                outcome.result, outcome.sequence = await self._answers.answer(call)
+        except PykaraboError as error:
+            outcome.error = error
         except asyncio.CancelledError:
             self._sessions.abandon(call)
             raise
+        key = getattr(call.request, "once", None)
+        twins = self._once.end(key, outcome) if key is not None else []
+        for answered in [call, *twins]:
+            self._answer(answered, outcome)
+
+    def _answer(self, call: Execute, outcome: Outcome) -> None:
+        if outcome.error is not None:
+            frames = self._sessions.fail(call, outcome.error)
+        else:
+            try:
+                frames = self._sessions.reply(call, outcome.result, sequence=outcome.sequence)
+            except PykaraboError as error:
+                frames = self._sessions.fail(call, error)
         self._send(call.peer, frames)
 
     def _send(self, peer: bytes, frames: list[Frame]) -> None:
@@ -342,15 +390,9 @@ class Server:
 
     # -- events ---------------------------------------------------------------------------------
 
-    def _subscription(self, frame: Frame) -> None:
-        echo = self._publisher.subscribed(frame)
-        if echo is not None:
-            self._events.publish(echo)
-
     def _publish(self, device: Device, changes: list[tuple[str, PropertyValue]]) -> None:
         hosted = self._hosting.require(device.context.device_id)
-        rows = [to_row(key, value) for key, value in changes]
-        self._events.publish(self._publisher.event(hosted.source, rows, self.clock.monotonic_ns()))
+        self.streams.changed(hosted, [to_row(key, value) for key, value in changes])
         if any(key == "state" for key, _value in changes):
             self._registration.state_changed(device)
 
@@ -361,9 +403,7 @@ class Server:
         while True:
             await asyncio.sleep(max(0.0, due - loop.time()))
             self.lag_s = max(0.0, loop.time() - due)
-            self._events.publish(
-                self._publisher.heartbeat(self.clock.monotonic_ns(), lag_s=self.lag_s)
-            )
+            self.streams.heartbeat(self.lag_s)
             due = max(due + HEARTBEAT_INTERVAL_S, loop.time())
             self._forget_the_dead()
 

@@ -4,7 +4,7 @@ import asyncio
 import getpass
 from typing import TYPE_CHECKING, Any
 
-from pykarabo.data import Bool, Float64, State, String, UInt32, VectorString
+from pykarabo.data import Bool, Float64, State, String, UInt32, UInt64, VectorString
 from pykarabo.errors import StateForbidsError
 
 from ._command import command
@@ -35,6 +35,32 @@ class DeviceServer(Device):
     problems = VectorString(read_only=True, description="Why devices could not be started.")
     slow_clients = UInt32(
         read_only=True, description="Clients cut off because they did not take their answers."
+    )
+    blocked_by = String(
+        read_only=True, description="The code in which the event loop stood still last."
+    )
+    clients = UInt32(read_only=True, description="Clients connected.")
+    calls_in_flight = UInt32(read_only=True, description="Calls being worked on.")
+    events_published = UInt64(read_only=True, description="Events published so far.")
+    journal = Float64(
+        read_only=True, unit="MiB", description="Latest events kept for who has lost some."
+    )
+    chosen_streams = UInt32(
+        read_only=True, description="Streams with a rate, region or binning that somebody chose."
+    )
+    events_missed = UInt64(
+        read_only=True, description="Events of other devices that this process has lost."
+    )
+    events_recovered = UInt64(
+        read_only=True, description="Events of other devices that came late, after a repair."
+    )
+    event_lag = Float64(
+        read_only=True,
+        unit="s",
+        description="The longest time that the latest events of any server were under way.",
+    )
+    skipped_behind = UInt32(
+        read_only=True, description="How often this process was too slow and skipped events."
     )
 
     _server: "Server"
@@ -70,6 +96,7 @@ class DeviceServer(Device):
             "device_count": len(ids),
             "device_ids": ids,
             "slow_clients": self._server.slow_clients,
+            **self._counters(),
             "ready": self._server.ready,
             "problems": [f"{name}: {error}" for name, error in self._server.problems.items()],
         }
@@ -77,6 +104,24 @@ class DeviceServer(Device):
         changed = {key: value for key, value in shown.items() if known[key] != value}
         if changed:
             self.set_values(changed)
+
+    def _counters(self) -> dict[str, Any]:
+        """Return what this process counts as a sender and as a receiver of events."""
+        server = self._server
+        blockage = server.blockage()
+        received = server.client.stream_counters()
+        return {
+            "blocked_by": "" if blockage is None else blockage.culprit,
+            "clients": server.clients,
+            "calls_in_flight": server.calls_in_flight,
+            "events_published": server.streams.published,
+            "journal": round(server.streams.journal_bytes / 2**20, 1),
+            "chosen_streams": server.streams.chosen_count,
+            "events_missed": received.missed,
+            "events_recovered": received.recovered,
+            "event_lag": round(received.lag_s, 3),
+            "skipped_behind": received.skipped,
+        }
 
     @command()
     async def instantiate(

@@ -2,6 +2,7 @@
 
 from ._blocking import BlockingLink
 from ._clock import Clock, SystemClock
+from ._deadline import deadline, time_left_s
 from ._memory import MemoryNetwork, MemoryTransport
 from ._places import (
     DEFAULT_DOMAIN,
@@ -47,7 +48,9 @@ __all__ = [
     "Transport",
     "ZmqTransport",
     "data_directory",
+    "deadline",
     "domain_name",
     "make_context",
     "run_directory",
+    "time_left_s",
 ]

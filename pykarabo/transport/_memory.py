@@ -21,6 +21,7 @@ from ._ports import (
 )
 
 _SUBSCRIBE = b"\x01"
+_UNSUBSCRIBE = b"\x00"
 
 
 @dataclass(slots=True)
@@ -137,6 +138,10 @@ class _Publisher:
     def wanted(self, topic: bytes) -> None:
         self._loop.call_soon(self._subscription, _SUBSCRIBE + topic)
 
+    def unwanted(self, topic: bytes) -> None:
+        if not any(topic in subscriber.topics for subscriber in self._subscribers):
+            self._loop.call_soon(self._subscription, _UNSUBSCRIBE + topic)
+
     def publish(self, frames: list[Frame]) -> None:
         topic = bytes(frames[0])
         for subscriber in self._subscribers:
@@ -150,28 +155,32 @@ class _Publisher:
 class _Subscriber:
     def __init__(self, network: MemoryNetwork, endpoint: str, published: FrameCallback) -> None:
         self._published = published
-        self._topics: set[bytes] = set()
+        self.topics: set[bytes] = set()
         self._loop = asyncio.get_running_loop()
         self._publisher = network.publishers.get(endpoint)
         if self._publisher is not None:
             self._publisher.attach(self)
 
     def subscribe(self, topic: bytes) -> None:
-        self._topics.add(topic)
+        self.topics.add(topic)
         if self._publisher is not None:
             self._publisher.wanted(topic)
 
     def unsubscribe(self, topic: bytes) -> None:
-        self._topics.discard(topic)
+        self.topics.discard(topic)
+        if self._publisher is not None:
+            self._publisher.unwanted(topic)
 
     def deliver(self, topic: bytes, frames: list[Frame]) -> None:
-        if any(topic.startswith(wanted) for wanted in self._topics):
+        if any(topic.startswith(wanted) for wanted in self.topics):
             self._loop.call_soon(self._published, frames)
 
     def close(self) -> None:
-        self._topics.clear()
+        topics, self.topics = self.topics, set()
         if self._publisher is not None:
             self._publisher.detach(self)
+            for topic in topics:
+                self._publisher.unwanted(topic)
 
 
 class MemoryTransport:

@@ -3,7 +3,10 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from contextvars import copy_context
 from typing import Any, Final
+
+from ._deadline import deadline
 
 _log: Final = logging.getLogger(__name__)
 
@@ -33,8 +36,12 @@ class TaskOwner:
         return frozenset(self._tasks)
 
     def spawn(self, work: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
-        """Start `work` as a task of this owner."""
-        task = asyncio.get_running_loop().create_task(work, name=f"{self._name}: {name}")
+        """Start `work` as a task of this owner; it outlives the call that is being worked on."""
+        with deadline(None):
+            context = copy_context()
+        task = asyncio.get_running_loop().create_task(
+            work, name=f"{self._name}: {name}", context=context
+        )
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task

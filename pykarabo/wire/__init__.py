@@ -1,11 +1,15 @@
 """The protocol as pure state machines: frames in, events out, no I/O, time is an argument.
 
 Read in this order: `_header` (what every message says), `_requests` (what may be asked),
-`_client_session` and `_server_session` (one link, both ends), `_publisher` and `_stream` (events
-without silent loss, both ends), `_pipeline` (bulk data with credits, both ends), `_liveness`.
+`_client_session` and `_server_session` (one link, both ends), `_once` (calls that run once however
+often they are sent), `_publisher`, `_journal` and `_stream` (events without silent loss, both
+ends), `_choice` and `_chosen` (what a subscriber wants of them), `_pipeline` (bulk data with
+credits, both ends), `_liveness`.
 """
 
 from ._age import AgeMeter
+from ._choice import CHOICE_PREFIX, MAX_CHOICE, Choice, parse_stream
+from ._chosen import ChosenStream
 from ._client_session import (
     Answered,
     ClientSession,
@@ -17,6 +21,7 @@ from ._client_session import (
     Target,
     Welcomed,
 )
+from ._greetings import ClientIdentity, Welcome, parse_identity, parse_welcome
 from ._header import (
     CHECKSUM,
     HEADER_LAYOUT,
@@ -32,14 +37,9 @@ from ._header import (
     pack,
     unpack,
 )
-from ._liveness import (
-    BUSY_LAG_S,
-    GONE_AFTER_S,
-    RENEW_S,
-    SUSPECT_AFTER_S,
-    Liveness,
-    liveness,
-)
+from ._journal import Entry, Journal
+from ._liveness import BUSY_LAG_S, GONE_AFTER_S, RENEW_S, SUSPECT_AFTER_S, Liveness, liveness
+from ._once import OnceMemory, Outcome
 from ._pipeline import (
     ITEM_LIMITS,
     KEEPALIVE_S,
@@ -69,22 +69,25 @@ from ._publisher import (
     Publisher,
     Row,
     Tail,
-    device_topic,
     echo_topic,
     parse_published,
+    parse_replay,
     parse_rows,
+    stream_topic,
 )
 from ._requests import (
+    MAX_ONCE_KEY,
     OPERATIONS,
     Call,
-    ClientIdentity,
     Get,
     GetSchema,
     Locate,
+    Open,
     ReadMany,
+    Replay,
     Request,
     Set,
-    Welcome,
+    SetMany,
     parse_request,
     request_body,
 )
@@ -104,7 +107,9 @@ from ._stream import (
     Changed,
     DeviceStream,
     GapFound,
+    NeedReplay,
     NeedSnapshot,
+    Resumed,
     SchemaChanged,
     StreamOutput,
     StreamState,
@@ -115,6 +120,7 @@ from ._stream import (
 __all__ = [
     "BUSY_LAG_S",
     "CHECKSUM",
+    "CHOICE_PREFIX",
     "GONE_AFTER_S",
     "HEADER_LAYOUT",
     "HEADER_SIZE",
@@ -123,8 +129,10 @@ __all__ = [
     "ITEM_LIMITS",
     "KEEPALIVE_S",
     "MAGIC",
+    "MAX_CHOICE",
     "MAX_IN_FLIGHT",
     "MAX_IN_FLIGHT_PER_PEER",
+    "MAX_ONCE_KEY",
     "MAX_SESSIONS",
     "NO_CALL",
     "NO_INSTANCE",
@@ -142,6 +150,8 @@ __all__ = [
     "Call",
     "CancelCall",
     "Changed",
+    "Choice",
+    "ChosenStream",
     "ClientIdentity",
     "ClientSession",
     "Closed",
@@ -151,6 +161,7 @@ __all__ = [
     "Echo",
     "Ended",
     "Ending",
+    "Entry",
     "Event",
     "EventSource",
     "Execute",
@@ -164,12 +175,17 @@ __all__ = [
     "Ignored",
     "InputEvent",
     "Item",
+    "Journal",
     "Kind",
     "LinkState",
     "Liveness",
     "Locate",
+    "NeedReplay",
     "NeedSnapshot",
+    "OnceMemory",
+    "Open",
     "Opened",
+    "Outcome",
     "PipelineInput",
     "PipelineOutput",
     "Policy",
@@ -177,7 +193,9 @@ __all__ = [
     "ReadMany",
     "Refused",
     "Rejected",
+    "Replay",
     "Request",
+    "Resumed",
     "Row",
     "SchemaChanged",
     "ServerAction",
@@ -185,6 +203,7 @@ __all__ = [
     "Session",
     "SessionEvent",
     "Set",
+    "SetMany",
     "StreamOutput",
     "StreamState",
     "Synchronised",
@@ -193,14 +212,18 @@ __all__ = [
     "Welcome",
     "Welcomed",
     "WentStale",
-    "device_topic",
     "echo_topic",
     "liveness",
     "pack",
     "parse_attach",
+    "parse_identity",
     "parse_published",
+    "parse_replay",
     "parse_request",
     "parse_rows",
+    "parse_stream",
+    "parse_welcome",
     "request_body",
+    "stream_topic",
     "unpack",
 ]

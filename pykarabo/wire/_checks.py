@@ -23,6 +23,11 @@ def is_names(value: object) -> TypeGuard[list[str]]:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
+def are_bytes(values: list[Any]) -> TypeGuard[list[bytes]]:
+    """Whether all of `values` are bytes."""
+    return all(isinstance(value, bytes) for value in values)
+
+
 def is_map(value: object) -> TypeGuard[dict[str, Any]]:
     """Whether `value` is a map; the codec lets only texts be keys."""
     return isinstance(value, dict)

@@ -32,14 +32,9 @@ from pykarabo.errors import (
     VersionMismatchError,
 )
 
+from ._greetings import ClientIdentity, Welcome, parse_welcome
 from ._header import MAX_TTL_MS, NO_INSTANCE, Frame, Header, Kind, pack, unpack
-from ._requests import (
-    ClientIdentity,
-    Request,
-    Welcome,
-    parse_welcome,
-    request_body,
-)
+from ._requests import Request, request_body
 
 _MS: Final = 1_000_000
 

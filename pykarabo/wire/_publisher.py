@@ -3,12 +3,14 @@
 Each device has its own stream: a topic, the instance and epoch of its present life, and a
 sequence number that grows by one with each message. A subscriber that sees number 7 after 5 knows
 that exactly one is missing. The last event of a burst has no successor to betray its loss;
-therefore a heartbeat tells, once a second, the latest number of every device that has changed.
+therefore a heartbeat tells, once a second, the latest number of every stream that has changed.
 Heartbeats are numbered too, and each echo tells the latest number: a subscriber who lost one
-cannot know what it told, and asks (see `BeatWatch`).
+cannot know what it told, and asks (see `BeatWatch`). What was lost is asked for again, and comes
+from the journal.
 
 ZeroMQ topics are byte prefixes, so a topic ends with a NUL: ``MOTOR/1`` does not receive
-``MOTOR/10``. Topics that begin with a control byte belong to the protocol itself.
+``MOTOR/10``. Topics that begin with a control byte belong to the protocol itself; one of them is
+for streams with a choice, see `Choice`.
 """
 
 from dataclasses import dataclass
@@ -17,8 +19,9 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from pykarabo.data import Quality, decode, encode
 from pykarabo.errors import MalformedMessageError
 
-from ._checks import is_instance, is_number, is_stamp
+from ._checks import are_bytes, is_instance, is_number, is_stamp
 from ._header import Frame, Header, Kind, pack, unpack
+from ._journal import Entry, Journal
 
 HEARTBEAT_TOPIC: Final = b"\x02\0"
 ENDED_BEATS: Final = 5
@@ -33,9 +36,9 @@ MAX_TOPIC: Final = 256
 Row: TypeAlias = tuple[str, Any, int, int, int, str]
 
 
-def device_topic(device_id: str) -> bytes:
-    """Return the topic of a device's events."""
-    return device_id.encode() + b"\0"
+def stream_topic(stream: str) -> bytes:
+    """Return the topic of a stream; a device's own stream has the device's name."""
+    return stream.encode() + b"\0"
 
 
 def echo_topic(token: bytes) -> bytes:
@@ -45,16 +48,19 @@ def echo_topic(token: bytes) -> bytes:
 
 @dataclass(slots=True)
 class EventSource:
-    """The stream of one device's present life.
+    """A stream of one device's present life.
 
     Attributes:
+        stream: its name, that of the device where nothing was chosen.
         sequence: number of the latest event, 0 before the first.
+        journaled: whether lost events can be sent again.
     """
 
-    device_id: str
+    stream: str
     instance: bytes
     epoch: int
     sequence: int = 0
+    journaled: bool = True
 
 
 class Publisher:
@@ -68,6 +74,7 @@ class Publisher:
         # By instance: a device may end twice before its first end has been told often enough.
         self._ended: dict[bytes, tuple[str, int]] = {}
         self._beats = 0
+        self.journal = Journal()
         self.published = 0
 
     def event(self, source: EventSource, rows: list[Row], now_ns: int) -> list[Frame]:
@@ -81,30 +88,46 @@ class Publisher:
     def _numbered(self, kind: Kind, source: EventSource, body: Any, now_ns: int) -> list[Frame]:
         encoded = encode(body)
         source.sequence += 1
-        self._changed[source.device_id] = source
+        self._changed[source.stream] = source
         self.published += 1
+        if source.journaled:
+            kept = encoded if len(encoded) == 1 else [bytes(frame) for frame in encoded]
+            self.journal.add(source.instance, Entry(source.sequence, kind, kept), now_ns)
         header = Header(kind, source.instance, source.epoch, source.sequence, sent_ns=now_ns)
-        return [
-            device_topic(source.device_id),
-            *pack(header, encoded, checksum=self._checksum),
-        ]
+        return [stream_topic(source.stream), *pack(header, encoded, checksum=self._checksum)]
+
+    def replay(self, source: EventSource, first: int) -> list[Any] | None:
+        """Return the answer to a `Replay` request; None when `first` was forgotten."""
+        if first > source.sequence:
+            return [[], False]
+        found = self.journal.since(source.instance, first) if source.journaled else None
+        if found is None:
+            return None
+        entries, more = found
+        return [[[item.sequence, item.kind, item.frames] for item in entries], more]
 
     def ended(self, source: EventSource, now_ns: int) -> list[Frame]:
         """Announce that the device has ended; the next heartbeats say it again."""
-        self._changed.pop(source.device_id, None)
-        self._ended[source.instance] = (source.device_id, ENDED_BEATS)
+        self._changed.pop(source.stream, None)
+        self._ended[source.instance] = (source.stream, ENDED_BEATS)
+        return self.farewell(source.stream, source, now_ns)
+
+    def farewell(self, stream: str, source: EventSource, now_ns: int) -> list[Frame]:
+        """Tell the subscribers of a stream that the device behind it has ended."""
         header = Header(
             Kind.GOODBYE, source.instance, source.epoch, source.sequence, sent_ns=now_ns
         )
-        topic = device_topic(source.device_id)
-        return [topic, *pack(header, [], checksum=self._checksum)]
+        return [stream_topic(stream), *pack(header, [], checksum=self._checksum)]
+
+    def forget(self, source: EventSource) -> None:
+        """Tell nothing more of a stream that nobody subscribes to."""
+        self._changed.pop(source.stream, None)
 
     def heartbeat(self, now_ns: int, *, lag_s: float) -> list[Frame]:
         """Return the heartbeat: the latest numbers of what changed since the last one."""
         self._beats += 1
         tails = [
-            [source.device_id, source.instance, source.sequence]
-            for source in self._changed.values()
+            [source.stream, source.instance, source.sequence] for source in self._changed.values()
         ]
         self._changed.clear()
         ended = [[device_id, instance] for instance, (device_id, _beats) in self._ended.items()]
@@ -129,9 +152,9 @@ class Publisher:
 
 
 class Tail(NamedTuple):
-    """The latest event number of a device, from a heartbeat."""
+    """The latest event number of a stream, from a heartbeat."""
 
-    device_id: str
+    stream: str
     instance: bytes
     sequence: int
 
@@ -147,16 +170,16 @@ class Heartbeat(NamedTuple):
 
 
 class Ending(NamedTuple):
-    """This life of a device is over; its server goes on."""
+    """This life of the device behind a stream is over; its server goes on."""
 
-    device_id: str
+    stream: str
     instance: bytes
 
 
 class Event(NamedTuple):
-    """A numbered message of a device; `rows` is None when its schema changed."""
+    """A numbered message of a stream; `rows` is None when the device's schema changed."""
 
-    device_id: str
+    stream: str
     header: Header
     rows: list[Row] | None
 
@@ -203,27 +226,51 @@ def parse_published(frames: list[Frame]) -> Event | Ending | Heartbeat | Echo | 
     header = unpack(frames[1:])
     kind = header.kind
     if kind == Kind.EVENT:
-        return Event(_device_of(topic), header, parse_rows(decode(frames[2:])))
+        return Event(_stream_of(topic), header, parse_rows(decode(frames[2:])))
     if kind == Kind.HEARTBEAT:
         return _heartbeat(header, decode(frames[2:]))
     if kind == Kind.SCHEMA:
-        return Event(_device_of(topic), header, None)
+        return Event(_stream_of(topic), header, None)
     if kind == Kind.GOODBYE:
-        return Ending(_device_of(topic), header.instance)
+        return Ending(_stream_of(topic), header.instance)
     if kind == Kind.ECHO:
         return Echo(topic, header.instance, header.sequence)
     return None
 
 
-def _device_of(topic: bytes) -> str:
+def _stream_of(topic: bytes) -> str:
     try:
         return topic[:-1].decode()
     except UnicodeDecodeError:
-        raise _malformed("an event's topic is no device id") from None
+        raise _malformed("an event's topic is no name of a stream") from None
 
 
 def _malformed(message: str) -> MalformedMessageError:
     return MalformedMessageError(message, remedy="update pykarabo on both sides")
+
+
+def parse_replay(stream: str, instance: bytes, body: object) -> tuple[list[Event], bool] | None:
+    """Rebuild the events of an answer to `Replay`, and whether there are more.
+
+    Raises:
+        MalformedMessageError, LimitExceededError: the answer is none of ours.
+    """
+    match body:
+        case None:
+            return None
+        case [list() as entries, bool() as more]:
+            return [_replayed(stream, instance, entry) for entry in entries], more
+        case _:
+            raise _malformed("a replay has another form than expected")
+
+
+def _replayed(stream: str, instance: bytes, entry: object) -> Event:
+    match entry:
+        case [sequence, int() as kind, [*frames]] if is_number(sequence) and are_bytes(frames):
+            rows = parse_rows(decode(frames)) if kind == Kind.EVENT else None
+            return Event(stream, Header(kind, instance, sequence=sequence), rows)
+        case _:
+            raise _malformed("a replayed event has another form than expected")
 
 
 def parse_rows(body: object) -> list[Row]:
@@ -264,9 +311,9 @@ def _heartbeat(header: Header, body: object) -> Heartbeat:
 
 def _tail(body: object) -> Tail:
     match body:
-        case [str() as device_id, instance, sequence, *_]:
+        case [str() as stream, instance, sequence, *_]:
             if is_instance(instance) and is_number(sequence):
-                return Tail(device_id, instance, sequence)
+                return Tail(stream, instance, sequence)
         case _:
             pass
     raise _malformed("a heartbeat names a device in another form than expected")
@@ -274,7 +321,7 @@ def _tail(body: object) -> Tail:
 
 def _ending(body: object) -> Ending:
     match body:
-        case [str() as device_id, instance, *_] if is_instance(instance):
-            return Ending(device_id, instance)
+        case [str() as stream, instance, *_] if is_instance(instance):
+            return Ending(stream, instance)
         case _:
             raise _malformed("a heartbeat names a device in another form than expected")

@@ -1,15 +1,19 @@
 """What a caller may ask: the bodies of CALL messages.
 
 On the wire a request is the list ``[operation, *fields]`` in the order of the class below; the
-JSON schemas in `pykarabo.schemas` are generated from these classes.
+JSON schemas in `pykarabo.schemas` are generated from these classes. All fields are sent: a server
+that would overlook one that it does not know ("only if unchanged") must refuse the request.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias, TypeGuard
 
 from pykarabo.errors import MalformedMessageError
 
 from ._checks import is_instance, is_map, is_names, is_number
+
+MAX_ONCE_KEY: Final = 64
+"""Characters of a key that makes a call run once; a UUID has 36."""
 
 
 class Get(NamedTuple):
@@ -20,19 +24,28 @@ class Get(NamedTuple):
 
 
 class Set(NamedTuple):
-    """Write properties, all or none. Answer: None."""
+    """Write properties, all or none. Answer: None.
+
+    Attributes:
+        once: a key of the caller's own; a server runs requests of one key once.
+        expected: per property the number of the device's event up to which the caller knows it;
+            nothing is written if one of them has changed since.
+    """
 
     device: str
     values: dict[str, Any]
+    once: str | None = None
+    expected: dict[str, int] | None = None
 
 
 class Call(NamedTuple):
-    """Run a command. Answer: its result."""
+    """Run a command. Answer: its result. `once` is that of `Set`."""
 
     device: str
     command: str
     args: list[Any] = []  # noqa: RUF012 - a default of the wire, never changed
     kwargs: dict[str, Any] = {}  # noqa: RUF012 - a default of the wire, never changed
+    once: str | None = None
 
 
 class GetSchema(NamedTuple):
@@ -50,13 +63,48 @@ class ReadMany(NamedTuple):
     targets: list[list[Any]]
 
 
+class SetMany(NamedTuple):
+    """Write properties of many devices of one server: ``[[device, instance, values], ...]``.
+
+    Each device takes all of its values or none. Answer: per target None or an error.
+    """
+
+    writes: list[list[Any]]
+
+
 class Locate(NamedTuple):
     """Ask a server for its devices' instances. Answer: per name ``[instance, epoch]`` or None."""
 
     devices: list[str]
 
 
-Request: TypeAlias = Get | Set | Call | GetSchema | ReadMany | Locate
+class Open(NamedTuple):
+    """Ask for what subscribed streams show now: ``[[stream, instance], ...]``.
+
+    Attributes:
+        schemas: versions of schemas that the caller has; None if it wants none.
+
+    Answer: ``[per target, {version: schema}]``. Per target it is
+    ``[[sequence, instance, epoch, version, rows], None]``, or ``[None, error]``, or
+    ``[None, None]`` where the answer would become too long: ask again for those.
+    """
+
+    streams: list[list[Any]]
+    schemas: list[str] | None = None
+
+
+class Replay(NamedTuple):
+    """Ask for a stream's events from number `first` on.
+
+    Answer: ``[events, more]`` with events ``[sequence, kind, frames]`` in order and whether there
+    are more; None when the server has forgotten the first one.
+    """
+
+    stream: str
+    first: int
+
+
+Request: TypeAlias = Get | Set | Call | GetSchema | ReadMany | SetMany | Locate | Open | Replay
 
 OPERATIONS: Final[Mapping[str, type[Request]]] = {
     "get": Get,
@@ -64,7 +112,10 @@ OPERATIONS: Final[Mapping[str, type[Request]]] = {
     "call": Call,
     "schema": GetSchema,
     "read_many": ReadMany,
+    "set_many": SetMany,
     "locate": Locate,
+    "open": Open,
+    "replay": Replay,
 }
 _NAMES: Final = {kind: name for name, kind in OPERATIONS.items()}
 
@@ -86,101 +137,59 @@ def parse_request(body: object) -> Request:
     kind = OPERATIONS.get(operation) if isinstance(operation, str) else None
     if kind is None:
         raise _malformed(f"unknown operation {operation!r:.60}")
-    if not _CHECKS[kind](fields):
+    if not _are(fields, *_CHECKS[kind]):
         raise _malformed(f"the fields of operation {operation!r} have the wrong number or type")
     return kind(*fields)
 
 
 def _malformed(message: str) -> MalformedMessageError:
-    return MalformedMessageError(message, remedy="update pykarabo on the caller's side")
+    return MalformedMessageError(message, remedy="update pykarabo on both sides")
 
 
-def _check_get(fields: list[Any]) -> bool:
-    return (
-        len(fields) == len(Get._fields)
-        and isinstance(fields[0], str)
-        and (fields[1] is None or is_names(fields[1]))
+_Check: TypeAlias = Callable[[object], bool]
+
+
+def _are(fields: list[Any], *checks: _Check) -> bool:
+    return len(fields) == len(checks) and all(
+        check(field) for check, field in zip(checks, fields, strict=True)
     )
 
 
-def _check_set(fields: list[Any]) -> bool:
-    return len(fields) == len(Set._fields) and isinstance(fields[0], str) and is_map(fields[1])
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
-def _check_call(fields: list[Any]) -> bool:
-    return (
-        len(fields) == len(Call._fields)
-        and is_names(fields[:2])
-        and isinstance(fields[2], list)
-        and is_map(fields[3])
+def _is_list(value: object) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
+
+
+def _is_once(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= MAX_ONCE_KEY
+
+
+def _is_expected(value: object) -> bool:
+    return is_map(value) and all(is_number(sequence) for sequence in value.values())
+
+
+def _or_none(check: _Check) -> _Check:
+    return lambda value: value is None or check(value)
+
+
+def _each(*checks: _Check) -> _Check:
+    """Return a check for a list of lists with these fields."""
+    return lambda value: (
+        _is_list(value) and all(_is_list(item) and _are(item, *checks) for item in value)
     )
 
 
-def _check_schema(fields: list[Any]) -> bool:
-    return len(fields) == len(GetSchema._fields) and isinstance(fields[0], str)
-
-
-def _check_read_many(fields: list[Any]) -> bool:
-    return (
-        len(fields) == len(ReadMany._fields)
-        and isinstance(fields[0], list)
-        and all(isinstance(target, list) and _check_get(target) for target in fields[0])
-    )
-
-
-def _check_locate(fields: list[Any]) -> bool:
-    return len(fields) == len(Locate._fields) and is_names(fields[0])
-
-
-_CHECKS: Final[Mapping[type[Request], Callable[[list[Any]], bool]]] = {
-    Get: _check_get,
-    Set: _check_set,
-    Call: _check_call,
-    GetSchema: _check_schema,
-    ReadMany: _check_read_many,
-    Locate: _check_locate,
+_CHECKS: Final[Mapping[type[Request], tuple[_Check, ...]]] = {
+    Get: (_is_text, _or_none(is_names)),
+    Set: (_is_text, is_map, _or_none(_is_once), _or_none(_is_expected)),
+    Call: (_is_text, _is_text, _is_list, is_map, _or_none(_is_once)),
+    GetSchema: (_is_text,),
+    ReadMany: (_each(_is_text, _or_none(is_names)),),
+    SetMany: (_each(_is_text, is_instance, is_map),),
+    Locate: (is_names,),
+    Open: (_each(_is_text, is_instance), _or_none(is_names)),
+    Replay: (_is_text, is_number),
 }
-
-
-class ClientIdentity(NamedTuple):
-    """The body of HELLO: who connects, for the server's list of sessions and its log."""
-
-    host: str
-    pid: int
-    user: str
-    program: str
-
-
-class Welcome(NamedTuple):
-    """The body of WELCOME: who answers.
-
-    `time_ns` is the server's UTC clock; `events` and `data` are its other endpoints, so that one
-    address is enough to reach all of it.
-    """
-
-    server_id: str
-    instance: bytes
-    epoch: int
-    time_ns: int
-    version: str
-    events: str
-    data: str
-
-
-def parse_identity(body: object) -> ClientIdentity:
-    """Rebuild the identity from a HELLO's body; raises `MalformedMessageError`."""
-    if isinstance(body, list) and len(body) >= len(ClientIdentity._fields):
-        host, pid, user, program = body[: len(ClientIdentity._fields)]
-        if is_number(pid) and is_names([host, user, program]):
-            return ClientIdentity(host, pid, user, program)
-    raise _malformed("a hello does not say who calls")
-
-
-def parse_welcome(body: object) -> Welcome:
-    """Rebuild the welcome from its body; raises `MalformedMessageError`."""
-    if isinstance(body, list) and len(body) >= len(Welcome._fields):
-        server_id, instance, epoch, time_ns, *texts = body[: len(Welcome._fields)]
-        numbers = is_number(epoch) and is_number(time_ns)
-        if is_names([server_id, *texts]) and is_instance(instance) and numbers:
-            return Welcome(server_id, instance, epoch, time_ns, *texts)
-    raise _malformed("a welcome does not say who answers")

@@ -24,14 +24,9 @@ from pykarabo.errors import (
 )
 
 from ._age import AgeMeter
+from ._greetings import ClientIdentity, Welcome, parse_identity
 from ._header import NO_CALL, Frame, Header, Kind, pack, unpack
-from ._requests import (
-    ClientIdentity,
-    Request,
-    Welcome,
-    parse_identity,
-    parse_request,
-)
+from ._requests import Request, parse_request
 
 MAX_IN_FLIGHT_PER_PEER: Final = 100
 """One client cannot fill the server: a view of 1 000 properties needs one call, not 1 000."""

@@ -29,13 +29,16 @@ from pykarabo.wire import (
     Header,
     Kind,
     Locate,
+    Open,
     PipelineInput,
     PipelineOutput,
     Publisher,
     ReadMany,
+    Replay,
     Request,
     ServerSessions,
     Set,
+    SetMany,
     Target,
     Welcome,
     pack,
@@ -56,6 +59,11 @@ _REQUESTS: Final[list[Request]] = [
     GetSchema("A/1"),
     ReadMany([["A/1", ["state"]], ["B/1", None]]),
     Locate(["A/1"]),
+    Set("A/1", {"speed": 1.5}, "key", {"speed": 3}),
+    Call("A/1", "move", [], {}, "key"),
+    SetMany([["A/1", _INSTANCE, {"speed": 1.5}]]),
+    Open([["A/1", _INSTANCE]], ["0123"]),
+    Replay("A/1", 5),
 ]
 
 

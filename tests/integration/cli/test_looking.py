@@ -190,7 +190,11 @@ def test_commands_devices_and_names_are_completed(complete: Callable[[str], list
     assert complete("pykarabo get T/BENCH/1.po") == ["T/BENCH/1.position"]
     assert complete("pykarabo watch T/BENCH/1.ax") == ["T/BENCH/1.axis", "T/BENCH/1.axis.gap"]
     assert complete("pykarabo call T/BENCH/1.") == [
-        f"T/BENCH/1.{name}" for name in ("move", "add", "fail", "sleep", "park", "tick", "trip")
+        f"T/BENCH/1.{name}"
+        for name in (
+            *("job_result", "cancel_job"),
+            *("move", "add", "fail", "sleep", "park", "tick", "trip"),
+        )
     ]
     assert complete("pykarabo set T/BENCH/1.t") == ["T/BENCH/1.table"]
     assert complete("pykarabo call T/NONE/1.") == []

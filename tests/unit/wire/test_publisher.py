@@ -18,10 +18,10 @@ from pykarabo.wire import (
     Kind,
     Publisher,
     Tail,
-    device_topic,
     echo_topic,
     pack,
     parse_published,
+    stream_topic,
     unpack,
 )
 
@@ -47,7 +47,7 @@ def _beat(publisher: Publisher) -> Heartbeat:
 
 @given(st.lists(_IDS, min_size=2, max_size=6, unique=True), st.binary(max_size=8))
 def test_no_topic_is_the_beginning_of_another(ids: list[str], token: bytes) -> None:
-    topics = {HEARTBEAT_TOPIC, echo_topic(token.hex().encode()), *map(device_topic, ids)}
+    topics = {HEARTBEAT_TOPIC, echo_topic(token.hex().encode()), *map(stream_topic, ids)}
     assert len(topics) == len(ids) + 2
     assert [one for one in topics for other in topics - {one} if other.startswith(one)] == []
 
@@ -59,7 +59,7 @@ def test_event_tells_device_life_number_and_values(checksum: bool) -> None:
     publisher.event(source, [_ROW], 4)
     event = parse_published(publisher.event(source, [_ROW, _ROW], 5))
     assert isinstance(event, Event)
-    assert event.device_id == "MOTOR/1"
+    assert event.stream == "MOTOR/1"
     assert event.rows == [_ROW, _ROW]
     assert event.header[:4] == (Kind.EVENT, _DEVICE, 77, 2)
     assert event.header.sent_ns == 5
@@ -123,7 +123,7 @@ def test_subscription_of_an_echo_is_answered_on_its_topic() -> None:
     [
         b"",
         b"\x01",
-        b"\x01" + device_topic("MOTOR/1"),
+        b"\x01" + stream_topic("MOTOR/1"),
         b"\x01" + HEARTBEAT_TOPIC,
         b"\x00" + echo_topic(b"token"),
         b"\x01" + echo_topic(b"x" * 300),

@@ -1,0 +1,391 @@
+"""The event streams that one server sends to this client.
+
+All streams of a server share one connection, and what they need of the server travels together:
+one echo for all subscriptions of a turn of the event loop, one request for the present values of
+many devices. A view of a thousand properties opens, and comes back after a restart, with a
+handful of messages.
+"""
+
+import asyncio
+import secrets
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from pykarabo.errors import (
+    LimitExceededError,
+    MalformedMessageError,
+    NotConnectedError,
+    PykaraboError,
+    VersionMismatchError,
+)
+from pykarabo.transport import Clock, SubscriberPort, TaskOwner, Transport
+from pykarabo.wire import (
+    HEARTBEAT_TOPIC,
+    AgeMeter,
+    BeatWatch,
+    DeviceStream,
+    Echo,
+    Ending,
+    Event,
+    Frame,
+    Header,
+    Heartbeat,
+    Kind,
+    NeedReplay,
+    NeedSnapshot,
+    Open,
+    Replay,
+    Request,
+    StreamOutput,
+    Target,
+    echo_topic,
+    parse_published,
+    parse_replay,
+    parse_rows,
+    stream_topic,
+)
+
+SILENCE_S: Final = 2.5
+"""Two missed heartbeats: the server's loop does not run, so its values are not current."""
+SLOW_S: Final = 0.75
+"""Events that are older when they are looked at show the past: a display must skip them."""
+ANSWER_TIMEOUT_S: Final = 5.0
+MAX_OPEN: Final = 500
+"""Streams asked for in one request."""
+_BAD_MESSAGE: Final = (MalformedMessageError, LimitExceededError, VersionMismatchError)
+
+
+class StreamSink(Protocol):
+    """Who is told what a stream brings."""
+
+    def stream(self, outputs: list[StreamOutput]) -> None:
+        """Take what the stream hands on, in order."""
+        ...
+
+    def stream_failed(self, error: PykaraboError) -> None:
+        """The stream cannot be received on this link any more."""
+        ...
+
+
+class Calls(Protocol):
+    """What the subscriptions need of their link."""
+
+    async def call(self, request: Request, target: Target, *, timeout_s: float) -> tuple[Any, int]:
+        """Make a call."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Followed:
+    """One subscriber of a stream.
+
+    Attributes:
+        name: the stream's name.
+        latest: whether only present values matter, so that old events may be skipped.
+    """
+
+    name: str
+    device_id: str
+    target: Target
+    stream: DeviceStream
+    sink: StreamSink
+    latest: bool
+
+
+class Subscriptions:
+    """The streams received from one server.
+
+    Attributes:
+        lag_s: how late the server's event loop ran at its last heartbeat.
+        event_lag_s: how long the latest event was under way, waiting in queues included.
+        slow_count: how often this client was too slow and skipped events.
+        malformed: messages that were none.
+    """
+
+    def __init__(self, transport: Transport, clock: Clock, calls: Calls, tasks: TaskOwner) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._calls = calls
+        self._tasks = tasks
+        self._loop = asyncio.get_running_loop()
+        self._port: SubscriberPort | None = None
+        self._connecting = asyncio.Lock()
+        self._followed: dict[str, list[Followed]] = {}
+        self._subscribed: set[str] = set()
+        self._unconfirmed: list[Followed] = []
+        self._echoes: dict[bytes, list[Followed]] = {}
+        self._wanted: list[tuple[Followed, int]] = []
+        self._beats = BeatWatch()
+        self._age = AgeMeter()
+        self._watchdog: asyncio.TimerHandle | None = None
+        self._heard_ns = 0
+        self._silent = False
+        self.lag_s = 0.0
+        self.event_lag_s = 0.0
+        self.slow_count = 0
+        self.malformed = 0
+
+    # -- subscribing ----------------------------------------------------------------------------
+
+    async def follow(self, endpoint: str, entry: Followed) -> None:
+        """Receive a stream until it ends or `unfollow`."""
+        self._followed.setdefault(entry.name, []).append(entry)
+        async with self._connecting:
+            if self._port is None:
+                self._port = await self._transport.connect_subscriber(endpoint, self._published)
+                self._port.subscribe(HEARTBEAT_TOPIC)
+                self._heard_ns = self._clock.monotonic_ns()
+                self._watch()
+        if self._is_followed(entry):
+            if entry.name not in self._subscribed:
+                self._subscribed.add(entry.name)
+                self._port.subscribe(stream_topic(entry.name))
+            self._confirm(entry)
+
+    def _is_followed(self, entry: Followed) -> bool:
+        return entry in self._followed.get(entry.name, ())
+
+    def _confirm(self, entry: Followed) -> None:
+        """Have an echo say when the subscription is in effect and all before it was received."""
+        if not self._unconfirmed:
+            self._loop.call_soon(self._ask_for_echo)
+        self._unconfirmed.append(entry)
+
+    def _ask_for_echo(self) -> None:
+        waiting, self._unconfirmed = self._unconfirmed, []
+        if self._port is not None:
+            topic = echo_topic(secrets.token_hex(8).encode())
+            self._echoes[topic] = waiting
+            self._port.subscribe(topic)
+
+    def unfollow(self, entry: Followed) -> None:
+        """Stop receiving a stream for this subscriber."""
+        entries = self._followed.get(entry.name, [])
+        if entry not in entries:
+            return
+        entries.remove(entry)
+        if entries:
+            return
+        del self._followed[entry.name]
+        if self._port is not None and entry.name in self._subscribed:
+            self._subscribed.discard(entry.name)
+            self._port.unsubscribe(stream_topic(entry.name))
+
+    def _all(self) -> list[Followed]:
+        return [entry for entries in self._followed.values() for entry in entries]
+
+    def shut(self, reason: str, error: PykaraboError) -> None:
+        """End every stream: the link is over."""
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+            self._watchdog = None
+        if self._port is not None:
+            self._port.close()
+            self._port = None
+        entries = self._all()
+        self._followed.clear()
+        for entry in entries:
+            entry.sink.stream(entry.stream.lost(reason))
+            entry.sink.stream_failed(error)
+
+    # -- receiving ------------------------------------------------------------------------------
+
+    def _published(self, frames: list[Frame]) -> None:
+        try:
+            message = parse_published(frames)
+        except _BAD_MESSAGE:
+            self.malformed += 1
+            return
+        if isinstance(message, Event):
+            self._event(message)
+        elif isinstance(message, Heartbeat):
+            self._heartbeat(message)
+        elif isinstance(message, Ending):
+            self._ended(self._followed.get(message.stream, []), message.instance)
+        elif isinstance(message, Echo):
+            self._echo(message)
+
+    def _event(self, event: Event) -> None:
+        entries = self._followed.get(event.stream)
+        if not entries:
+            return
+        age_ns = self._age.age_ns(event.header.sent_ns, self._clock.monotonic_ns())
+        self.event_lag_s = age_ns / 1e9
+        if self.event_lag_s > SLOW_S:
+            self._skip_the_past()
+        for entry in tuple(entries):
+            self._hand_on(entry, entry.stream.event(event))
+
+    def _skip_the_past(self) -> None:
+        """Give up what waits: a display shows present values, after everything that is queued."""
+        behind = [entry for entry in self._all() if entry.latest and entry.stream.is_live]
+        if not behind:
+            return
+        self.slow_count += 1
+        reason = f"this program is {self.event_lag_s:.1f} s behind"
+        for entry in behind:
+            entry.sink.stream(entry.stream.lost(reason))
+            self._confirm(entry)
+
+    def _ended(self, entries: list[Followed], instance: bytes) -> None:
+        """A device has ended while its server goes on."""
+        for entry in list(entries):
+            if entry.target.instance != instance:
+                continue
+            self.unfollow(entry)
+            error = NotConnectedError(
+                f"device '{entry.device_id}' was stopped",
+                device=entry.device_id,
+                remedy="start it again: pykarabo instantiate",
+            )
+            entry.sink.stream(entry.stream.lost("it was stopped"))
+            entry.sink.stream_failed(error)
+
+    def _echo(self, echo: Echo) -> None:
+        self._doubt_after_loss(echo)
+        waiting = self._echoes.pop(echo.topic, None)
+        if waiting is None or self._port is None:
+            return
+        self._port.unsubscribe(echo.topic)
+        for entry in waiting:
+            if self._is_followed(entry):
+                self._hand_on(entry, entry.stream.echo())
+
+    def _doubt_after_loss(self, message: Heartbeat | Echo) -> None:
+        if self._beats.lost(message):
+            for entry in self._all():
+                self._hand_on(entry, entry.stream.doubt())
+
+    def _heartbeat(self, heartbeat: Heartbeat) -> None:
+        self._heard_ns = self._clock.monotonic_ns()
+        self.lag_s = heartbeat.lag_s
+        if self._silent:
+            self._silent = False
+            for entry in self._all():
+                self._confirm(entry)
+        self._doubt_after_loss(heartbeat)
+        if heartbeat.ended:
+            self._endings(heartbeat.ended)
+        for tail in heartbeat.tails:
+            for entry in tuple(self._followed.get(tail.stream, ())):
+                self._hand_on(entry, entry.stream.tail(tail.instance, tail.sequence))
+
+    def _endings(self, endings: list[Ending]) -> None:
+        for entry in self._all():
+            if Ending(entry.device_id, entry.target.instance) in endings:
+                self._ended([entry], entry.target.instance)
+
+    def _watch(self) -> None:
+        """Notice a server whose event loop has stopped though its sockets live."""
+        silent_s = (self._clock.monotonic_ns() - self._heard_ns) / 1e9
+        if silent_s > SILENCE_S and not self._silent:
+            self._silent = True
+            reason = f"no sign of life for {silent_s:.1f} s"
+            for entry in self._all():
+                entry.sink.stream(entry.stream.lost(reason))
+        self._watchdog = self._loop.call_later(0.5, self._watch)
+
+    # -- repairing ------------------------------------------------------------------------------
+
+    def _hand_on(self, entry: Followed, outputs: list[StreamOutput]) -> None:
+        told: list[StreamOutput] = []
+        for output in outputs:
+            if isinstance(output, NeedSnapshot):
+                self._want(entry, output.request)
+            elif isinstance(output, NeedReplay):
+                self._tasks.spawn(self._replay(entry, output), name=f"replay of {entry.name}")
+            else:
+                told.append(output)
+        if told:
+            entry.sink.stream(told)
+
+    def _failed(self, entry: Followed, error: PykaraboError) -> None:
+        if self._is_followed(entry):
+            self.unfollow(entry)
+            entry.sink.stream(entry.stream.lost(str(error)))
+            entry.sink.stream_failed(error)
+
+    async def _replay(self, entry: Followed, wanted: NeedReplay) -> None:
+        if wanted.instance != entry.target.instance:
+            self._hand_on(entry, entry.stream.replay(None, wanted.request, more=False))
+            return
+        try:
+            answer, _sequence = await self._calls.call(
+                Replay(entry.name, wanted.first), entry.target, timeout_s=ANSWER_TIMEOUT_S
+            )
+            found = parse_replay(entry.name, entry.target.instance, answer)
+        except PykaraboError as error:
+            self._failed(entry, error)
+            return
+        events, more = (None, False) if found is None else found
+        if self._is_followed(entry):
+            self._hand_on(entry, entry.stream.replay(events, wanted.request, more=more))
+
+    def _want(self, entry: Followed, request: int) -> None:
+        if not self._wanted:
+            self._loop.call_soon(self._open_wanted)
+        self._wanted.append((entry, request))
+
+    def _open_wanted(self) -> None:
+        wanted, self._wanted = self._wanted, []
+        for start in range(0, len(wanted), MAX_OPEN):
+            part = wanted[start : start + MAX_OPEN]
+            self._tasks.spawn(self._open(part), name="present values")
+
+    async def _open(self, wanted: list[tuple[Followed, int]]) -> None:
+        """Ask for the present values of many streams at once."""
+        request = Open([[entry.name, entry.target.instance] for entry, _number in wanted])
+        try:
+            answer, _sequence = await self._calls.call(
+                request, Target(), timeout_s=ANSWER_TIMEOUT_S
+            )
+            found = _answers(answer, len(wanted))
+        except PykaraboError as error:
+            for entry, _number in wanted:
+                self._failed(entry, error)
+            return
+        for (entry, number), (shown, refusal) in zip(wanted, found, strict=True):
+            if refusal is not None:
+                self._failed(entry, PykaraboError.from_wire(refusal))
+            elif shown is None:
+                self._want(entry, number)
+            else:
+                self._show(entry, shown, number)
+
+    def _show(self, entry: Followed, shown: list[Any], number: int) -> None:
+        if not self._is_followed(entry):
+            return
+        try:
+            sequence, instance, epoch, _version, rows = shown
+            parsed = parse_rows(rows)
+        except PykaraboError as error:
+            self._failed(entry, error)
+            return
+        header = Header(Kind.REPLY, instance, epoch, sequence)
+        self._hand_on(entry, entry.stream.snapshot(header, parsed, number))
+
+
+def _answers(answer: Any, count: int) -> list[Any]:
+    """Return the part of an answer to `Open` that tells of the streams.
+
+    Raises:
+        MalformedMessageError: it has another form.
+    """
+    match answer:
+        case [list() as found, dict()] if len(found) == count and all(map(_is_answer, found)):
+            return found
+        case _:
+            raise MalformedMessageError(
+                "the present values have another form than expected",
+                remedy="update pykarabo on both sides",
+            )
+
+
+def _is_answer(item: Any) -> bool:
+    match item:
+        case [None, None] | [None, dict()]:
+            return True
+        case [[int(), bytes(), int(), str(), list()], None]:
+            return True
+        case _:
+            return False

@@ -1,0 +1,204 @@
+"""The event streams of one process: its devices' own, and those with a subscriber's choice."""
+
+import asyncio
+import logging
+import secrets
+from typing import Final
+
+from pykarabo.data import to_row
+from pykarabo.errors import MalformedMessageError, WrongInstanceError
+from pykarabo.transport import Clock, Transport
+from pykarabo.wire import (
+    CHOICE_PREFIX,
+    ChosenStream,
+    EventSource,
+    Frame,
+    Publisher,
+    Row,
+    parse_stream,
+)
+
+from ._hosting import Hosted, Hosting
+
+_log: Final = logging.getLogger(__name__)
+_SUBSCRIBED: Final = 1
+MAX_CHOSEN: Final = 10_000
+"""Streams with a choice; each costs a device's server work that its subscriber decides about."""
+
+
+class EventStreams:
+    """Publishes what the devices of a process have to tell.
+
+    Args:
+        instance, epoch: of the server.
+    """
+
+    def __init__(
+        self, transport: Transport, clock: Clock, hosting: Hosting, *, instance: bytes, epoch: int
+    ) -> None:
+        self._clock = clock
+        self._hosting = hosting
+        self._loop = asyncio.get_running_loop()
+        self._port = transport.bind_publisher("events", self._subscription)
+        self._publisher = Publisher(instance, epoch, checksum=transport.checksum)
+        self._chosen: dict[str, ChosenStream] = {}
+        self._by_device: dict[str, list[ChosenStream]] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    @property
+    def endpoint(self) -> str:
+        """Where subscribers connect."""
+        return self._port.endpoint
+
+    @property
+    def published(self) -> int:
+        """How many events were published."""
+        return self._publisher.published
+
+    @property
+    def journal_bytes(self) -> int:
+        """How much memory the journal takes."""
+        return self._publisher.journal.bytes
+
+    @property
+    def chosen_count(self) -> int:
+        """How many streams with a choice are subscribed to."""
+        return len(self._chosen)
+
+    # -- publishing -----------------------------------------------------------------------------
+
+    def changed(self, hosted: Hosted, rows: list[Row]) -> None:
+        """Publish changes of a device."""
+        now_ns = self._clock.monotonic_ns()
+        source = hosted.source
+        self._port.publish(self._publisher.event(source, rows, now_ns))
+        for row in rows:
+            hosted.changed_at[row[0]] = source.sequence
+        for chosen in self._by_device.get(source.stream, ()):
+            chosen.offer(rows)
+            self._schedule(chosen, now_ns)
+
+    def _schedule(self, chosen: ChosenStream, now_ns: int) -> None:
+        due_ns = chosen.due_ns(now_ns)
+        name = chosen.source.stream
+        if due_ns is None or name in self._timers:
+            return
+        if due_ns <= now_ns:
+            self._publish_chosen(chosen, now_ns)
+        else:
+            self._timers[name] = self._loop.call_later((due_ns - now_ns) / 1e9, self._due, chosen)
+
+    def _due(self, chosen: ChosenStream) -> None:
+        self._timers.pop(chosen.source.stream, None)
+        self._publish_chosen(chosen, self._clock.monotonic_ns())
+
+    def _publish_chosen(self, chosen: ChosenStream, now_ns: int) -> None:
+        rows = chosen.take(now_ns)
+        self._port.publish(self._publisher.event(chosen.source, rows, now_ns))
+
+    def ended(self, hosted: Hosted) -> None:
+        """Tell that a device has ended."""
+        now_ns = self._clock.monotonic_ns()
+        self._port.publish(self._publisher.ended(hosted.source, now_ns))
+        for chosen in self._by_device.pop(hosted.source.stream, []):
+            name = chosen.source.stream
+            self._port.publish(self._publisher.farewell(name, hosted.source, now_ns))
+            self._forget(chosen)
+
+    def heartbeat(self, lag_s: float) -> None:
+        """Publish the heartbeat."""
+        self._port.publish(self._publisher.heartbeat(self._clock.monotonic_ns(), lag_s=lag_s))
+
+    # -- subscriptions --------------------------------------------------------------------------
+
+    def _subscription(self, frame: Frame) -> None:
+        echo = self._publisher.subscribed(frame)
+        if echo is not None:
+            self._port.publish(echo)
+            return
+        topic = bytes(frame[1:])
+        if topic.startswith(CHOICE_PREFIX.encode()):
+            self._chosen_subscription(topic[:-1], subscribed=frame[0] == _SUBSCRIBED)
+
+    def _chosen_subscription(self, name: bytes, *, subscribed: bool) -> None:
+        try:
+            stream = name.decode()
+        except UnicodeDecodeError:
+            return
+        if not subscribed:
+            self._drop(stream)
+            return
+        try:
+            self._add(stream)
+        except (MalformedMessageError, WrongInstanceError) as error:
+            _log.info("no stream for a subscription: %s", error)
+
+    def _add(self, stream: str) -> ChosenStream:
+        """Make a stream with a choice; raises `MalformedMessageError`, `WrongInstanceError`."""
+        known = self._chosen.get(stream)
+        if known is not None:
+            return known
+        device_id, choice = parse_stream(stream)
+        if device_id not in self._hosting or len(self._chosen) >= MAX_CHOSEN:
+            raise WrongInstanceError(
+                f"device '{device_id}' is not here, or the server has {MAX_CHOSEN} streams already",
+                device=device_id,
+                remedy="connect to it again",
+            )
+        source = EventSource(
+            stream, secrets.token_bytes(16), self._clock.time_ns(), journaled=False
+        )
+        chosen = self._chosen[stream] = ChosenStream(source, choice)
+        self._by_device.setdefault(device_id, []).append(chosen)
+        return chosen
+
+    def _drop(self, stream: str) -> None:
+        chosen = self._chosen.get(stream)
+        if chosen is not None:
+            device_id, _choice = parse_stream(stream)
+            self._by_device[device_id].remove(chosen)
+            if not self._by_device[device_id]:
+                del self._by_device[device_id]
+            self._forget(chosen)
+
+    def _forget(self, chosen: ChosenStream) -> None:
+        name = chosen.source.stream
+        del self._chosen[name]
+        self._publisher.forget(chosen.source)
+        timer = self._timers.pop(name, None)
+        if timer is not None:
+            timer.cancel()
+
+    # -- asked for ------------------------------------------------------------------------------
+
+    def shown(self, stream: str, instance: bytes) -> tuple[EventSource, Hosted, list[Row]]:
+        """Return what a stream shows now, and whose it is.
+
+        Raises:
+            WrongInstanceError: the device has ended, moved or been restarted.
+            MalformedMessageError: no name of a stream.
+        """
+        device_id, choice = parse_stream(stream)
+        hosted = self._hosting.addressed(device_id, instance)
+        hosted.device.flush()
+        values = hosted.device.values().items()
+        if stream == device_id:
+            return hosted.source, hosted, [to_row(key, value) for key, value in values]
+        wanted = [to_row(key, value) for key, value in values if choice.wants(key)]
+        return self._add(stream).source, hosted, choice.reduce(wanted)
+
+    def replay(self, stream: str, instance: bytes, first: int) -> list[object] | None:
+        """Return the answer to `Replay`; raises `WrongInstanceError`."""
+        device_id, _choice = parse_stream(stream)
+        hosted = self._hosting.addressed(device_id, instance)
+        if stream != device_id:
+            return None
+        hosted.device.flush()
+        return self._publisher.replay(hosted.source, first)
+
+    def close(self) -> None:
+        """Stop publishing."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        self._port.close()

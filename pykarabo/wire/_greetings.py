@@ -1,0 +1,55 @@
+"""Who calls and who answers: the bodies of HELLO and WELCOME."""
+
+from typing import NamedTuple
+
+from pykarabo.errors import MalformedMessageError
+
+from ._checks import is_instance, is_names, is_number
+
+
+class ClientIdentity(NamedTuple):
+    """The body of HELLO: who connects, for the server's list of sessions and its log."""
+
+    host: str
+    pid: int
+    user: str
+    program: str
+
+
+class Welcome(NamedTuple):
+    """The body of WELCOME: who answers.
+
+    `time_ns` is the server's UTC clock; `events` and `data` are its other endpoints, so that one
+    address is enough to reach all of it.
+    """
+
+    server_id: str
+    instance: bytes
+    epoch: int
+    time_ns: int
+    version: str
+    events: str
+    data: str
+
+
+def parse_identity(body: object) -> ClientIdentity:
+    """Rebuild the identity from a HELLO's body; raises `MalformedMessageError`."""
+    if isinstance(body, list) and len(body) >= len(ClientIdentity._fields):
+        host, pid, user, program = body[: len(ClientIdentity._fields)]
+        if is_number(pid) and is_names([host, user, program]):
+            return ClientIdentity(host, pid, user, program)
+    raise _malformed("a hello does not say who calls")
+
+
+def parse_welcome(body: object) -> Welcome:
+    """Rebuild the welcome from its body; raises `MalformedMessageError`."""
+    if isinstance(body, list) and len(body) >= len(Welcome._fields):
+        server_id, instance, epoch, time_ns, *texts = body[: len(Welcome._fields)]
+        numbers = is_number(epoch) and is_number(time_ns)
+        if is_names([server_id, *texts]) and is_instance(instance) and numbers:
+            return Welcome(server_id, instance, epoch, time_ns, *texts)
+    raise _malformed("a welcome does not say who answers")
+
+
+def _malformed(message: str) -> MalformedMessageError:
+    return MalformedMessageError(message, remedy="update pykarabo on the other side")
