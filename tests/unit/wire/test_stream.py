@@ -1,13 +1,14 @@
 """Event streams end to end: a publisher, a network that loses and repeats, a subscriber."""
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pykarabo.data import PropertyValue, Timestamp, to_row
+from pykarabo.data import PropertyValue, Timestamp, decode, encode, to_row
 from pykarabo.wire import (
     BeatWatch,
     Changed,
@@ -20,9 +21,12 @@ from pykarabo.wire import (
     GapFound,
     Header,
     Heartbeat,
+    Journal,
     Kind,
+    NeedReplay,
     NeedSnapshot,
     Publisher,
+    Resumed,
     Row,
     SchemaChanged,
     StreamOutput,
@@ -31,6 +35,7 @@ from pykarabo.wire import (
     WentStale,
     echo_topic,
     parse_published,
+    parse_replay,
 )
 from pykarabo.wire._stream import MAX_KEPT
 
@@ -235,7 +240,84 @@ def test_events_kept_for_a_snapshot_are_bounded_and_the_rest_is_counted() -> Non
     assert len(_sequences(outputs)) == MAX_KEPT
 
 
+# -- replays -------------------------------------------------------------------------------------
+
+
+def _replaying(sequence: int = 10) -> DeviceStream:
+    stream = DeviceStream(replays=True)
+    assert stream.echo() == [NeedSnapshot(1)]
+    _answer(stream, sequence, 1)
+    return stream
+
+
+def test_lost_events_are_asked_for_and_handed_on_before_the_kept_ones() -> None:
+    stream = _replaying(10)
+    assert stream.event(_event(13)) == [NeedReplay(2, 11, _LIFE)]
+    assert stream.event(_event(14)) == []
+    outputs = stream.replay([_event(11), _event(12), _event(13)], 2, more=False)
+    assert outputs[0] == GapFound(2, recovered=True)
+    assert _sequences(outputs) == [11, 12, 13, 14]
+    assert stream.is_live
+    assert (stream.missed_total, stream.recovered_total) == (0, 2)
+
+
+def test_long_replay_comes_in_parts() -> None:
+    stream = _replaying(10)
+    stream.event(_event(14))
+    outputs = stream.replay([_event(11)], 2, more=True)
+    assert outputs[-1] == NeedReplay(3, 12, _LIFE)
+    outputs = stream.replay([_event(12), _event(13), _event(14)], 3, more=False)
+    assert _sequences(outputs) == [12, 13, 14]
+    assert stream.is_live
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [None, [], [_event(12)], [_event(11), _event(13)], [_event(11, instance=_NEXT_LIFE)]],
+    ids=["forgotten", "nothing", "hole first", "hole", "another life"],
+)
+def test_replay_that_does_not_help_makes_way_for_a_snapshot(answer: list[Event] | None) -> None:
+    stream = _replaying(10)
+    stream.event(_event(13))
+    assert stream.replay(answer, 2, more=False) == [NeedSnapshot(3)]
+    outputs = _answer(stream, 13, 3)
+    assert outputs[0] == GapFound(2, recovered=False)
+
+
+def test_stream_that_comes_back_says_so_and_goes_on_where_it_was() -> None:
+    stream = _replaying(10)
+    assert stream.lost("reset") == [WentStale("reset")]
+    assert stream.echo() == [NeedReplay(2, 11, _LIFE)]
+    assert stream.replay([], 2, more=False) == [Resumed()]
+    stream.lost("reset")
+    stream.echo()
+    outputs = stream.replay([_event(11)], 3, more=False)
+    assert outputs == [
+        GapFound(1, recovered=True),
+        Changed([_row("value", 11)], 11),
+        Resumed(),
+    ]
+
+
+def test_replay_that_was_not_asked_for_says_nothing() -> None:
+    stream = _replaying(10)
+    assert stream.replay([_event(11)], 1, more=False) == []
+    stream.doubt()
+    assert stream.replay([_event(11)], 1, more=False) == []
+
+
 # -- any pattern of faults -----------------------------------------------------------------------
+
+
+_PART = 3
+"""Events of one answer: small, so that replays come in parts."""
+
+
+def _publisher(instance: bytes) -> Publisher:
+    """Return a publisher that soon forgets."""
+    publisher = Publisher(instance, 1)
+    publisher.journal = Journal(max_bytes=3_000)
+    return publisher
 
 
 class _Network:
@@ -245,19 +327,19 @@ class _Network:
     interleaving of the two can be tried.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, replays: bool = False) -> None:
         self.lives = 0
         self.values: dict[str, int] = {}
-        self.publisher = Publisher(b"S" * 16, 1)
+        self.publisher = _publisher(b"S" * 16)
         self.source = EventSource("D/1", _LIFE, 1)
-        self.stream = DeviceStream()
+        self.stream = DeviceStream(replays=replays)
         self.beats = BeatWatch()
         self.echo = b""
         self.target = self.source.instance
         self.connected = False
         self.events: deque[list[Frame]] = deque()
-        self.requests: deque[tuple[int, bytes]] = deque()
-        self.answers: deque[tuple[Header, list[Row], int]] = deque()
+        self.requests: deque[tuple[NeedSnapshot | NeedReplay, bytes]] = deque()
+        self.answers: deque[Callable[[], None]] = deque()
         # What the subscriber made of it.
         self.seen: dict[str, int] = {}
         self.life: bytes | None = None
@@ -290,18 +372,35 @@ class _Network:
     def restart_server(self) -> None:
         self.disconnect()
         self.restart_device()
-        self.publisher = Publisher(b"S%15d" % self.lives, 1)
+        self.publisher = _publisher(b"S%15d" % self.lives)
 
     def serve(self) -> None:
         if not self.requests:
             return
         request, target = self.requests.popleft()
-        if target == self.source.instance:
+        if target != self.source.instance:
+            self._follow_again(target)
+        elif isinstance(request, NeedSnapshot):
             header = Header(Kind.REPLY, self.source.instance, 1, self.source.sequence)
             rows = [_row(key, value) for key, value in self.values.items()]
-            self.answers.append((header, rows, request))
+            number = request.request
+            self.answers.append(
+                lambda: self.take(self.stream.snapshot(header, rows, number), header.instance)
+            )
         else:
-            self._follow_again(target)
+            self._serve_replay(request)
+
+    def _serve_replay(self, request: NeedReplay) -> None:
+        answer = None
+        if request.instance == self.source.instance:
+            answer = decode(encode(self.publisher.replay(self.source, request.first)))
+        found = parse_replay("D/1", self.source.instance, answer)
+        events, more = (None, False) if found is None else found
+        if events is not None and len(events) > _PART:
+            events, more = events[:_PART], True
+        self.answers.append(
+            lambda: self.take(self.stream.replay(events, request.request, more=more))
+        )
 
     def _send(self, frames: list[Frame]) -> None:
         if self.connected:
@@ -337,8 +436,7 @@ class _Network:
 
     def answer(self) -> None:
         if self.answers:
-            header, rows, request = self.answers.popleft()
-            self.take(self.stream.snapshot(header, rows, request), header.instance)
+            self.answers.popleft()()
 
     # What the subscriber's link does.
 
@@ -376,8 +474,8 @@ class _Network:
 
     def take(self, outputs: list[StreamOutput], instance: bytes | None = None) -> None:
         for output in outputs:
-            if isinstance(output, NeedSnapshot):
-                self.requests.append((output.request, self.target))
+            if isinstance(output, NeedSnapshot | NeedReplay):
+                self.requests.append((output, self.target))
             elif isinstance(output, Changed):
                 self.accounted += 1
                 self.seen |= {row[0]: row[1] for row in output.rows}
@@ -391,6 +489,8 @@ class _Network:
             assert self.accounted == self.stream.sequence
 
     def _gap(self, gap: GapFound) -> None:
+        if gap.recovered:  # its events follow, and are counted then
+            return
         if gap.missed is None:
             self.restarts_told += 1
         else:
@@ -441,11 +541,11 @@ _ANY_STEPS = st.lists(
 
 
 @settings(max_examples=400)
-@given(_ANY_STEPS)
+@given(_ANY_STEPS, st.booleans())
 def test_every_event_is_handed_on_or_reported_and_values_agree_in_the_end(
-    steps: list[Any],
+    steps: list[Any], replays: bool
 ) -> None:
-    network = _Network()
+    network = _Network(replays=replays)
     network.connect()
     for step in steps:
         step(network)
@@ -458,9 +558,9 @@ def test_every_event_is_handed_on_or_reported_and_values_agree_in_the_end(
 
 
 @settings(max_examples=100)
-@given(_ANY_STEPS)
-def test_subscriber_that_agrees_asks_for_nothing(steps: list[Any]) -> None:
-    network = _Network()
+@given(_ANY_STEPS, st.booleans())
+def test_subscriber_that_agrees_asks_for_nothing(steps: list[Any], replays: bool) -> None:
+    network = _Network(replays=replays)
     for step in steps:
         step(network)
     network.settle()
