@@ -26,7 +26,7 @@ from .auditor import (
     record,
     timed_out,
 )
-from .cluster import Cluster, ServerProcess, wait_until
+from .cluster import Cluster, FaultyProcess, ServerProcess, wait_until
 from .namespace import Namespace, why_not
 from .proxy import PROXY_HOST, SERVER_HOST, Proxy
 
@@ -43,6 +43,7 @@ __all__ = [
     "CallAudit",
     "CallOutcome",
     "Cluster",
+    "FaultyProcess",
     "Namespace",
     "Proxy",
     "ServerProcess",

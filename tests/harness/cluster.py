@@ -21,7 +21,8 @@ from pykarabo.client._client import DIRECTORY_VARIABLE
 from .namespace import Namespace
 from .server_process import LEDGER_VARIABLE
 
-_PROGRAM: Final = Path(__file__).with_name("server_process.py")
+_SERVER_PROGRAM: Final = Path(__file__).with_name("server_process.py")
+_CLIENT_PROGRAM: Final = Path(__file__).with_name("client_process.py")
 _END_S: Final = 15.0
 _POLL_S: Final = 0.01
 
@@ -36,48 +37,39 @@ def wait_until(condition: Callable[[], bool], what: str, *, timeout_s: float = 1
     return time.monotonic() - begun
 
 
-class ServerProcess:
-    """A device server of the cluster; `Cluster.restart` gives it another life.
+class FaultyProcess:
+    """A process that faults can be done to; it speaks a line at a time."""
 
-    Attributes:
-        endpoints: where it answers, by port name.
-    """
-
-    def __init__(
-        self,
-        command: list[str],
-        environment: Mapping[str, str],
-        log: Path,
-        options: Mapping[str, object],
-    ) -> None:
-        self.options = options
+    def __init__(self, command: list[str], environment: Mapping[str, str], log: Path) -> None:
         self.log = log
-        self.endpoints: dict[str, str] = {}
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=errors, text=True, env=dict(environment)
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env=dict(environment),
             )
         self._stopped = False
 
-    def wait_started(self) -> None:
-        """Wait until it serves; fails when it or one of its devices could not start."""
+    def hear(self) -> str:
+        """Return the next line that it prints; fails when it ends without one."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        assert line, f"the server did not start: {self.log.read_text()}"
-        said = json.loads(line)
-        assert not said["problems"], said["problems"]
-        self.endpoints = said["endpoints"]
+        assert line, f"the process ended: {self.log.read_text()}"
+        return line.rstrip("\n")
+
+    def tell(self, line: str) -> None:
+        """Write a line to its stdin."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
 
     @property
     def pid(self) -> int:
-        """The pid of the present life."""
+        """Its process id."""
         return self._process.pid
-
-    @property
-    def ports(self) -> dict[str, int]:
-        """The TCP ports of the present life, to be used by the next one too."""
-        found = {name: urlsplit(endpoint).port for name, endpoint in self.endpoints.items()}
-        return {name: port for name, port in found.items() if port is not None}
 
     def memory(self) -> int:
         """Return its resident memory in bytes."""
@@ -127,8 +119,38 @@ class ServerProcess:
         try:
             return self._process.wait(_END_S)
         finally:
-            if self._process.stdout is not None:
-                self._process.stdout.close()
+            for stream in (self._process.stdin, self._process.stdout):
+                if stream is not None:
+                    with contextlib.suppress(BrokenPipeError):
+                        stream.close()
+
+
+class ServerProcess(FaultyProcess):
+    """A device server of the cluster; `Cluster.restart` starts its next life.
+
+    Attributes:
+        options: what `Cluster.start` was told.
+        endpoints: where it answers, by port name.
+    """
+
+    def __init__(
+        self, environment: Mapping[str, str], log: Path, options: Mapping[str, object]
+    ) -> None:
+        super().__init__(_command(options), environment, log)
+        self.options = options
+        self.endpoints: dict[str, str] = {}
+
+    def wait_started(self) -> None:
+        """Wait until it serves; fails when it or one of its devices could not start."""
+        said = json.loads(self.hear())
+        assert not said["problems"], said["problems"]
+        self.endpoints = said["endpoints"]
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Its TCP ports, to be used by the next life too."""
+        found = {name: urlsplit(endpoint).port for name, endpoint in self.endpoints.items()}
+        return {name: port for name, port in found.items() if port is not None}
 
 
 class Cluster:
@@ -140,7 +162,7 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._servers: list[ServerProcess] = []
+        self._processes: list[FaultyProcess] = []
         self.directory: str | None = None
 
     def start_directory(self, *, host: str | None = None) -> ServerProcess:
@@ -185,14 +207,23 @@ class Cluster:
 
     def _start(self, options: Mapping[str, object]) -> ServerProcess:
         name = str(options["server_id"]).replace("/", "_")
+        server = ServerProcess(self._environment(), self._folder / f"{name}.log", options)
+        self._processes.append(server)
+        server.wait_started()
+        return server
+
+    def _environment(self) -> dict[str, str]:
         environment = {**os.environ, LEDGER_VARIABLE: str(self._folder)}
         if self.directory is not None:
             environment[DIRECTORY_VARIABLE] = self.directory
-        log = self._folder / f"{name}.log"
-        server = ServerProcess(_command(options), environment, log, options)
-        self._servers.append(server)
-        server.wait_started()
-        return server
+        return environment
+
+    def start_client(self, task: str, device_id: str, count: int, size: int = 0) -> FaultyProcess:
+        """Start a process that calls a Specimen; see `client_process.py` for its tasks."""
+        command = [sys.executable, str(_CLIENT_PROGRAM), task, device_id, str(count), str(size)]
+        client = FaultyProcess(command, self._environment(), self._folder / f"{task}.log")
+        self._processes.append(client)
+        return client
 
     def client(self) -> Client:
         """Return a client of the cluster's domain."""
@@ -214,14 +245,14 @@ class Cluster:
     def close(self) -> None:
         """End every process."""
         with contextlib.ExitStack() as stack:
-            for server in self._servers:
-                stack.callback(server.close)
+            for process in self._processes:
+                stack.callback(process.close)
 
 
 def _command(options: Mapping[str, object]) -> list[str]:
     namespace = options.get("namespace")
     command = namespace.command() if isinstance(namespace, Namespace) else []
-    command += [sys.executable, str(_PROGRAM), str(options["server_id"])]
+    command += [sys.executable, str(_SERVER_PROGRAM), str(options["server_id"])]
     devices = options.get("devices")
     if isinstance(devices, tuple):
         command += [str(device) for device in devices]
