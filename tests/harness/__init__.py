@@ -1,0 +1,57 @@
+"""Provokes faults in clusters of real processes, and accounts for what became of everything.
+
+========================  =======================================================================
+`Cluster`                 starts device servers, restarts them, ends them all
+`ServerProcess`           is killed, frozen and continued, ended
+`Proxy`                   resets, delays, damages and cuts TCP connections
+`Namespace`               another host behind a link that loses packets or is cut (root)
+`Auditor`, `StreamAudit`  compare what a device produced with what watchers were told
+`CallAudit`               compares what was executed with what callers were told
+========================  =======================================================================
+"""
+
+from .auditor import (
+    DONE,
+    NOT_EXECUTED,
+    OTHER,
+    RECORD_VARIABLE,
+    UNKNOWN,
+    Auditor,
+    CallAccount,
+    CallAudit,
+    CallOutcome,
+    StreamAccount,
+    StreamAudit,
+    describe,
+    record,
+    timed_out,
+)
+from .cluster import Cluster, FaultyProcess, ServerProcess, wait_until
+from .namespace import Namespace, why_not
+from .proxy import PROXY_HOST, SERVER_HOST, Proxy
+
+__all__ = [
+    "DONE",
+    "NOT_EXECUTED",
+    "OTHER",
+    "PROXY_HOST",
+    "RECORD_VARIABLE",
+    "SERVER_HOST",
+    "UNKNOWN",
+    "Auditor",
+    "CallAccount",
+    "CallAudit",
+    "CallOutcome",
+    "Cluster",
+    "FaultyProcess",
+    "Namespace",
+    "Proxy",
+    "ServerProcess",
+    "StreamAccount",
+    "StreamAudit",
+    "describe",
+    "record",
+    "timed_out",
+    "wait_until",
+    "why_not",
+]

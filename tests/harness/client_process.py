@@ -1,0 +1,60 @@
+"""A client process for fault cases: `python client_process.py TASK DEVICE COUNT SIZE`.
+
+Task `flood` makes COUNT calls at once and prints how they ended; task `fetch` asks COUNT times
+for a text of SIZE bytes, says so, and prints how many came.
+"""
+
+import asyncio
+import json
+import sys
+from collections import Counter
+
+from pykarabo.client import Client
+from pykarabo.errors import PykaraboError
+from pykarabo.wire import Call
+
+_PAUSE_S = 1.0
+"""Time for a test to freeze this process before the answers come."""
+
+
+async def _ended(client: Client, device_id: str, command: str, *args: object) -> str:
+    try:
+        await client.request(device_id, Call(device_id, command, list(args)), timeout_s=30.0)
+    except PykaraboError as error:
+        return error.code
+    return "done"
+
+
+async def _flood(device_id: str, count: int) -> None:
+    async with Client() as client:
+        await client.schema(device_id)
+        print("connected", flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+        calls = [_ended(client, device_id, "fetch", 1, 0.1) for _ in range(count)]
+        print(json.dumps(Counter(await asyncio.gather(*calls))), flush=True)
+
+
+async def _fetch(device_id: str, count: int, size: int) -> None:
+    async with Client() as client:
+        await client.schema(device_id)
+        calls = [
+            asyncio.create_task(_ended(client, device_id, "fetch", size, _PAUSE_S))
+            for _ in range(count)
+        ]
+        await asyncio.sleep(0)
+        await client.schema(device_id)
+        print("asked", flush=True)
+        print(json.dumps(Counter(await asyncio.gather(*calls))), flush=True)
+
+
+def main() -> None:
+    """Do what the command line says."""
+    task, device_id, count, size = sys.argv[1:5]
+    if task == "flood":
+        asyncio.run(_flood(device_id, int(count)))
+    else:
+        asyncio.run(_fetch(device_id, int(count), int(size)))
+
+
+if __name__ == "__main__":
+    main()

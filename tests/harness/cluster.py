@@ -1,0 +1,266 @@
+"""Real device servers as processes, and the faults that can be done to a process."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import psutil
+
+from pykarabo.client import Client
+from pykarabo.client._client import DIRECTORY_VARIABLE
+
+from .namespace import Namespace
+from .server_process import LEDGER_VARIABLE
+
+_SERVER_PROGRAM: Final = Path(__file__).with_name("server_process.py")
+_CLIENT_PROGRAM: Final = Path(__file__).with_name("client_process.py")
+_END_S: Final = 15.0
+_POLL_S: Final = 0.01
+
+
+def wait_until(condition: Callable[[], bool], what: str, *, timeout_s: float = 10.0) -> float:
+    """Wait for a condition and return how many seconds it took; fails when it never comes."""
+    begun = time.monotonic()
+    while not condition():
+        if time.monotonic() - begun > timeout_s:
+            raise AssertionError(f"{what} did not come within {timeout_s} s")
+        time.sleep(_POLL_S)
+    return time.monotonic() - begun
+
+
+class FaultyProcess:
+    """A process that faults can be done to; it speaks a line at a time."""
+
+    def __init__(self, command: list[str], environment: Mapping[str, str], log: Path) -> None:
+        self.log = log
+        with log.open("ab") as errors:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env=dict(environment),
+            )
+        self._stopped = False
+
+    def hear(self) -> str:
+        """Return the next line that it prints; fails when it ends without one."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, f"the process ended: {self.log.read_text()}"
+        return line.rstrip("\n")
+
+    def tell(self, line: str) -> None:
+        """Write a line to its stdin."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def memory(self) -> int:
+        """Return its resident memory in bytes."""
+        return int(psutil.Process(self.pid).memory_info().rss)
+
+    def open_files(self) -> int:
+        """Return how many file descriptors it has open."""
+        return int(psutil.Process(self.pid).num_fds())
+
+    def cpu_s(self) -> float:
+        """Return the CPU time that it has used, in s."""
+        times = psutil.Process(self.pid).cpu_times()
+        return float(times.user + times.system)
+
+    def kill(self) -> None:
+        """SIGKILL: dead at once, without any goodbye."""
+        self._process.kill()
+        self._reap()
+
+    def stop(self) -> None:
+        """SIGSTOP: frozen, while its sockets live on."""
+        self._process.send_signal(signal.SIGSTOP)
+        wait_until(
+            lambda: psutil.Process(self.pid).status() == psutil.STATUS_STOPPED, "the freezing"
+        )
+        self._stopped = True
+
+    def cont(self) -> None:
+        """SIGCONT: goes on after `stop`."""
+        self._stopped = False
+        self._process.send_signal(signal.SIGCONT)
+
+    def end(self) -> int:
+        """SIGTERM: ends cleanly; returns the exit status."""
+        self._process.terminate()
+        return self._reap()
+
+    def close(self) -> None:
+        """Leave nothing behind, whatever was done to it."""
+        if self._process.poll() is None:
+            if self._stopped:
+                self.cont()
+            self._process.kill()
+        self._reap()
+
+    def _reap(self) -> int:
+        try:
+            return self._process.wait(_END_S)
+        finally:
+            for stream in (self._process.stdin, self._process.stdout):
+                if stream is not None:
+                    with contextlib.suppress(BrokenPipeError):
+                        stream.close()
+
+
+class ServerProcess(FaultyProcess):
+    """A device server of the cluster; `Cluster.restart` starts its next life.
+
+    Attributes:
+        options: what `Cluster.start` was told.
+        endpoints: where it answers, by port name.
+    """
+
+    def __init__(
+        self, environment: Mapping[str, str], log: Path, options: Mapping[str, object]
+    ) -> None:
+        super().__init__(_command(options), environment, log)
+        self.options = options
+        self.endpoints: dict[str, str] = {}
+
+    def wait_started(self) -> None:
+        """Wait until it serves; fails when it or one of its devices could not start."""
+        said = json.loads(self.hear())
+        assert not said["problems"], said["problems"]
+        self.endpoints = said["endpoints"]
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Its TCP ports, to be used by the next life too."""
+        found = {name: urlsplit(endpoint).port for name, endpoint in self.endpoints.items()}
+        return {name: port for name, port in found.items() if port is not None}
+
+
+class Cluster:
+    """Starts device servers, restarts them, ends them all; knows what their devices really did.
+
+    Args:
+        folder: where logs and ledgers go.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._processes: list[FaultyProcess] = []
+        self.directory: str | None = None
+
+    def start_directory(self, *, host: str | None = None) -> ServerProcess:
+        """Start the domain's directory, on Unix sockets or on the TCP address `host`."""
+        server = self._start({"server_id": "S/DIRECTORY", "directory": True, "host": host})
+        if host is not None:
+            self.directory = server.endpoints["rpc"]
+        return server
+
+    def start(
+        self,
+        server_id: str,
+        *devices: str,
+        host: str | None = None,
+        advertise: str | None = None,
+        ports: Mapping[str, int] | None = None,
+        namespace: Namespace | None = None,
+        open_files: int | None = None,
+    ) -> ServerProcess:
+        """Start a device server with Specimens and wait until it serves.
+
+        Args:
+            host, advertise, ports: as in `pykarabo.transport.Binding`.
+            namespace: the network namespace that it runs in.
+            open_files: its limit of file descriptors.
+        """
+        return self._start(
+            {
+                "server_id": server_id,
+                "devices": devices,
+                "host": host,
+                "advertise": advertise,
+                "ports": dict(ports or {}),
+                "namespace": namespace,
+                "open_files": open_files,
+            }
+        )
+
+    def restart(self, server: ServerProcess, **changes: object) -> ServerProcess:
+        """Start the next life of a server that has ended, with other options where named."""
+        return self._start({**server.options, **changes})
+
+    def _start(self, options: Mapping[str, object]) -> ServerProcess:
+        name = str(options["server_id"]).replace("/", "_")
+        server = ServerProcess(self._environment(), self._folder / f"{name}.log", options)
+        self._processes.append(server)
+        server.wait_started()
+        return server
+
+    def _environment(self) -> dict[str, str]:
+        environment = {**os.environ, LEDGER_VARIABLE: str(self._folder)}
+        if self.directory is not None:
+            environment[DIRECTORY_VARIABLE] = self.directory
+        return environment
+
+    def start_client(self, task: str, device_id: str, count: int, size: int = 0) -> FaultyProcess:
+        """Start a process that calls a Specimen; see `client_process.py` for its tasks."""
+        command = [sys.executable, str(_CLIENT_PROGRAM), task, device_id, str(count), str(size)]
+        client = FaultyProcess(command, self._environment(), self._folder / f"{task}.log")
+        self._processes.append(client)
+        return client
+
+    def client(self) -> Client:
+        """Return a client of the cluster's domain."""
+        return Client(directory=self.directory)
+
+    def executions(self, device_id: str) -> Counter[str]:
+        """Return how often each key was executed by a device, in all of its lives."""
+        path = self._folder / f"{device_id.replace('/', '_')}.executions"
+        return Counter(path.read_text().split())
+
+    def produced(self, device_id: str) -> dict[str, int]:
+        """Return how many changes each life of a device has produced, by the life's instance."""
+        name = device_id.replace("/", "_")
+        return {
+            path.name.split(".")[1]: int.from_bytes(path.read_bytes(), "little")
+            for path in self._folder.glob(f"{name}.*.produced")
+        }
+
+    def close(self) -> None:
+        """End every process."""
+        with contextlib.ExitStack() as stack:
+            for process in self._processes:
+                stack.callback(process.close)
+
+
+def _command(options: Mapping[str, object]) -> list[str]:
+    namespace = options.get("namespace")
+    command = namespace.command() if isinstance(namespace, Namespace) else []
+    command += [sys.executable, str(_SERVER_PROGRAM), str(options["server_id"])]
+    devices = options.get("devices")
+    if isinstance(devices, tuple):
+        command += [str(device) for device in devices]
+    if options.get("directory"):
+        command.append("--directory")
+    for name in ("host", "advertise", "open_files"):
+        if options.get(name) is not None:
+            command += [f"--{name.replace('_', '-')}", str(options[name])]
+    if options.get("ports"):
+        command += ["--ports", json.dumps(options["ports"])]
+    return command

@@ -1,0 +1,169 @@
+"""A device server process for fault cases: `python server_process.py SERVER_ID DEVICE...`.
+
+Its devices count what they produce and note what they execute in files that survive a SIGKILL,
+so that a case compares what was received with what truly happened.
+"""
+
+import argparse
+import asyncio
+import json
+import mmap
+import os
+import resource
+import signal
+import time
+from pathlib import Path
+from typing import Final
+
+from pykarabo.data import Int64, State, String
+from pykarabo.device import Device, DeviceSettings, Server, ServerSettings, command, run_server
+
+LEDGER_VARIABLE: Final = "PYKARABO_TEST_LEDGER"
+_COUNTER_BYTES: Final = 8
+_TICK_S: Final = 0.01
+_GROWTH: Final = 1.585
+"""The time of a large power grows with the exponent of Karatsuba's multiplication."""
+_FIRST_POWER: Final = 300_000
+
+
+class Specimen(Device):
+    """Produces numbered changes and executes numbered commands."""
+
+    value = Int64(read_only=True, description="How many changes this life has produced.")
+    life = String(read_only=True, description="Hex of this life's instance.")
+
+    async def on_initialize(self) -> None:
+        """Open the ledger of this life."""
+        folder = Path(os.environ[LEDGER_VARIABLE])
+        name = self.context.device_id.replace("/", "_")
+        self.life = self.context.instance.hex()
+        flags = os.O_CREAT | os.O_APPEND | os.O_WRONLY
+        self._executions = os.open(folder / f"{name}.executions", flags)
+        with (folder / f"{name}.{self.life}.produced").open("w+b") as file:
+            file.truncate(_COUNTER_BYTES)
+            self._produced = mmap.mmap(file.fileno(), _COUNTER_BYTES)
+        self._producing: asyncio.Task[None] | None = None
+        self.state = State.ON
+
+    async def on_stop(self) -> None:
+        """Close the ledger."""
+        os.close(self._executions)
+
+    def _change(self) -> None:
+        """Produce one change as one message."""
+        self.value += 1
+        self._produced[:] = self.value.to_bytes(_COUNTER_BYTES, "little")
+        self.flush()
+
+    @command()
+    async def produce(self, total: int, per_second: float = 0.0) -> None:
+        """Produce so many changes in the background, as fast as possible or at a rate."""
+        self._producing = self.spawn(self._produce(total, per_second), name="produce")
+
+    async def _produce(self, total: int, per_second: float) -> None:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        made = 0
+        while made < total:
+            due = int((loop.time() - begun) * per_second) if per_second else made + 100
+            while made < min(due, total):
+                self._change()
+                made += 1
+            await asyncio.sleep(_TICK_S if per_second else 0)
+
+    @command()
+    async def halt(self) -> int:
+        """Stop producing; returns how many changes there were."""
+        if self._producing is not None:
+            self._producing.cancel()
+        return self.value
+
+    @command()
+    async def produced(self) -> int:
+        """Wait until all is produced; returns how many changes there were."""
+        if self._producing is not None:
+            await asyncio.wait([self._producing])
+        return self.value
+
+    @command()
+    async def execute(self, key: str, duration: float = 0.0) -> str:
+        """Note in the ledger that this ran, take a while, return the key."""
+        os.write(self._executions, f"{key}\n".encode())
+        if duration:
+            await asyncio.sleep(duration)
+        return key
+
+    @command()
+    async def add(self, first: int, second: int) -> int:
+        """Return the sum."""
+        return first + second
+
+    @command()
+    async def fetch(self, size: int, pause: float = 0.0) -> str:
+        """Return a text of this size."""
+        await asyncio.sleep(pause)
+        return "x" * size
+
+    @command()
+    def hold_gil(self, duration: float) -> float:
+        """Spend this long in one call of a C library that keeps the interpreter's lock."""
+        begun = time.perf_counter()
+        pow(3, _FIRST_POWER)
+        took = time.perf_counter() - begun
+        begun = time.perf_counter()
+        pow(3, int(_FIRST_POWER * (duration / took) ** (1 / _GROWTH)))
+        return time.perf_counter() - begun
+
+    @command()
+    async def use_all_files(self) -> int:
+        """Open files until there is no file descriptor left; returns how many it were."""
+        self._files: list[int] = []
+        while True:
+            try:
+                self._files.append(os.open("/dev/null", os.O_RDONLY))
+            except OSError:
+                return len(self._files)
+
+    @command()
+    async def close_all_files(self) -> None:
+        """Give the file descriptors back."""
+        while self._files:
+            os.close(self._files.pop())
+
+
+def _started(server: Server) -> None:
+    record = server.record()
+    problems = {device: str(error) for device, error in server.problems.items()}
+    endpoints = {"rpc": record.rpc, "events": record.events, "data": record.data}
+    print(json.dumps({"endpoints": endpoints, "problems": problems}), flush=True)
+
+
+def main() -> None:
+    """Serve the devices named on the command line."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("server_id")
+    parser.add_argument("devices", nargs="*")
+    parser.add_argument("--directory", action="store_true")
+    parser.add_argument("--host")
+    parser.add_argument("--advertise")
+    parser.add_argument("--ports", type=json.loads, default={})
+    parser.add_argument("--open-files", type=int)
+    options = parser.parse_args()
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    if options.open_files is not None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (options.open_files, options.open_files))
+    settings = ServerSettings(
+        options.server_id,
+        directory=options.directory,
+        host=options.host,
+        advertise=options.advertise,
+        ports=options.ports,
+        classes=("Directory",),
+        more_classes={"Specimen": Specimen},
+        devices=tuple(DeviceSettings(name, "Specimen") for name in options.devices),
+    )
+    run_server(settings, _started)
+
+
+if __name__ == "__main__":
+    main()
