@@ -20,24 +20,24 @@ class Bench(Device):
 
     async def on_initialize(self) -> None:
         """Begin with nothing granted."""
-        self._granted = 0
+        self._left = 0
         self._more = asyncio.Event()
 
-    @command()
-    async def grant(self, up_to: int) -> None:
-        """Allow events up to this number; as fast as it goes, each in a message of its own."""
-        if self._granted == 0:
-            self.spawn(self._count(), name="count")
-        self._granted = up_to
-        self._more.set()
-
-    async def _count(self) -> None:
+    async def on_start(self) -> None:
+        """Count as far as is granted, as fast as it goes, each in a message of its own."""
         while True:
-            if self.count >= self._granted:
+            while self._left == 0:
                 self._more.clear()
                 await self._more.wait()
+            self._left -= 1
             self.count += 1
             await asyncio.sleep(0)
+
+    @command()
+    async def grant(self, more: int) -> None:
+        """Allow so many more events."""
+        self._left += more
+        self._more.set()
 
     @command()
     async def flood(self, seconds: float) -> float:

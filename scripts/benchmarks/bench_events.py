@@ -81,7 +81,7 @@ async def _count(client: Client, seconds: float) -> tuple[int, int, float]:
                 if received % STEP == 0:
                     if time.perf_counter() - begin > seconds:
                         break
-                    granting.create_task(device.call("grant", received + WINDOW))
+                    granting.create_task(device.call("grant", STEP))
     return received, missed, time.perf_counter() - begin
 
 
