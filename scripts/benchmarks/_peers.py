@@ -1,0 +1,149 @@
+"""What runs beside a benchmark, as processes: ``python -m scripts.benchmarks._peers ROLE ...``."""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+HOST: Final = "127.0.0.1"
+
+
+def _say(**facts: Any) -> None:
+    print(json.dumps(facts), flush=True)
+
+
+def _rss() -> int:
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
+
+
+# -- pykarabo -----------------------------------------------------------------------------------
+
+
+def serve(*classes_of_devices: str) -> None:
+    """A server with the directory and devices, each given as ``CLASS=ID``."""
+    _serve("BENCH/SERVER", classes_of_devices, directory=True)
+
+
+def second(server_id: str, *classes_of_devices: str) -> None:
+    """Another server of the domain, with devices given as ``CLASS=ID``."""
+    _serve(server_id, classes_of_devices, directory=False)
+
+
+def _serve(server_id: str, classes_of_devices: tuple[str, ...], *, directory: bool) -> None:
+    from pykarabo.device import DeviceSettings, ServerSettings, run_server
+    from scripts.benchmarks._devices import Bench, Ticking, wide_class
+
+    pairs = [item.split("=") for item in classes_of_devices]
+    settings = ServerSettings(
+        server_id,
+        directory=directory,
+        host=HOST,
+        classes=("Directory",) if directory else (),
+        more_classes={"Bench": Bench, "Ticking": Ticking, "Wide": wide_class(27)},
+        devices=tuple(DeviceSettings(device_id, class_id) for class_id, device_id in pairs),
+    )
+    run_server(settings, lambda server: _say(rpc=server.record().rpc))
+
+
+def idle(server_id: str, count: str, properties: str) -> None:
+    """A server that starts many devices and tells how long it took and what it weighs."""
+    from pykarabo.device import DeviceSettings, ServerSettings, running_server
+    from scripts.benchmarks._devices import wide_class
+
+    devices = [DeviceSettings(f"{server_id}/{number}", "Wide") for number in range(int(count))]
+
+    async def run() -> None:
+        more = {"Wide": wide_class(int(properties))}
+        settings = ServerSettings(server_id, host=HOST, classes=(), more_classes=more)
+        async with running_server(settings) as server:
+            before, begin = _rss(), time.perf_counter()
+            await server.start_devices(devices)
+            started_s = time.perf_counter() - begin
+            _say(seconds=started_s, bytes=_rss() - before, problems=len(server.problems))
+            await server.stopping.wait()
+
+    _run(run)
+
+
+def follow(device_id: str) -> None:
+    """A client that follows a device; it says so when the values are there."""
+    from pykarabo.client import Client, Live
+
+    async def run() -> None:
+        async with Client() as client:
+            async for update in client.watch(device_id):
+                if isinstance(update, Live):
+                    _say(live=True)
+
+    _run(run)
+
+
+def _run(work: Callable[[], Any]) -> None:
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work())
+
+
+# -- references ---------------------------------------------------------------------------------
+
+
+def raw(reply: str) -> None:
+    """A bare ROUTER that answers everything with so many bytes."""
+    import zmq
+
+    socket = zmq.Context[zmq.Socket[bytes]]().socket(zmq.ROUTER)
+    socket.bind(f"tcp://{HOST}:*")
+    _say(rpc=socket.getsockopt_string(zmq.LAST_ENDPOINT))
+    answer = bytes(int(reply))
+    while True:
+        sender, _request = socket.recv_multipart()
+        socket.send_multipart([sender, answer])
+
+
+def tango(port: str, count: str, attributes: str) -> None:
+    """A PyTango server with many devices; it tells how long it took and what it weighs."""
+    from tango.server import Device, attribute, run
+
+    def read(_device: Any, _name: Any = None) -> float:
+        return 1.5
+
+    members = {
+        f"value{number}": attribute(dtype=float, fget=read) for number in range(int(attributes))
+    }
+    wide: type[Any] = type("Wide", (Device,), members)
+    names = ",".join(f"bench/wide/{number}" for number in range(int(count)))
+    arguments = ["Wide", "bench", "-nodb", "-dlist", names]
+    before, begin = _rss(), time.perf_counter()
+    run(
+        (wide,),
+        args=[*arguments, "-ORBendPoint", f"giop:tcp:{HOST}:{port}"],
+        post_init_callback=lambda: _say(seconds=time.perf_counter() - begin, bytes=_rss() - before),
+    )
+
+
+def pva() -> None:
+    """A PVAccess server that changes one value as fast as it can."""
+    from p4p.nt import NTScalar
+    from p4p.server import Server
+    from p4p.server.thread import SharedPV
+
+    value = SharedPV(nt=NTScalar("l"), initial=0)
+    with Server(providers=[{"bench:count": value}]):
+        _say(serving=True)
+        number = 0
+        while True:
+            number += 1
+            value.post(number)
+
+
+_ROLES: Final[dict[str, Callable[..., None]]] = {
+    role.__name__: role for role in (serve, second, idle, follow, raw, tango, pva)
+}
+
+if __name__ == "__main__":
+    _ROLES[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,49 @@
+"""A facility of full size on one host: how long until all of it is known, and what it weighs."""
+
+import asyncio
+import time
+from contextlib import ExitStack
+from typing import Final
+
+import psutil
+
+from pykarabo.client import Client
+from scripts.benchmarks._processes import Peer, domain, peer
+from scripts.benchmarks._report import Row
+
+SERVERS: Final = 5
+DEVICES: Final = 1_500
+PROPERTIES: Final = 134
+LOOK_S: Final = 0.5
+PATIENCE_S: Final = 300.0
+_GIGA: Final = 1e9
+
+
+def rows() -> list[Row]:
+    """Measure the start of 7 500 devices with a million properties in six processes."""
+    begin = time.perf_counter()
+    with domain("serve") as directory, ExitStack() as stack:
+        servers = [
+            stack.enter_context(peer("idle", f"BENCH/{number}", DEVICES, PROPERTIES))
+            for number in range(SERVERS)
+        ]
+        asyncio.run(_all_known())
+        complete_s = time.perf_counter() - begin
+        weight = sum(map(_rss, [directory, *servers]))
+    what = f"{SERVERS * DEVICES} devices with {PROPERTIES} properties in {SERVERS + 1} processes"
+    return [
+        Row(id="start", what=f"{what}: until all are known", value=complete_s, unit="s"),
+        Row(id="memory", what=f"{what}: memory in all", value=weight / _GIGA, unit="GB"),
+    ]
+
+
+async def _all_known() -> None:
+    async with Client() as client, asyncio.timeout(PATIENCE_S):
+        directory = await client.device("DIRECTORY")
+        while directory.device_count < SERVERS * DEVICES + SERVERS + 2:
+            await asyncio.sleep(LOOK_S)
+        await client.topology("BENCH/*")
+
+
+def _rss(process: Peer) -> int:
+    return int(psutil.Process(process.process.pid).memory_info().rss)

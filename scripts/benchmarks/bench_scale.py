@@ -1,0 +1,73 @@
+"""Size: how long a thousand idle devices take to start and what each weighs."""
+
+import statistics
+from typing import Any, Final
+
+from scripts.benchmarks._processes import Peer, domain, free_port, has, peer
+from scripts.benchmarks._report import Row
+
+DEVICES: Final = 1_000
+PROPERTIES: Final = 20
+"""Of a device's own class; what every device has comes on top."""
+ROUNDS: Final = 5
+_KILO: Final = 1_000
+_NO_TANGO: Final = "PyTango, which has no wheel for this Python"
+
+
+def rows() -> list[Row]:
+    """Measure a server with many idle devices, and PyTango's with as many."""
+    with domain("serve"):
+        pairs = [(_ours(), _tango()) for _ in range(ROUNDS)]
+    reference = f"PyTango, {DEVICES} devices with {PROPERTIES} attributes"
+    what = f"{DEVICES} idle devices with {PROPERTIES} properties in one server: "
+    return [
+        _row("idle_devices_start", f"{what}start", "s", pairs, "seconds", 1.0, reference),
+        _row(
+            "idle_devices_memory",
+            f"{what}memory of each",
+            "kB",
+            pairs,
+            "bytes",
+            DEVICES * _KILO,
+            reference,
+        ),
+    ]
+
+
+def _row(
+    name: str,
+    what: str,
+    unit: str,
+    pairs: list[tuple[dict[str, Any], dict[str, Any] | None]],
+    fact: str,
+    divisor: float,
+    reference: str,
+) -> Row:
+    theirs = [tango[fact] / divisor for _ours, tango in pairs if tango is not None]
+    return Row(
+        id=name,
+        what=what,
+        value=statistics.median(ours[fact] / divisor for ours, _tango in pairs),
+        unit=unit,
+        reference=reference if theirs else _NO_TANGO,
+        reference_value=statistics.median(theirs) if theirs else None,
+    )
+
+
+def _ours() -> dict[str, Any]:
+    with peer("idle", "BENCH/IDLE", DEVICES, PROPERTIES + 7) as server:
+        return _heard(server)
+
+
+def _tango() -> dict[str, Any] | None:
+    if not has("tango"):
+        return None
+    with peer("tango", free_port(), DEVICES, PROPERTIES) as server:
+        return _heard(server)
+
+
+def _heard(server: Peer) -> dict[str, Any]:
+    facts: dict[str, Any] = server.hear()
+    if facts.get("problems"):
+        raise RuntimeError(f"{facts['problems']} devices were not started")
+    return facts
