@@ -43,6 +43,7 @@ from ._liveness import (
 from ._pipeline import (
     ITEM_LIMITS,
     KEEPALIVE_S,
+    MAX_ITEM_ARRAY,
     SILENT_AFTER_S,
     Attach,
     Closed,
@@ -125,6 +126,7 @@ __all__ = [
     "MAGIC",
     "MAX_IN_FLIGHT",
     "MAX_IN_FLIGHT_PER_PEER",
+    "MAX_ITEM_ARRAY",
     "MAX_SESSIONS",
     "NO_CALL",
     "NO_INSTANCE",

@@ -5,7 +5,7 @@ import resource
 import time
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgpack
 import numpy as np
@@ -17,6 +17,12 @@ from pykarabo.data import Hash, Limits, Timestamp, decode, encode
 from pykarabo.errors import LimitExceededError, MalformedMessageError, WrongTypeError
 
 _TEXT = st.text(max_size=20)
+
+
+def _packed(value: object) -> bytes:
+    return cast(bytes, msgpack.packb(value))
+
+
 _SCALARS = (
     st.none()
     | st.booleans()
@@ -127,16 +133,14 @@ def test_not_more_arrays_than_allowed_travel_beside() -> None:
 
 
 def _nested_hash(levels: int) -> bytes:
-    content: bytes = msgpack.packb([])
+    content = _packed([])
     for _ in range(levels):
-        content = msgpack.packb([["a", msgpack.ExtType(4, content), {}]])
-    packed: bytes = msgpack.packb(msgpack.ExtType(4, content))
-    return packed
+        content = _packed([["a", msgpack.ExtType(4, content), {}]])
+    return _packed(msgpack.ExtType(4, content))
 
 
 def _array(*fields: Any) -> bytes:
-    packed: bytes = msgpack.packb(msgpack.ExtType(2, msgpack.packb(fields)))
-    return packed
+    return _packed(msgpack.ExtType(2, _packed(fields)))
 
 
 def _long_list(count: int, item: bytes) -> bytes:
@@ -152,7 +156,7 @@ _HOSTILE: Final[dict[str, bytes]] = {
     "a Hash nested 33 times": _nested_hash(33),
     "a Hash nested 250 times": _nested_hash(250),
     "a Hash nested 5000 times": _nested_hash(5_000),
-    "attributes nested 600 times": msgpack.packb(
+    "attributes nested 600 times": _packed(
         msgpack.ExtType(4, b"\x91\x93\xa1a\xc0\x81\xa1b" + b"\x91" * 600 + b"\xc0")
     ),
     "a list of 4 G in 5 bytes": b"\xdd\xff\xff\xff\xff",
@@ -164,18 +168,18 @@ _HOSTILE: Final[dict[str, bytes]] = {
     "a key twice": b"\x82\xa1a\x01\xa1a\x02",
     "a number as key": b"\x81\x01\x02",
     "bytes as key": b"\x81\xc4\x01a\x02",
-    "a key of 600 bytes": msgpack.packb({"a" * 600: 1}),
+    "a key of 600 bytes": _packed({"a" * 600: 1}),
     "bad UTF-8": b"\xa2\xff\xfe",
     "bytes behind the end": b"\xc0\xc0",
     "nothing": b"",
-    "an unknown extension": msgpack.packb(msgpack.ExtType(99, b"")),
+    "an unknown extension": _packed(msgpack.ExtType(99, b"")),
     "a shape of 200000 dimensions": _array("<f8", [2**63] * 200_000, b""),
     "a shape that is larger than memory": _array("<f8", [2**62, 2**62], b""),
     "a dtype of 300 kB": _array("f8," * 100_000, [1], b""),
     "a dtype that numpy gives up": _array("a8", [1], b"12345678"),
     "an array of objects": _array("|O", [1], b"12345678"),
-    "a time stamp of texts": msgpack.packb(msgpack.ExtType(5, msgpack.packb(["a", "b", "c"]))),
-    "a complex number of texts": msgpack.packb(msgpack.ExtType(3, msgpack.packb(["a", "b"]))),
+    "a time stamp of texts": _packed(msgpack.ExtType(5, _packed(["a", "b", "c"]))),
+    "a complex number of texts": _packed(msgpack.ExtType(3, _packed(["a", "b"]))),
 }
 
 
@@ -231,11 +235,11 @@ def test_damaged_body_is_refused_or_understood(value: Any, data: st.DataObject) 
 
 def test_message_of_exactly_the_allowed_size_is_understood() -> None:
     limits = Limits(max_depth=3, max_nodes=50, max_frames=2)
-    assert decode([msgpack.packb([["x" * 40]])], limits) == [["x" * 40]]
-    assert decode([msgpack.packb(["xyz"] * 49)], limits) == ["xyz"] * 49
+    assert decode([_packed([["x" * 40]])], limits) == [["x" * 40]]
+    assert decode([_packed(["xyz"] * 49)], limits) == ["xyz"] * 49
     with pytest.raises(LimitExceededError):
-        decode([msgpack.packb(["xyz"] * 50)], limits)
+        decode([_packed(["xyz"] * 50)], limits)
     with pytest.raises(LimitExceededError):
-        decode([msgpack.packb([[["x" * 40]]])], limits)
+        decode([_packed([[["x" * 40]]])], limits)
     with pytest.raises(LimitExceededError):
         decode([b"\xc0", b"", b""], limits)
