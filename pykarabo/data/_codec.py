@@ -16,6 +16,7 @@ ext code  content (msgpack inside)
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, TypeAlias, cast
@@ -38,6 +39,10 @@ _FRAME, _INLINE, _COMPLEX, _HASH, _TIMESTAMP = range(1, 6)
 _HASH_ROW: Final = 3
 _BASES: Final[tuple[Any, ...]] = (bool, int, float, str, bytes, dict, list)
 _KINDS: Final = frozenset("biufc")
+_DTYPE: Final = re.compile(r"[<>|=]?[biufc]\d{1,2}")
+"""numpy understands a whole language here, which takes seconds to read a long text of."""
+_MAX_FIELD: Final = 64
+"""Fields of an extended value; no array has more dimensions."""
 _REMEDY: Final = "update pykarabo on the sender's side"
 DEFAULT_LIMITS: Final = Limits()
 
@@ -127,20 +132,26 @@ class _Decoder:
     def __init__(self, frames: Sequence[Frame], limits: Limits) -> None:
         self._frames = frames
         self._limits = limits
+        self._nodes = 0
+        self._hashes = 0
+        # Every value has a byte at least, so a shorter body cannot hold too many of them.
+        self._count = self._counted if len(frames[0]) > limits.max_nodes else None
 
     def unpack(self, packed: Frame) -> Any:
         limits = self._limits
+        longest = min(limits.max_nodes, len(packed))
         try:
             return msgpack.unpackb(
                 packed,
                 raw=False,
                 strict_map_key=True,
                 object_pairs_hook=self._pairs,
+                list_hook=self._count,
                 ext_hook=self._ext,
                 max_str_len=limits.max_body,
                 max_bin_len=limits.max_body,
-                max_array_len=limits.max_nodes,
-                max_map_len=limits.max_nodes,
+                max_array_len=longest,
+                max_map_len=longest,
                 max_ext_len=limits.max_body,
             )
         except (MalformedMessageError, LimitExceededError):
@@ -156,7 +167,16 @@ class _Decoder:
                 f"a message cannot be decoded: {error or type(error).__name__}", remedy=_REMEDY
             ) from None
 
-    def _pairs(self, pairs: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
+    def _counted(self, values: list[Any]) -> list[Any]:
+        """Count while decoding: values that are too many must not all be made first."""
+        self._nodes += len(values)
+        if self._nodes > self._limits.max_nodes:
+            raise _too_many(self._limits)
+        return values
+
+    def _pairs(self, pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
+        if self._count is not None:
+            self._count(pairs)
         decoded: dict[Any, Any] = dict(pairs)
         if len(decoded) != len(pairs):
             raise MalformedMessageError("a map has a key twice", remedy=_REMEDY)
@@ -179,24 +199,40 @@ class _Decoder:
         if code == _COMPLEX:
             return complex(*self._fields(data, 2))
         if code == _TIMESTAMP:
-            return Timestamp(*self._fields(data, 3))
+            return _to_timestamp(self._fields(data, 3))
         if code == _HASH:
-            return _to_hash(self.unpack(data))
+            return self._hash(data)
         raise MalformedMessageError(f"unknown kind of value {code}", remedy=_REMEDY)
 
+    def _hash(self, data: bytes) -> Hash:
+        """Decode a Hash; each level takes much of the C stack, so they are counted before."""
+        self._hashes += 1
+        if self._hashes > self._limits.max_depth:
+            raise _too_deep(self._limits)
+        decoded = _to_hash(self.unpack(data))
+        self._hashes -= 1
+        return decoded
+
     def _fields(self, data: bytes, count: int) -> list[Any]:
-        fields = msgpack.unpackb(data, raw=False)
+        longest = min(_MAX_FIELD, len(data))
+        fields = msgpack.unpackb(data, raw=False, max_array_len=longest, max_map_len=0)
         if not isinstance(fields, list) or len(fields) != count:
             raise MalformedMessageError("an extended value has a wrong form", remedy=_REMEDY)
         return fields
 
 
+def _to_timestamp(fields: list[Any]) -> Timestamp:
+    if not all(type(field) is int for field in fields):
+        raise MalformedMessageError("a time stamp has a wrong form", remedy=_REMEDY)
+    return Timestamp(*fields)
+
+
 def _to_array(content: Any, dtype: Any, shape: Any) -> np.ndarray[Any, Any]:
-    kind = np.dtype(dtype) if isinstance(dtype, str) else None
+    kind = np.dtype(dtype) if isinstance(dtype, str) and _DTYPE.fullmatch(dtype) else None
     sizes_good = isinstance(shape, list) and all(
         isinstance(size, int) and size >= 0 for size in shape
     )
-    if kind is None or kind.kind not in _KINDS or kind.hasobject or not sizes_good:
+    if kind is None or not sizes_good:
         raise MalformedMessageError("an array is of a kind that is none of ours", remedy=_REMEDY)
     if math.prod(shape) * kind.itemsize != len(content):
         raise MalformedMessageError("an array's bytes do not fit its shape", remedy=_REMEDY)
@@ -225,14 +261,20 @@ def _check_depth(value: Any, limits: Limits) -> None:
         depth += 1
         nodes += len(level)
         if depth > limits.max_depth:
-            raise LimitExceededError(
-                f"a message is nested deeper than {limits.max_depth}", remedy=_REMEDY
-            )
+            raise _too_deep(limits)
         if nodes > limits.max_nodes:
-            raise LimitExceededError(
-                f"a message holds more than {limits.max_nodes} values", remedy=_REMEDY
-            )
+            raise _too_many(limits)
         level = [child for item in level for child in _children(item)]
+
+
+def _too_deep(limits: Limits) -> LimitExceededError:
+    return LimitExceededError(f"a message is nested deeper than {limits.max_depth}", remedy=_REMEDY)
+
+
+def _too_many(limits: Limits) -> LimitExceededError:
+    return LimitExceededError(
+        f"a message holds more than {limits.max_nodes} values", remedy=_REMEDY
+    )
 
 
 def _children(item: Any) -> Sequence[Any]:
@@ -241,7 +283,11 @@ def _children(item: Any) -> Sequence[Any]:
     if isinstance(item, dict):
         return list(item.values())
     if isinstance(item, Hash):
-        return [value for _key, value, _attributes in item.elements()]
+        return [
+            child
+            for _key, value, attributes in item.elements()
+            for child in (value, *attributes.values())
+        ]
     return ()
 
 

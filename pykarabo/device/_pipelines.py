@@ -78,6 +78,7 @@ class OutputChannel:
         Raises:
             UnknownPropertyError, WrongTypeError, WrongShapeError, ...: the item does not fit;
                 nothing was sent.
+            LimitExceededError: the item is too large; nothing was sent.
         """
         plain = {key: self._checked(key, value) for key, value in data.items()}
         async with self._writing:

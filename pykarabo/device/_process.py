@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import resource
 import secrets
 import signal
 import threading
@@ -176,6 +177,7 @@ async def serve_until_stopped(
 
 def run_server(settings: ServerSettings, started: Callable[[Server], None] | None = None) -> None:
     """Run a device server as this process; uses uvloop where it is installed."""
+    _allow_many_files()
     try:
         import uvloop
     except ImportError:
@@ -184,6 +186,12 @@ def run_server(settings: ServerSettings, started: Callable[[Server], None] | Non
         factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(serve_until_stopped(settings, started))
+
+
+def _allow_many_files() -> None:
+    """Take what the system allows: a common limit is 1 024, and each client needs three."""
+    _present, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @contextlib.contextmanager

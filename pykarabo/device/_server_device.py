@@ -2,6 +2,7 @@
 
 import asyncio
 import getpass
+import resource
 from typing import TYPE_CHECKING, Any
 
 from pykarabo.data import Bool, Float64, State, String, UInt32, UInt64, VectorString
@@ -11,6 +12,8 @@ from ._command import command
 from ._device import Device
 
 if TYPE_CHECKING:
+    from psutil import Process
+
     from ._server import Server
 
 _LOOK_S = 1.0
@@ -29,6 +32,15 @@ class DeviceServer(Device):
         description="How late the event loop ran at the last heartbeat.",
     )
     memory = Float64(read_only=True, unit="MiB", description="Resident memory of the process.")
+    open_files = UInt32(read_only=True, description="Files and connections that are open.")
+    open_file_limit = UInt32(read_only=True, description="How many the system allows.")
+    files_used = Float64(
+        read_only=True,
+        unit="%",
+        warn_high=80.0,
+        alarm_high=95.0,
+        description="Share of the allowed files and connections; at 100 % nobody can connect.",
+    )
     device_count = UInt32(read_only=True, description="Devices hosted, this one included.")
     device_ids = VectorString(read_only=True, description="The devices hosted.")
     ready = Bool(read_only=True, description="Whether all was started that it starts with.")
@@ -64,6 +76,7 @@ class DeviceServer(Device):
     )
 
     _server: "Server"
+    _process: "Process"
 
     def attach(self, server: "Server") -> None:
         """Tell the device which server it stands for."""
@@ -79,20 +92,33 @@ class DeviceServer(Device):
         """Show the server's health once a second."""
         import psutil
 
-        process = psutil.Process()
+        self._process = psutil.Process()
         while True:
-            self._show(process.memory_info().rss / 2**20)
+            self._show(self._health())
             await asyncio.sleep(_LOOK_S)
+
+    def _health(self) -> dict[str, Any]:
+        """Return what the system says of the process."""
+        limit, _most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        try:
+            files, memory = self._process.num_fds(), self._process.memory_info().rss / 2**20
+        except OSError:  # asking needs a file too
+            files, memory = limit, self.memory
+        return {
+            "memory": round(memory, 1),
+            "open_files": files,
+            "open_file_limit": limit,
+            "files_used": round(100 * files / limit, 1),
+        }
 
     def show_devices(self) -> None:
         """Show at once what is hosted."""
-        self._show(self.memory)
+        self._show({})
 
-    def _show(self, memory_mib: float) -> None:
+    def _show(self, health: dict[str, Any]) -> None:
         ids = sorted(device.context.device_id for device in self._server.devices)
-        shown: dict[str, Any] = {
+        shown: dict[str, Any] = health | {
             "loop_lag": self._server.lag_s,
-            "memory": round(memory_mib, 1),
             "device_count": len(ids),
             "device_ids": ids,
             "slow_clients": self._server.slow_clients,

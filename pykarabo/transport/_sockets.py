@@ -12,13 +12,14 @@ from urllib.parse import urlsplit
 import zmq
 
 from pykarabo.errors import NotConnectedError
+from pykarabo.wire import MAX_ITEM_ARRAY
 
 Socket: TypeAlias = "zmq.Socket[bytes]"
 
 MAX_SOCKETS: Final = 65_535
 """libzmq's default of 1 023 is reached by a client of some hundred servers."""
 MAX_CONTROL_MESSAGE: Final = 8 * 2**20
-MAX_BULK_MESSAGE: Final = 256 * 2**20
+MAX_BULK_MESSAGE: Final = MAX_ITEM_ARRAY
 CONNECT_TIMEOUT_MS: Final = 1_000
 """A host that does not answer is given up after this; the kernel would take two minutes."""
 HANDSHAKE_MS: Final = 3_000

@@ -43,6 +43,7 @@ from ._once import OnceMemory, Outcome
 from ._pipeline import (
     ITEM_LIMITS,
     KEEPALIVE_S,
+    MAX_ITEM_ARRAY,
     SILENT_AFTER_S,
     Attach,
     Closed,
@@ -132,6 +133,7 @@ __all__ = [
     "MAX_CHOICE",
     "MAX_IN_FLIGHT",
     "MAX_IN_FLIGHT_PER_PEER",
+    "MAX_ITEM_ARRAY",
     "MAX_ONCE_KEY",
     "MAX_SESSIONS",
     "NO_CALL",

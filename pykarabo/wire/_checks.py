@@ -1,11 +1,33 @@
 """What a decoded value must be before a field of a message is believed."""
 
+from collections.abc import Sequence
 from typing import Any, Final, TypeGuard
 
-from ._header import NO_INSTANCE
+from pykarabo.data import Limits
+from pykarabo.errors import LimitExceededError
+
+from ._header import NO_INSTANCE, Frame
+
+MAX_FRAME: Final = Limits().max_body
+"""A receiver closes the connection on a larger frame; larger data go over a pipeline."""
 
 _MAX_NUMBER: Final = 2**64 - 1
 _STAMP_FIELDS: Final = 3
+
+
+def check_size(
+    frames: Sequence[Frame], what: str, *, device: str | None = None, largest: int = MAX_FRAME
+) -> None:
+    """Refuse a message that would cost the connection; raises `LimitExceededError`."""
+    size = max(map(len, frames))
+    if len(frames[0]) > MAX_FRAME or size > largest:
+        raise LimitExceededError(
+            f"{what} takes {size / 2**20:.1f} MiB in one piece: "
+            f"{MAX_FRAME >> 20} MiB are allowed, {largest >> 20} MiB in an array",
+            device=device,
+            remedy="nothing was sent: divide it"
+            + ("" if largest > MAX_FRAME else ", or use a pipeline output"),
+        )
 
 
 def is_number(value: object) -> TypeGuard[int]:

@@ -32,6 +32,7 @@ from pykarabo.errors import (
     VersionMismatchError,
 )
 
+from ._checks import check_size
 from ._greetings import ClientIdentity, Welcome, parse_welcome
 from ._header import MAX_TTL_MS, NO_INSTANCE, Frame, Header, Kind, pack, unpack
 from ._requests import Request, request_body
@@ -142,6 +143,7 @@ class ClientSession:
 
         Raises:
             NotConnectedError: the session is not ready; the call was not sent.
+            LimitExceededError: the call is too large; it was not sent.
         """
         if self.state is not LinkState.READY:
             raise NotConnectedError(
@@ -150,6 +152,7 @@ class ClientSession:
                 remedy="wait until it is online or start it",
             )
         body = encode(request_body(request))
+        check_size(body, _what(request), device=_device_of(request))
         self._counter += 1
         call_id = self._token + self._counter.to_bytes(8, "big")
         ttl_ms = max(1, round(min(timeout_s * 1000, MAX_TTL_MS)))

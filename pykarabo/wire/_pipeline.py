@@ -27,7 +27,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from pykarabo.data import Limits, Timestamp, decode, encode
 from pykarabo.errors import BadConfigurationError, MalformedMessageError, PykaraboError
 
-from ._checks import is_map, is_names, is_number, is_stamp
+from ._checks import check_size, is_map, is_names, is_number, is_stamp
 from ._header import Frame, Header, Kind, pack, unpack
 
 KEEPALIVE_S: Final = 1.0
@@ -36,6 +36,8 @@ SILENT_AFTER_S: Final = 6.0
 _ITEM_FIELDS: Final = 3
 MAX_ITEM_ARRAYS: Final = 254
 """One item may carry the modules of a large detector as arrays of their own."""
+MAX_ITEM_ARRAY: Final = 256 * 2**20
+"""Credits bound how many items are under way; this bounds how much memory one may take."""
 ITEM_LIMITS: Final = Limits(max_frames=MAX_ITEM_ARRAYS + 2)
 
 
@@ -166,8 +168,12 @@ class PipelineOutput:
         """Number an item; returns the peers that get it and the frames for each of them.
 
         Nobody may hold the writer when this is called: `blocking` is empty.
+
+        Raises:
+            LimitExceededError: the item is too large; it was not numbered.
         """
         body = encode([source, list(timestamp), dict(data)], max_frames=MAX_ITEM_ARRAYS)
+        check_size(body, f"an item of '{source}'", device=self.device_id, largest=MAX_ITEM_ARRAY)
         self.sequence += 1
         peers: list[bytes] = []
         for consumer in self._consumers.values():

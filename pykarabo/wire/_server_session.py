@@ -24,6 +24,7 @@ from pykarabo.errors import (
 )
 
 from ._age import AgeMeter
+from ._checks import check_size
 from ._greetings import ClientIdentity, Welcome, parse_identity
 from ._header import NO_CALL, Frame, Header, Kind, pack, unpack
 from ._requests import Request, parse_request
@@ -218,6 +219,7 @@ class ServerSessions:
             LimitExceededError, WrongTypeError: the result cannot travel; use `fail` instead.
         """
         body = encode(result)
+        check_size(body, "the result")
         self._ended(call)
         header = Header(Kind.REPLY, call.instance, call.epoch, sequence, call.call_id)
         return pack(header, body, checksum=self._checksum)

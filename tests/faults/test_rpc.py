@@ -16,7 +16,6 @@ from pykarabo.errors import BusyError, ConnectionLostError, NotConnectedError
 from pykarabo.wire import Call
 from tests.harness import (
     DONE,
-    NOT_EXECUTED,
     PROXY_HOST,
     SERVER_HOST,
     UNKNOWN,

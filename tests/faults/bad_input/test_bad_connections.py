@@ -1,0 +1,179 @@
+"""B1, B4, B6: what anybody who reaches a port can do to a server, before any greeting."""
+
+import random
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from typing import Any, Final
+
+import pytest
+
+from pykarabo.client import BlockingClient, connect, wait_until
+from pykarabo.errors import PykaraboError
+from pykarabo.transport._sockets import HANDSHAKE_MS
+
+_MIB: Final = 2**20
+_GREETING: Final = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(16) + b"\x00" + bytes(31)
+_READY: Final = b"\x04\x19\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER"
+_HTTP: Final = b"GET / HTTP/1.1\r\nHost: x\r\nUser-Agent: scanner\r\n\r\n"
+_TLS: Final = bytes.fromhex("16030100c8010000c40303") + bytes(range(200))
+
+
+def _zmtp_frame(body: bytes, *, more: bool = False) -> bytes:
+    return bytes([2 | more]) + struct.pack(">Q", len(body)) + body
+
+
+def _mutated(rng: random.Random) -> bytes:
+    """Return a good beginning of ZMTP with some bytes changed, then cut."""
+    call = _zmtp_frame(rng.randbytes(rng.randrange(90)), more=rng.random() < 0.5)
+    stream = bytearray(_GREETING + _READY + call * rng.randrange(4))
+    for _ in range(rng.randrange(6)):
+        stream[rng.randrange(len(stream))] = rng.randrange(256)
+    return bytes(stream[: rng.randrange(1, len(stream) + 1)])
+
+
+def _streams(seed: int) -> Iterator[bytes]:
+    rng = random.Random(seed)
+    while True:
+        yield rng.randbytes(rng.randrange(1, 400))
+        yield _HTTP
+        yield _TLS
+        yield _GREETING[: rng.randrange(1, len(_GREETING))]
+        for _ in range(4):
+            yield _mutated(rng)
+
+
+def _throw(address: tuple[str, int], stream: bytes, *, reset: bool) -> None:
+    with suppress(OSError), socket.create_connection(address, 5) as attack:
+        attack.sendall(stream)
+        if reset:
+            attack.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        else:
+            attack.shutdown(socket.SHUT_WR)
+            attack.settimeout(0.2)
+            attack.recv(64)
+
+
+def _fuzz(target: Any, healthy: Any, *, seconds: float, seed: int) -> int:
+    """Throw streams at all ports for a while; returns how many, with the promises asserted."""
+    addresses = [target.address(name) for name in ("rpc", "events", "data")]
+    streams = _streams(seed)
+    with healthy() as client:
+        for stream in [next(streams) for _ in range(300)]:  # so that the growth counted is a leak
+            _throw(addresses[0], stream, reset=True)
+        before, thrown = target.rss, 0
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            _throw(addresses[thrown % 3], next(streams), reset=thrown % 10 != 0)
+            thrown += 1
+        assert target.alive
+        grown = target.rss - before
+    assert client.errors == []
+    assert client.p99_s < 0.1
+    assert grown < 50 * _MIB
+    print(f"{thrown} connections, p99 {client.p99_s * 1e3:.1f} ms, grown {grown / _MIB:.1f} MiB")
+    return thrown
+
+
+def test_b1_bytes_of_strangers_do_not_disturb_a_server(start_target: Any, healthy: Any) -> None:
+    assert _fuzz(start_target(), healthy, seconds=5, seed=1) > 1_000
+
+
+@pytest.mark.nightly
+def test_b1_bytes_of_strangers_for_minutes(start_target: Any, healthy: Any) -> None:
+    assert _fuzz(start_target(), healthy, seconds=150, seed=2) > 30_000
+
+
+# -- B4: large messages --------------------------------------------------------------------------
+
+
+def _zmtp(address: tuple[str, int]) -> socket.socket:
+    """Return a connection that has done the handshake of a DEALER."""
+    made = socket.create_connection(address, 5)
+    made.sendall(_GREETING + _READY)
+    received = b""
+    while len(received) < len(_GREETING) + 2:
+        received += made.recv(4096)
+    return made
+
+
+@pytest.mark.parametrize("port", ["rpc", "events", "data"])
+def test_b4_frame_announced_with_a_gigabyte_is_refused(start_target: Any, port: str) -> None:
+    target = start_target()
+    before = target.rss
+    with _zmtp(target.address(port)) as attack:
+        attack.sendall(b"\x02" + struct.pack(">Q", 2**30))
+        assert _is_cut_off(attack)
+    assert target.rss - before < 8 * _MIB
+    assert connect("T/TARGET/1").count() == 1
+
+
+def _is_cut_off(attack: socket.socket) -> bool:
+    """Send until the other side has closed the connection."""
+    attack.settimeout(5)
+    try:
+        while attack.recv(4096):
+            pass
+    except ConnectionError:
+        pass
+    return True
+
+
+def test_b4_item_larger_than_a_message_may_be_is_refused_where_it_is_written(
+    start_target: Any,
+) -> None:
+    start_target()
+    device = connect("T/TARGET/1")
+    with pytest.raises(PykaraboError, match="300.0 MiB") as caught:
+        device.call("send", 300 * _MIB, timeout_s=30)
+    assert caught.value.device == "T/TARGET/1"
+    assert device.send(1_000) == 1
+
+
+# -- B6: many connections ------------------------------------------------------------------------
+
+
+def test_b6_idle_connections_are_freed_when_no_handshake_comes(
+    start_target: Any, healthy: Any
+) -> None:
+    target = start_target()
+    address = target.address("rpc")
+    with healthy() as client, ExitStack() as stack:
+        before = target.files
+        for _ in range(3_000):
+            stack.enter_context(socket.create_connection(address, 10))
+        wait_until(lambda: target.files > before + 500, timeout_s=5)
+        last = time.monotonic()
+        wait_until(lambda: target.files <= before + 1, timeout_s=20)
+        freed_s = time.monotonic() - last
+    print(f"freed after {freed_s:.1f} s, p99 {client.p99_s * 1e3:.1f} ms")
+    assert freed_s < HANDSHAKE_MS / 1e3 + 1
+    assert client.errors == []
+    assert client.p99_s < 0.1
+
+
+def test_b6_sessions_go_on_when_connections_use_up_the_files(
+    start_target: Any, healthy: Any
+) -> None:
+    target = start_target(files=256)
+    address = target.address("rpc")
+    with BlockingClient() as watcher, healthy() as client, ExitStack() as stack:
+        server = watcher.device("T/SERVER")
+        wait_until(lambda: server.get("open_files")["open_files"] > 0, timeout_s=5)
+        assert server.get("open_file_limit")["open_file_limit"] == 256
+        started, used = time.monotonic(), target.cpu_s
+        for _ in range(400):
+            stack.enter_context(socket.create_connection(address, 10))
+        wait_until(
+            lambda: server.read("files_used")["files_used"].quality in ("warn", "alarm"),
+            timeout_s=3,
+        )
+        time.sleep(2)
+        share = (target.cpu_s - used) / (time.monotonic() - started)
+    print(f"cpu {share:.0%}, p99 {client.p99_s * 1e3:.1f} ms, errors {len(client.errors)}")
+    assert client.errors == []
+    assert client.p99_s < 0.1
+    assert share < 0.5
+    wait_until(lambda: connect("T/TARGET/1").count() > 0, timeout_s=10)
