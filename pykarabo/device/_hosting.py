@@ -56,10 +56,20 @@ _TRACEBACK_LINES: Final = 20
 
 @dataclass(slots=True)
 class Hosted:
-    """A device with its event stream."""
+    """A device with its event stream.
+
+    Attributes:
+        refused: why it takes no writes and commands, None when it does.
+    """
 
     device: Device
     source: EventSource
+    refused: DuplicateDeviceError | None = None
+
+    def require_ours(self) -> None:
+        """Raise `DuplicateDeviceError` if the device's id belongs to a twin."""
+        if self.refused is not None:
+            raise self.refused
 
 
 class Hosting:
@@ -151,12 +161,14 @@ class Hosting:
         request = call.request
         if isinstance(request, Set):
             hosted = self.addressed(request.device, call.instance)
+            hosted.require_ours()
             what = f"writing to '{request.device}'"
             await guarded(hosted.device.write_from_outside(request.values), request.device, what)
             return None, hosted.source.sequence
         if not isinstance(request, Call):
             return self.answer_now(call)
         hosted = self.addressed(request.device, call.instance)
+        hosted.require_ours()
         result = await run_command(hosted.device, request.command, request.args, request.kwargs)
         return result, hosted.source.sequence
 

@@ -12,9 +12,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from pykarabo.client import DIRECTORY_STEM, Client
+from pykarabo.client import (
+    DIRECTORY_STEM,
+    DIRECTORY_VARIABLE,
+    Client,
+    DirectoryAccess,
+    TopologyCache,
+    access_to,
+    directory_endpoints,
+)
 from pykarabo.errors import BadConfigurationError, NotConnectedError
-from pykarabo.transport import Binding, ZmqTransport, domain_name, run_directory
+from pykarabo.transport import (
+    Binding,
+    ZmqTransport,
+    data_directory,
+    domain_name,
+    run_directory,
+)
 
 from ._classes import DeviceClasses
 from ._device import Device
@@ -33,7 +47,8 @@ class ServerSettings:
         devices: what it starts with, in this order.
         classes: names of the classes on offer; None offers all that are installed.
         more_classes: classes besides the installed ones.
-        directory: host the domain's directory.
+        directory: host the domain's directory, or one of its replicas.
+        allow_offline: start devices without a majority of the directory's replicas.
         host, advertise, ports: see `Binding`; without a host it listens on Unix sockets.
         time_source: device id of the train clock.
     """
@@ -44,16 +59,44 @@ class ServerSettings:
     classes: tuple[str, ...] | None = None
     more_classes: Mapping[str, type[Device]] = field(default_factory=dict[str, type[Device]])
     directory: bool = False
+    allow_offline: bool = False
     host: str | None = None
     advertise: str | None = None
     ports: Mapping[str, int] = field(default_factory=dict[str, int])
     time_source: str | None = None
 
 
+def _stem_name(settings: ServerSettings) -> str:
+    """Return the first part of the names of the process's files; one per replica of a host."""
+    if not settings.directory:
+        return secrets.token_hex(_STEM_BYTES)
+    if len(directory_endpoints(settings.domain)) == 1:
+        return DIRECTORY_STEM
+    return f"{DIRECTORY_STEM}-{settings.ports.get('rpc', 0)}"
+
+
+def _access_of_replica(settings: ServerSettings, rpc: str) -> DirectoryAccess:
+    """Return how a server that hosts a replica reaches it and the others.
+
+    Raises:
+        BadConfigurationError: nobody would find the replica where it answers.
+    """
+    endpoints = directory_endpoints(settings.domain)
+    if len(endpoints) == 1:
+        return access_to(domain_name(settings.domain), rpc)
+    if rpc not in endpoints:
+        raise BadConfigurationError(
+            f"this replica of the directory answers at {rpc}, but {DIRECTORY_VARIABLE} names "
+            + ", ".join(endpoints),
+            remedy="correct it, or give --host, --advertise and --rpc-port as it says",
+        )
+    return DirectoryAccess(endpoints, TopologyCache())
+
+
 @contextlib.contextmanager
 def _stem(settings: ServerSettings, directory: Path) -> Generator[str, None, None]:
     """Hold the lock that says that the sockets of this name belong to a living process."""
-    name = DIRECTORY_STEM if settings.directory else secrets.token_hex(_STEM_BYTES)
+    name = _stem_name(settings)
     path = directory / f"{name}.lock"
     with path.open("a+") as lock:
         try:
@@ -102,8 +145,7 @@ async def running_server(settings: ServerSettings) -> AsyncGenerator[Server, Non
     with _stem(settings, directory) as stem:
         binding = Binding(directory, stem, settings.host, settings.advertise, dict(settings.ports))
         transport = ZmqTransport(binding)
-        own = f"ipc://{directory / stem}.rpc" if settings.directory and not settings.host else None
-        client = Client(settings.domain, transport=transport, directory=own)
+        client = Client(settings.domain, transport=transport)
         try:
             server = Server(
                 settings.server_id,
@@ -111,11 +153,13 @@ async def running_server(settings: ServerSettings) -> AsyncGenerator[Server, Non
                 client=client,
                 classes=DeviceClasses(settings.classes, more=settings.more_classes),
                 time_source=settings.time_source,
+                allow_offline=settings.allow_offline,
             )
-            if settings.directory and settings.host:
-                client.directory_endpoint = server.record().rpc
             try:
-                await server.start(directory=settings.directory)
+                if settings.directory:
+                    client.access = _access_of_replica(settings, server.record().rpc)
+                ledger = data_directory(settings.domain) / DIRECTORY_STEM / f"{stem}.json"
+                await server.start(directory=settings.directory, ledger_file=str(ledger))
                 await server.start_devices(settings.devices)
                 yield server
             finally:
