@@ -14,11 +14,9 @@ import zmq
 
 import pykarabo
 from pykarabo.client import (
-    DIRECTORY_ID,
     BlockingClient,
     DeviceRecord,
     check_device_id,
-    directory_endpoint,
 )
 from pykarabo.errors import NotConnectedError, PykaraboError, WrongInstanceError
 from pykarabo.transport import data_directory, domain_name, run_directory
@@ -27,7 +25,7 @@ from pykarabo.wire import Locate
 from ._app import common
 from ._complete import complete_devices
 from ._processes import living_processes, stale_files
-from ._text import print_json
+from ._text import print_json, since
 
 _LOW_DISK: Final = 2**30
 """A detector fills this within seconds."""
@@ -100,9 +98,9 @@ def _everything() -> Iterator[Finding]:
     yield _leftovers()
     yield _processes()
     with BlockingClient() as client:
-        directory = _tried("directory", partial(_reach_directory, client))
-        yield directory
-        if directory.good:
+        replicas = _replicas(client)
+        yield from replicas
+        if any(replica.good for replica in replicas):
             yield from _servers(client)
 
 
@@ -145,9 +143,19 @@ def _processes() -> Finding:
     return Finding("server processes of this host", good=True, result=shown)
 
 
-def _reach_directory(client: BlockingClient) -> str:
-    client.resolve(DIRECTORY_ID)
-    return f"answers at {directory_endpoint()}"
+def _replicas(client: BlockingClient) -> list[Finding]:
+    """Try every replica of the directory."""
+    endpoints = client.access.endpoints
+    number = f" {{}} of {len(endpoints)}" if len(endpoints) > 1 else ""
+    return [
+        _tried(f"directory{number.format(index)}", partial(_reach_replica, client, endpoint))
+        for index, endpoint in enumerate(endpoints, 1)
+    ]
+
+
+def _reach_replica(client: BlockingClient, endpoint: str) -> str:
+    record = client.replica(endpoint)
+    return f"answers at {endpoint}, runs since {since(record.epoch)}"
 
 
 def _servers(client: BlockingClient) -> Iterator[Finding]:
@@ -187,8 +195,9 @@ def _way_to(device_id: str) -> Iterator[Finding]:
     if not (name.good and runtime.good):
         return
     with BlockingClient() as client:
-        yield (directory := _tried("directory", partial(_reach_directory, client)))
-        if not directory.good:
+        replicas = _replicas(client)
+        yield from replicas
+        if not any(replica.good for replica in replicas):
             return
         try:
             record = DeviceRecord.from_wire(client.directory("resolve", device_id))

@@ -6,13 +6,13 @@ from typing import Any
 
 import click
 
-from pykarabo.client import BlockingClient, DeviceRecord, ServerRecord, directory_endpoint
+from pykarabo.client import BlockingClient, DeviceRecord, ServerRecord
 from pykarabo.data import AccessMode, PropertyInfo, PropertyValue, Schema, State
-from pykarabo.errors import PykaraboError
+from pykarabo.errors import NotConnectedError, PykaraboError
 
 from ._app import common
 from ._complete import complete_devices
-from ._text import print_json, print_table, to_text
+from ._text import print_json, print_table, since, to_text
 
 _COLUMNS = ("device", "class", "state", "server", "host", "status")
 _SERVER_COLUMNS = ("server", "status", "devices", "host", "pid", "up", "loop lag", "memory")
@@ -57,31 +57,37 @@ def classes_command(*, as_json: bool) -> None:
 
 @click.command("status")
 @common
-def status_command(*, as_json: bool) -> None:
-    """Show the domain's directory, servers and devices at a glance."""
+def status_command(*, as_json: bool) -> int:
+    """Show the domain's directory, servers and devices at a glance.
+
+    Where no directory answers, this is what was known last.
+    """
     with BlockingClient() as client:
         found = client.directory("topology", "*")
         servers = [ServerRecord.from_wire(record) for record in found["servers"]]
         devices = [DeviceRecord.from_wire(record) for record in found["devices"]]
         health = client.read_many({record.server_id: None for record in servers})
+        replicas = {endpoint: _replica(client, endpoint) for endpoint in client.access.endpoints}
         domain = client.domain
     rows = [_server(record, devices, found["statuses"], health) for record in servers]
+    exit_code = 0 if found["answered"] else NotConnectedError.exit_code
     wrong = [record for record in devices if record.state == "ERROR" or record.status != "online"]
     if as_json:
         print_json(
             {
                 "domain": domain,
-                "directory": directory_endpoint(domain),
+                "directory": replicas,
                 "servers": rows,
                 "devices": len(devices),
                 "not_well": [record.to_wire() for record in wrong],
             }
         )
-        return
-    click.echo(
-        f"domain {domain}: {len(servers)} servers, {len(devices)} devices; "
-        f"directory at {directory_endpoint(domain)}"
-    )
+        return exit_code
+    click.echo(f"domain {domain}: {len(servers)} servers, {len(devices)} devices")
+    for endpoint, replica in replicas.items():
+        click.echo(f"directory at {endpoint}: {replica}")
+    if not found["answered"]:
+        click.echo("no directory answers: this is what was known last")
     print_table(_SERVER_COLUMNS, map(_server_row, rows))
     if wrong:
         click.echo("not well:")
@@ -89,6 +95,14 @@ def status_command(*, as_json: bool) -> None:
     for row in rows:
         for problem in row["problems"]:
             click.echo(f"not started: {problem}")
+    return exit_code
+
+
+def _replica(client: BlockingClient, endpoint: str) -> str:
+    try:
+        return f"online since {since(client.replica(endpoint).epoch)}"
+    except PykaraboError:
+        return "no answer"
 
 
 def _server(

@@ -53,7 +53,10 @@ def server_command() -> None:
 @server_command.command("start")
 @click.option("--id", "server_id", required=True, help="Its device id.")
 @click.option("--classes", help="Offer only these classes, separated by commas.")
-@click.option("--directory", is_flag=True, help="Host the domain's directory as well.")
+@click.option("--directory", is_flag=True, help="Host the domain's directory, or a replica of it.")
+@click.option(
+    "--allow-offline", is_flag=True, help="Start without a majority of the directory's replicas."
+)
 @click.option("--init", type=click.Path(path_type=Path), help="JSON file of devices to start.")
 @click.option("--host", help="Listen on TCP at this address instead of Unix sockets.")
 @click.option("--advertise", help="Host name or address that others are told.")

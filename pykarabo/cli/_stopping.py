@@ -76,7 +76,7 @@ class _Stopper:
         """Ask all but the directory's server to stop, see that they end, then that one."""
         living = living_processes(self._directory)
         self._learn_names(living)
-        homes = {DIRECTORY_STEM: living.pop(DIRECTORY_STEM)} if DIRECTORY_STEM in living else {}
+        homes = {stem: living.pop(stem) for stem in list(living) if stem.startswith(DIRECTORY_STEM)}
         for group in (living, homes):
             processes = {stem: _process(pid) for stem, pid in group.items()}
             asked = {stem: self._ask(stem) for stem in group}

@@ -5,6 +5,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import click
@@ -81,6 +82,11 @@ def _short(value: Any) -> str:
     else:
         text = str(value).replace("\n", " ")
     return f"{text[:_LONGEST]}…" if len(text) > _LONGEST else text
+
+
+def since(time_ns: int) -> str:
+    """Return a moment, given in ns since 1970, in UTC."""
+    return datetime.fromtimestamp(time_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

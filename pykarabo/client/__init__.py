@@ -7,33 +7,43 @@ from ._blocking_client import BlockingClient, connect, disconnect_all
 from ._blocking_proxy import DeviceProxy, NodeProxy
 from ._client import (
     CALL_TIMEOUT_S,
-    DIRECTORY_STEM,
-    DIRECTORY_VARIABLE,
     Client,
     StreamCounters,
-    directory_endpoint,
     own_identity,
 )
 from ._connect import aconnect, adisconnect_all
+from ._directory import (
+    DIRECTORY_STEM,
+    DIRECTORY_VARIABLE,
+    REPLICA_TIMEOUT_S,
+    DirectoryAccess,
+    access_to,
+    directory_endpoints,
+)
 from ._input import PipelineReader
 from ._job import AsyncJob, Job
 from ._proxy import AsyncDeviceProxy, AsyncNodeProxy
 from ._records import (
     DIRECTORY_ID,
+    PAGE,
     DeviceRecord,
     ServerRecord,
     check_device_id,
     split_target,
 )
+from ._topology_cache import CACHED, TopologyCache, cache_file
 from ._updates import Change, Gap, Live, NewSchema, Stale, Update
 from ._waiting import stop_watching, wait_until, watch
 from ._watch import Follower, Watch
 
 __all__ = [
+    "CACHED",
     "CALL_TIMEOUT_S",
     "DIRECTORY_ID",
     "DIRECTORY_STEM",
     "DIRECTORY_VARIABLE",
+    "PAGE",
+    "REPLICA_TIMEOUT_S",
     "AsyncDeviceProxy",
     "AsyncJob",
     "AsyncNodeProxy",
@@ -42,6 +52,7 @@ __all__ = [
     "Client",
     "DeviceProxy",
     "DeviceRecord",
+    "DirectoryAccess",
     "Follower",
     "Gap",
     "Job",
@@ -52,13 +63,16 @@ __all__ = [
     "ServerRecord",
     "Stale",
     "StreamCounters",
+    "TopologyCache",
     "Update",
     "Watch",
+    "access_to",
     "aconnect",
     "adisconnect_all",
+    "cache_file",
     "check_device_id",
     "connect",
-    "directory_endpoint",
+    "directory_endpoints",
     "disconnect_all",
     "own_identity",
     "split_target",

@@ -13,7 +13,8 @@ from pykarabo.errors import (
 from pykarabo.transport import time_left_s
 from pykarabo.wire import Target
 
-_CERTAINLY_NOT_RUN: Final = (NotConnectedError, WrongInstanceError, HelloRequiredError)
+CERTAINLY_NOT_RUN: Final = (NotConnectedError, WrongInstanceError, HelloRequiredError)
+"""Errors after which a call may be made again at the device's new place."""
 _PAUSE_S: Final = 0.1
 
 
@@ -63,10 +64,10 @@ class Attempts:
                 return _PAUSE_S
             raise error
         if self._unsure is not None:
-            if left and isinstance(error, _CERTAINLY_NOT_RUN):
+            if left and isinstance(error, CERTAINLY_NOT_RUN):
                 return _PAUSE_S
             raise self._unsure
-        if isinstance(error, _CERTAINLY_NOT_RUN) and not self._moved:
+        if isinstance(error, CERTAINLY_NOT_RUN) and not self._moved:
             self._moved = True
             return 0.0
         raise error

@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
 import zmq
 
@@ -33,16 +33,20 @@ from pykarabo.wire import (
     Target,
 )
 
-from ._attempts import Attempts
+from ._attempts import CERTAINLY_NOT_RUN, Attempts
 from ._blocking_proxy import DeviceProxy
-from ._client import (
-    CALL_TIMEOUT_S,
-    CONNECT_TIMEOUT_S,
-    DIRECTORY_VARIABLE,
-    directory_endpoint,
-    own_identity,
+from ._client import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S, own_identity
+from ._directory import (
+    LOCATE,
+    Plan,
+    Query,
+    access_to,
+    replica_record,
+    replica_target,
 )
 from ._records import DIRECTORY_ID, DeviceRecord, ServerRecord, check_device_id
+
+_T = TypeVar("_T")
 
 
 class BlockingClient:
@@ -50,18 +54,19 @@ class BlockingClient:
 
     Args:
         domain: the domain; default is that of the environment.
-        directory: endpoint of the directory; default is the domain's own.
+        directory: endpoint of the directory; default are the replicas of the domain.
     """
 
     def __init__(self, domain: str | None = None, *, directory: str | None = None) -> None:
         self.domain = domain_name(domain)
-        self._directory = directory or directory_endpoint(self.domain)
+        self.access = access_to(self.domain, directory)
         self._context: zmq.Context[Socket] = make_context()
         self._identity = own_identity()
         self._lock = threading.Lock()
         self._links: dict[str, BlockingLink] = {}
         self._records: dict[str, DeviceRecord] = {}
         self._reachable: dict[str, tuple[BlockingLink, Target]] = {}
+        self._replicas: dict[str, tuple[BlockingLink, Target]] = {}
 
     def __enter__(self) -> "BlockingClient":
         return self
@@ -71,6 +76,7 @@ class BlockingClient:
 
     def close(self) -> None:
         """End every link."""
+        self.access.cache.save()
         with self._lock:
             for link in self._links.values():
                 link.close()
@@ -92,29 +98,63 @@ class BlockingClient:
         if known is not None:
             return known
         if device_id == DIRECTORY_ID:
-            record = self._locate_directory()
+            record = self._carry_out(self.access.locate())
         else:
             check_device_id(device_id)
-            record = DeviceRecord.from_wire(self.directory("resolve", device_id))
+            record = self._carry_out(self.access.resolve(device_id))
         self._records[device_id] = record
         return record
 
-    def _locate_directory(self) -> DeviceRecord:
-        link = self._link(self._directory, f"the directory of domain '{self.domain}'")
-        found, _sequence = link.call(Locate([DIRECTORY_ID]), Target(), timeout_s=CALL_TIMEOUT_S)
-        if not found or found[0] is None:
-            raise NotConnectedError(
-                f"what answers at {self._directory} is no directory",
-                remedy=f"correct {DIRECTORY_VARIABLE}",
-            )
-        instance, epoch = found[0]
-        return DeviceRecord(
-            DIRECTORY_ID, "Directory", "", instance.hex(), epoch, rpc=self._directory
-        )
+    def _carry_out(self, plan: Plan[_T]) -> _T:
+        answer: Any = None
+        while True:
+            try:
+                query = plan.send(answer)
+            except StopIteration as done:
+                return cast(_T, done.value)
+            try:
+                answer = self._ask(query)
+            except PykaraboError as error:
+                answer = error
+
+    def _ask(self, query: Query) -> Any:
+        timeout_s = self.access.timeout_s
+        try:
+            return self._ask_once(query, timeout_s)
+        except CERTAINLY_NOT_RUN:
+            if self._replicas.pop(query.endpoint, None) is None:
+                raise
+            return self._ask_once(query, timeout_s)
+
+    def _ask_once(self, query: Query, timeout_s: float) -> Any:
+        link, target = self._replica(query.endpoint, timeout_s)
+        if query.command == LOCATE:
+            return replica_record(query.endpoint, target)
+        call = Call(DIRECTORY_ID, query.command, list(query.args))
+        return link.call(call, target, timeout_s=_left_s(timeout_s))[0]
+
+    def _replica(self, endpoint: str, timeout_s: float) -> tuple[BlockingLink, Target]:
+        known = self._replicas.get(endpoint)
+        if known is not None and not known[0].closed:
+            return known
+        peer = f"the directory of domain '{self.domain}'"
+        link = self._link(endpoint, peer, timeout_s=timeout_s)
+        found, _sequence = link.call(Locate([DIRECTORY_ID]), Target(), timeout_s=_left_s(timeout_s))
+        self._replicas[endpoint] = (link, replica_target(endpoint, found))
+        return self._replicas[endpoint]
 
     def directory(self, command: str, *args: Any) -> Any:
         """Run a command of the directory."""
-        return self.request(DIRECTORY_ID, Call(DIRECTORY_ID, command, list(args)))
+        return self._carry_out(self.access.command(command, *args))
+
+    def replica(self, endpoint: str) -> DeviceRecord:
+        """Return the record of the directory's replica at an endpoint.
+
+        Raises:
+            NotConnectedError: none answers there.
+        """
+        record: DeviceRecord = self._ask(Query(endpoint))
+        return record
 
     def topology(self, pattern: str = "*") -> list[DeviceRecord]:
         """Return the devices whose id matches the shell pattern, by id."""
@@ -128,7 +168,7 @@ class BlockingClient:
 
     # -- calling --------------------------------------------------------------------------------
 
-    def _link(self, rpc: str, peer: str) -> BlockingLink:
+    def _link(self, rpc: str, peer: str, *, timeout_s: float = CONNECT_TIMEOUT_S) -> BlockingLink:
         with self._lock:
             link = self._links.get(rpc)
             if link is None or link.closed:
@@ -140,8 +180,7 @@ class BlockingClient:
                     peer=peer,
                     checksum=rpc.startswith("tcp"),
                 )
-                timeout_s = time_left_s(CONNECT_TIMEOUT_S, time.monotonic_ns())
-                link = BlockingLink(self._context, rpc, session, timeout_s=timeout_s)
+                link = BlockingLink(self._context, rpc, session, timeout_s=_left_s(timeout_s))
                 self._links[rpc] = link
             return link
 

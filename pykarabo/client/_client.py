@@ -7,10 +7,15 @@ import socket
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from pykarabo.data import PropertyValue, Schema, from_row
-from pykarabo.errors import NotConnectedError, PykaraboError, UnknownPropertyError
+from pykarabo.errors import (
+    CallTimeoutError,
+    NotConnectedError,
+    PykaraboError,
+    UnknownPropertyError,
+)
 from pykarabo.transport import (
     Clock,
     SystemClock,
@@ -19,7 +24,6 @@ from pykarabo.transport import (
     ZmqTransport,
     deadline,
     domain_name,
-    run_directory,
     time_left_s,
 )
 from pykarabo.wire import (
@@ -36,7 +40,15 @@ from pykarabo.wire import (
     Target,
 )
 
-from ._attempts import Attempts
+from ._attempts import CERTAINLY_NOT_RUN, Attempts
+from ._directory import (
+    LOCATE,
+    Plan,
+    Query,
+    access_to,
+    replica_record,
+    replica_target,
+)
 from ._input import PipelineReader
 from ._link import ServerLink
 from ._proxy import AsyncDeviceProxy
@@ -44,23 +56,12 @@ from ._records import DIRECTORY_ID, DeviceRecord, ServerRecord, check_device_id,
 from ._updates import Update
 from ._watch import EVERYTHING, Follower, Watch
 
+_T = TypeVar("_T")
+
 CALL_TIMEOUT_S: Final = 5.0
 CONNECT_TIMEOUT_S: Final = 5.0
-DIRECTORY_VARIABLE: Final = "PYKARABO_DIRECTORY"
-DIRECTORY_STEM: Final = "directory"
 _MAX_FINDING: Final = 50
 """Devices looked up at the same time; a directory tells whoever asks for more that it is busy."""
-
-
-def directory_endpoint(domain: str | None = None) -> str:
-    """Return where the domain's directory answers calls.
-
-    It is ``$PYKARABO_DIRECTORY`` (``tcp://host:port``) if that is set, else the Unix socket of
-    this host's own directory.
-    """
-    return os.environ.get(DIRECTORY_VARIABLE) or (
-        f"ipc://{run_directory(domain)}/{DIRECTORY_STEM}.rpc"
-    )
 
 
 def own_identity() -> ClientIdentity:
@@ -100,7 +101,7 @@ class Client:
         domain: the domain; default is that of the environment.
         transport: how to reach others; default is ZeroMQ.
         clock: default is the host's.
-        directory: endpoint of the directory; default is the domain's own.
+        directory: endpoint of the directory; default are the replicas of the domain.
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class Client:
     ) -> None:
         self.domain = domain_name(domain)
         self.clock = clock or SystemClock()
-        self.directory_endpoint = directory or directory_endpoint(self.domain)
+        self.access = access_to(self.domain, directory)
         self._own_transport = transport is None
         self.transport: Transport = transport or ZmqTransport()
         self.identity = own_identity()
@@ -124,6 +125,7 @@ class Client:
         self._followers: dict[str, dict[tuple[Choice, bool], _Following]] = {}
         self._ended = StreamCounters()
         self._finding = asyncio.Semaphore(_MAX_FINDING)
+        self._replicas: dict[str, tuple[ServerLink, Target]] = {}
         self._tasks = TaskOwner("client")
 
     async def __aenter__(self) -> "Client":
@@ -136,6 +138,7 @@ class Client:
         """End every link and task of this client."""
         await self._tasks.aclose()
         self._followers.clear()
+        self.access.cache.save()
         for link in list(self._links.values()):
             link.close()
         if self._own_transport:
@@ -154,31 +157,71 @@ class Client:
         if known is not None:
             return known
         if device_id == DIRECTORY_ID:
-            record = await self._locate_directory()
+            record = await self._carry_out(self.access.locate())
         else:
             check_device_id(device_id)
-            record = DeviceRecord.from_wire(await self.directory("resolve", device_id))
+            record = await self._carry_out(self.access.resolve(device_id))
         self._records[device_id] = record
         return record
 
-    async def _locate_directory(self) -> DeviceRecord:
-        link = await self._link(self.directory_endpoint, f"the directory of domain '{self.domain}'")
+    async def _carry_out(self, plan: Plan[_T]) -> _T:
+        answer: Any = None
+        while True:
+            try:
+                query = plan.send(answer)
+            except StopIteration as done:
+                return cast(_T, done.value)
+            try:
+                answer = await self._ask(query)
+            except PykaraboError as error:
+                answer = error
+
+    async def _ask(self, query: Query) -> Any:
+        timeout_s = self.access.timeout_s
+        if query.command == LOCATE:
+            _link, target = await self._replica(query.endpoint, timeout_s)
+            return replica_record(query.endpoint, target)
+        return await self.ask_replica(
+            query.endpoint, query.command, *query.args, timeout_s=timeout_s
+        )
+
+    async def ask_replica(
+        self, endpoint: str, command: str, *args: Any, timeout_s: float = CALL_TIMEOUT_S
+    ) -> Any:
+        """Run a command of one replica of the directory, once more if it was restarted."""
+        try:
+            return await self._ask_replica(endpoint, command, args, timeout_s)
+        except CERTAINLY_NOT_RUN:
+            if self._replicas.pop(endpoint, None) is None:
+                raise
+            return await self._ask_replica(endpoint, command, args, timeout_s)
+
+    async def _ask_replica(
+        self, endpoint: str, command: str, args: tuple[Any, ...], timeout_s: float
+    ) -> Any:
+        link, target = await self._replica(endpoint, timeout_s)
+        call = Call(DIRECTORY_ID, command, list(args))
+        try:
+            return (await link.call(call, target, timeout_s=self._left_s(timeout_s)))[0]
+        except CallTimeoutError:
+            link.close()  # the host may be unreachable: a new connection finds it sooner
+            raise
+
+    async def _replica(self, endpoint: str, timeout_s: float) -> tuple[ServerLink, Target]:
+        known = self._replicas.get(endpoint)
+        if known is not None and known[0].alive:
+            return known
+        peer = f"the directory of domain '{self.domain}'"
+        link = await self._link(endpoint, peer, timeout_s=timeout_s)
         found, _sequence = await link.call(
-            Locate([DIRECTORY_ID]), Target(), timeout_s=CALL_TIMEOUT_S
+            Locate([DIRECTORY_ID]), Target(), timeout_s=self._left_s(timeout_s)
         )
-        if not found or found[0] is None:
-            raise NotConnectedError(
-                f"what answers at {self.directory_endpoint} is no directory",
-                remedy=f"correct {DIRECTORY_VARIABLE}",
-            )
-        instance, epoch = found[0]
-        return DeviceRecord(
-            DIRECTORY_ID, "Directory", "", instance.hex(), epoch, rpc=self.directory_endpoint
-        )
+        self._replicas[endpoint] = (link, replica_target(endpoint, found))
+        return self._replicas[endpoint]
 
     async def directory(self, command: str, *args: Any) -> Any:
         """Run a command of the directory."""
-        return await self.request(DIRECTORY_ID, Call(DIRECTORY_ID, command, list(args)))
+        return await self._carry_out(self.access.command(command, *args))
 
     async def topology(self, pattern: str = "*") -> list[DeviceRecord]:
         """Return the devices whose id matches the shell pattern, by id."""
@@ -221,7 +264,9 @@ class Client:
         link = await self._link(record.rpc, f"server '{record.server_id or DIRECTORY_ID}'")
         return link, Target(bytes.fromhex(record.instance), record.epoch)
 
-    async def _link(self, rpc: str, peer: str) -> ServerLink:
+    async def _link(
+        self, rpc: str, peer: str, *, timeout_s: float = CONNECT_TIMEOUT_S
+    ) -> ServerLink:
         link = self._links.get(rpc)
         if link is not None and link.alive:
             return link
@@ -238,7 +283,7 @@ class Client:
                 tasks=self._tasks,
                 closed=self._link_closed,
             )
-            await link.open(timeout_s=time_left_s(CONNECT_TIMEOUT_S, self.clock.monotonic_ns()))
+            await link.open(timeout_s=self._left_s(timeout_s))
             self._links[rpc] = link
             return link
 

@@ -9,6 +9,8 @@ from pykarabo.errors import InvalidNameError, MalformedMessageError
 
 DIRECTORY_ID: Final = "DIRECTORY"
 """The device id of a domain's directory."""
+PAGE: Final = 2_000
+"""Device records in one message; with 17 values each, within its limits."""
 _DEVICE_ID: Final = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
 MAX_DEVICE_ID: Final = 128
 
@@ -56,7 +58,9 @@ class DeviceRecord:
     Attributes:
         instance: hex of the 16 bytes of this life.
         epoch: start in ns since 1970 UTC.
-        status: liveness of its server: ``online``, ``busy``, ``suspect`` or ``gone``.
+        version: grows with every change; its server chooses it.
+        status: liveness of its server: ``online``, ``busy``, ``suspect`` or ``gone``; ``cached``
+            when no directory could be asked and this is what it said last.
         fence: the number under which the id was claimed; a later claim has a larger one.
         tags: free words to select by.
     """
@@ -74,6 +78,7 @@ class DeviceRecord:
     events: str = ""
     data: str = ""
     fence: int = 0
+    version: int = 0
     tags: tuple[str, ...] = field(default=())
 
     def to_wire(self) -> dict[str, Any]:

@@ -155,6 +155,7 @@ class Answers:
         if not isinstance(request, Call):
             return self.now(call)
         hosted = self._hosting.addressed(request.device, call.instance)
+        hosted.require_ours()
         result = await run_command(hosted.device, request.command, request.args, request.kwargs)
         return result, hosted.source.sequence
 
@@ -208,6 +209,7 @@ def needs_waiting(call: Execute) -> bool:
 async def _write(
     hosted: Hosted, values: Mapping[str, Any], expected: Mapping[str, int] | None
 ) -> None:
+    hosted.require_ours()
     device = hosted.device
 
     def check_unchanged() -> None:

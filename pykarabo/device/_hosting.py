@@ -2,7 +2,12 @@
 
 from dataclasses import dataclass, field
 
-from pykarabo.errors import UnknownDeviceError, WrongInstanceError, did_you_mean
+from pykarabo.errors import (
+    DuplicateDeviceError,
+    UnknownDeviceError,
+    WrongInstanceError,
+    did_you_mean,
+)
 from pykarabo.wire import EventSource
 
 from ._device import Device
@@ -14,11 +19,18 @@ class Hosted:
 
     Attributes:
         changed_at: per property the number of the event that told its latest change.
+        refused: why it takes no writes and commands, None when it does.
     """
 
     device: Device
     source: EventSource
     changed_at: dict[str, int] = field(default_factory=dict[str, int])
+    refused: DuplicateDeviceError | None = None
+
+    def require_ours(self) -> None:
+        """Raise `DuplicateDeviceError` if the device's id belongs to a twin."""
+        if self.refused is not None:
+            raise self.refused
 
 
 class Hosting:

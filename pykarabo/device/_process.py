@@ -9,15 +9,31 @@ import resource
 import secrets
 import signal
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from pykarabo.client import DIRECTORY_ID, DIRECTORY_STEM, BlockingClient, Client
+from pykarabo.client import (
+    DIRECTORY_STEM,
+    DIRECTORY_VARIABLE,
+    BlockingClient,
+    Client,
+    DirectoryAccess,
+    TopologyCache,
+    access_to,
+    directory_endpoints,
+)
 from pykarabo.errors import BadConfigurationError, NotConnectedError, PykaraboError
-from pykarabo.transport import Binding, ZmqTransport, domain_name, run_directory
-from pykarabo.wire import Call
+from pykarabo.transport import (
+    Binding,
+    ZmqTransport,
+    data_directory,
+    deadline,
+    domain_name,
+    run_directory,
+)
 
 from ._classes import DeviceClasses
 from ._device import Device
@@ -26,7 +42,8 @@ from ._server import DeviceSettings, Server
 
 _log: Final = logging.getLogger(__name__)
 _STEM_BYTES: Final = 6
-_TELL_S: Final = 1.0
+_TELL_NS: Final = 10**9
+"""A replica that does not answer for so long does not keep us from telling the others."""
 _START_TIMEOUT_S: Final = 30.0
 
 
@@ -39,7 +56,8 @@ class ServerSettings:
         devices: what it starts with, in this order.
         classes: names of the classes on offer; None offers all that are installed.
         more_classes: classes besides the installed ones.
-        directory: host the domain's directory.
+        directory: host the domain's directory, or one of its replicas.
+        allow_offline: start devices without a majority of the directory's replicas.
         host, advertise, ports: see `Binding`; without a host it listens on Unix sockets.
         time_source: device id of the train clock.
     """
@@ -50,16 +68,44 @@ class ServerSettings:
     classes: tuple[str, ...] | None = None
     more_classes: Mapping[str, type[Device]] = field(default_factory=dict[str, type[Device]])
     directory: bool = False
+    allow_offline: bool = False
     host: str | None = None
     advertise: str | None = None
     ports: Mapping[str, int] = field(default_factory=dict[str, int])
     time_source: str | None = None
 
 
+def _stem_name(settings: ServerSettings) -> str:
+    """Return the first part of the names of the process's files; one per replica of a host."""
+    if not settings.directory:
+        return secrets.token_hex(_STEM_BYTES)
+    if len(directory_endpoints(settings.domain)) == 1:
+        return DIRECTORY_STEM
+    return f"{DIRECTORY_STEM}-{settings.ports.get('rpc', 0)}"
+
+
+def _access_of_replica(settings: ServerSettings, rpc: str) -> DirectoryAccess:
+    """Return how a server that hosts a replica reaches it and the others.
+
+    Raises:
+        BadConfigurationError: nobody would find the replica where it answers.
+    """
+    endpoints = directory_endpoints(settings.domain)
+    if len(endpoints) == 1:
+        return access_to(domain_name(settings.domain), rpc)
+    if rpc not in endpoints:
+        raise BadConfigurationError(
+            f"this replica of the directory answers at {rpc}, but {DIRECTORY_VARIABLE} names "
+            + ", ".join(endpoints),
+            remedy="correct it, or give --host, --advertise and --rpc-port as it says",
+        )
+    return DirectoryAccess(endpoints, TopologyCache())
+
+
 @contextlib.contextmanager
 def _stem(settings: ServerSettings, directory: Path) -> Generator[str, None, None]:
     """Hold the lock that says that the sockets of this name belong to a living process."""
-    name = DIRECTORY_STEM if settings.directory else secrets.token_hex(_STEM_BYTES)
+    name = _stem_name(settings)
     path = directory / f"{name}.lock"
     with path.open("a+") as lock:
         try:
@@ -97,25 +143,25 @@ class _BusyTeller:
     """Tells the directory, from the watching thread, that this process cannot."""
 
     def __init__(self, client: Client, server: Server) -> None:
-        self._domain = client.domain
-        self._endpoint = client.directory_endpoint
+        self._own = client
         self._instance = server.instance.hex()
-        self._client: BlockingClient | None = None
+        self._clients: dict[str, BlockingClient] = {}
 
     def tell(self, blockage: Blockage) -> None:
-        """Have the directory show this server's devices as busy."""
-        if self._client is None:
-            self._client = BlockingClient(self._domain, directory=self._endpoint)
-        request = Call(DIRECTORY_ID, "renew", [self._instance, [], blockage.seconds])
-        try:
-            self._client.request(DIRECTORY_ID, request, timeout_s=_TELL_S)
-        except PykaraboError as error:
-            _log.warning("the directory could not be told that the event loop stands: %s", error)
+        """Have every replica of the directory show this server's devices as busy."""
+        for endpoint in self._own.access.endpoints:
+            if endpoint not in self._clients:
+                self._clients[endpoint] = BlockingClient(self._own.domain, directory=endpoint)
+            try:
+                with deadline(time.monotonic_ns() + _TELL_NS):
+                    self._clients[endpoint].directory("renew", self._instance, [], blockage.seconds)
+            except PykaraboError as error:
+                _log.warning("the directory at %s does not know of it: %s", endpoint, error)
 
     def close(self) -> None:
-        """End the connection."""
-        if self._client is not None:
-            self._client.close()
+        """End the connections."""
+        for client in self._clients.values():
+            client.close()
 
 
 @contextlib.asynccontextmanager
@@ -133,8 +179,7 @@ async def running_server(settings: ServerSettings) -> AsyncGenerator[Server, Non
     with _stem(settings, directory) as stem:
         binding = Binding(directory, stem, settings.host, settings.advertise, dict(settings.ports))
         transport = ZmqTransport(binding)
-        own = f"ipc://{directory / stem}.rpc" if settings.directory and not settings.host else None
-        client = Client(settings.domain, transport=transport, directory=own)
+        client = Client(settings.domain, transport=transport)
         try:
             server = Server(
                 settings.server_id,
@@ -142,15 +187,17 @@ async def running_server(settings: ServerSettings) -> AsyncGenerator[Server, Non
                 client=client,
                 classes=DeviceClasses(settings.classes, more=settings.more_classes),
                 time_source=settings.time_source,
+                allow_offline=settings.allow_offline,
             )
-            if settings.directory and settings.host:
-                client.directory_endpoint = server.record().rpc
             teller = _BusyTeller(client, server)
             watch = LoopWatch(teller.tell)
             server.blockage = lambda: watch.latest
             watch.start()
             try:
-                await server.start(directory=settings.directory)
+                if settings.directory:
+                    client.access = _access_of_replica(settings, server.record().rpc)
+                ledger = data_directory(settings.domain) / DIRECTORY_STEM / f"{stem}.json"
+                await server.start(directory=settings.directory, ledger_file=str(ledger))
                 await server.start_devices(settings.devices)
                 yield server
             finally:

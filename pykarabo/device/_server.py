@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pykarabo
 from pykarabo.client import DIRECTORY_ID, Client, ServerRecord, check_device_id
-from pykarabo.data import PropertyValue, TrainReference, to_row
+from pykarabo.data import PropertyValue, State, TrainReference, to_row
 from pykarabo.errors import DuplicateDeviceError, PykaraboError, RemoteError
 from pykarabo.transport import Clock, Delivery, SystemClock, TaskOwner, Transport, deadline
 from pykarabo.wire import (
@@ -62,6 +62,7 @@ class Server:
         client: how it reaches others, the directory first of all.
         classes: what it can instantiate.
         time_source: device id of the train clock whose train ids its devices use.
+        allow_offline: start devices without a majority of the directory's replicas.
 
     Attributes:
         lag_s: how late the event loop ran at the last heartbeat.
@@ -80,6 +81,7 @@ class Server:
         classes: DeviceClasses,
         clock: Clock | None = None,
         time_source: str | None = None,
+        allow_offline: bool = False,
     ) -> None:
         self.server_id = check_device_id(server_id)
         self.client = client
@@ -116,15 +118,16 @@ class Server:
         self._sessions = ServerSessions(welcome, checksum=transport.checksum)
         self._once = OnceMemory()
         self._time = TimeSource(client, time_source)
-        self._registration = Registration(self)
+        self._registration = Registration(self, allow_offline=allow_offline)
 
     # -- life -----------------------------------------------------------------------------------
 
-    async def start(self, *, directory: bool = False) -> None:
+    async def start(self, *, directory: bool = False, ledger_file: str = "") -> None:
         """Begin to serve and register with the directory.
 
         Args:
-            directory: host the domain's directory here; it is started before anything else.
+            directory: host a replica of the directory here; it is started before anything else.
+            ledger_file: where the replica keeps what it must not forget.
 
         Raises:
             NotConnectedError: there is no directory.
@@ -132,8 +135,10 @@ class Server:
         """
         self._tasks.spawn(self._beat(), name="heartbeat")
         if directory:
-            await self._host(self.classes.require("Directory"), DIRECTORY_ID, {})
-        await self._registration.start(self._tasks)
+            await self._host(
+                self.classes.require("Directory"), DIRECTORY_ID, {"ledger_file": ledger_file}
+            )
+        await self._registration.start(hosts_replica=directory)
         await self._host(DeviceServer, self.server_id, {}, own=True)
         if directory:
             await self._registration.claim(DIRECTORY_ID)
@@ -189,9 +194,17 @@ class Server:
     # -- devices --------------------------------------------------------------------------------
 
     async def instantiate(
-        self, class_id: str, device_id: str, configuration: Mapping[str, Any] | None = None
+        self,
+        class_id: str,
+        device_id: str,
+        configuration: Mapping[str, Any] | None = None,
+        *,
+        wait: bool = True,
     ) -> Device:
         """Start a device.
+
+        Args:
+            wait: until the directory knows it; else it is told soon.
 
         Raises:
             UnknownClassError, InvalidNameError, BadInputError: it cannot be.
@@ -210,7 +223,7 @@ class Server:
         try:
             await self._registration.claim(device_id)
             try:
-                return await self._host(cls, device_id, configuration or {})
+                return await self._host(cls, device_id, configuration or {}, wait=wait)
             except BaseException:
                 await self._registration.release(device_id)
                 raise
@@ -219,16 +232,45 @@ class Server:
 
     async def start_devices(self, devices: Iterable[DeviceSettings]) -> None:
         """Start several devices; one that cannot be keeps no other from it, see `problems`."""
-        for item in devices:
+        items = list(devices)
+        await self._registration.claim_many({item.device_id for item in items})
+        for item in items:
             try:
-                await self.instantiate(item.class_id, item.device_id, item.configuration)
+                await self.instantiate(
+                    item.class_id, item.device_id, item.configuration, wait=False
+                )
             except PykaraboError as error:
                 _log.error("device '%s' could not be started: %s", item.device_id, error)
                 self.problems[item.device_id] = error
+        await self._finish_start({item.device_id for item in items})
         self.ready = True
         own = self._hosting.require(self.server_id).device
         if isinstance(own, DeviceServer):
             own.show_devices()
+
+    async def _finish_start(self, device_ids: set[str]) -> None:
+        """Give back what was claimed in vain and see that the directory knows the rest."""
+        for device_id in device_ids:
+            if device_id not in self._hosting:
+                await self._registration.release(device_id)
+        try:
+            await self._registration.tell_all()
+        except PykaraboError as error:
+            _log.warning("the devices are not in the directory yet: %s", error)
+
+    def refuse(self, device_id: str, error: PykaraboError) -> None:
+        """Let a device take no writes and commands: a twin elsewhere has the older grant.
+
+        The server's own device goes on, because somebody must be able to stop the others.
+        """
+        remedy = f"stop one of the two: pykarabo call {self.server_id} shutdown_device {device_id}"
+        refused = DuplicateDeviceError(error.message, device=device_id, remedy=remedy)
+        _log.critical("DUPLICATE: %s", refused)
+        if device_id in self._hosting:
+            hosted = self._hosting.require(device_id)
+            hosted.device.set_values({"state": State.ERROR, "status": f"DUPLICATE: {refused}"})
+            if device_id != self.server_id:
+                hosted.refused = refused
 
     async def _host(
         self,
@@ -237,6 +279,7 @@ class Server:
         configuration: Mapping[str, Any],
         *,
         own: bool = False,
+        wait: bool = True,
     ) -> Device:
         context = self._context(device_id, own=own)
         device = cls(configuration, context=context)
@@ -247,14 +290,14 @@ class Server:
         self._hosting.add(device, source)
         device.go_online()
         if device_id != DIRECTORY_ID:
-            await self._make_known(device)
+            await self._make_known(device, wait=wait)
         device.spawn(device.on_start(), name="on_start")
         return device
 
-    async def _make_known(self, device: Device) -> None:
+    async def _make_known(self, device: Device, *, wait: bool) -> None:
         """Tell the directory; a device that nobody could find is not left running."""
         try:
-            await self._registration.publish(device)
+            await self._registration.publish(device, wait=wait)
         except BaseException:
             self._hosting.remove(device.context.device_id)
             await device.aclose()

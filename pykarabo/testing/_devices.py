@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from pykarabo.client import Client
+from pykarabo.client import Client, DirectoryAccess, TopologyCache
 from pykarabo.device import Device, DeviceClasses, Server
 from pykarabo.transport import Clock, MemoryNetwork, MemoryTransport
 
@@ -44,7 +44,7 @@ async def run_facility(
         clock=clock,
         time_source=time_source,
     )
-    own.directory_endpoint = server.record().rpc
+    own.access = DirectoryAccess([server.record().rpc], TopologyCache())
     try:
         await server.start(directory=True)
         client = Client(transport=MemoryTransport(network), directory=server.record().rpc)

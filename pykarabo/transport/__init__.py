@@ -7,6 +7,7 @@ from ._memory import MemoryNetwork, MemoryTransport
 from ._places import (
     DEFAULT_DOMAIN,
     DOMAIN_VARIABLE,
+    cache_directory,
     data_directory,
     domain_name,
     run_directory,
@@ -47,6 +48,7 @@ __all__ = [
     "TaskOwner",
     "Transport",
     "ZmqTransport",
+    "cache_directory",
     "data_directory",
     "deadline",
     "domain_name",

@@ -83,3 +83,10 @@ def data_directory(domain: str | None = None) -> Path:
     base = os.environ.get("XDG_DATA_HOME")
     root = Path(base) if base else Path.home() / ".local" / "share"
     return root / "pykarabo" / domain_name(domain)
+
+
+def cache_directory(domain: str | None = None) -> Path:
+    """Return where the domain's clients keep what they can do without."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    root = Path(base) if base else Path.home() / ".cache"
+    return root / "pykarabo" / domain_name(domain)

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from pykarabo.client import Client
-from pykarabo.client._client import DIRECTORY_VARIABLE
+from pykarabo.client import DIRECTORY_VARIABLE
 
 from .namespace import Namespace
 from .server_process import LEDGER_VARIABLE

@@ -1,19 +1,38 @@
-"""The rules of a directory, without any I/O; time is an argument.
+"""The rules of a directory replica, without any I/O; time is an argument.
 
-What a directory knows is soft: the servers own it, tell it, renew it, and tell it again after a
-restart of the directory. Nothing is stored. A device id belongs to the server that claimed it
-first, until it gives it back or its lease has run out.
+What a replica knows is soft: the servers own it, tell it to every replica, renew it, and tell it
+again after a restart. Replicas never talk to each other, and nobody has to agree with anybody:
+
+* A record belongs to the server that sent it, which numbers its versions; a later version wins.
+* A device id may have several claimants after a partition. Its holder is the one whose grant is
+  the oldest (the smallest fencing number) of those that are not gone.
+* A duplicate is declared only when both servers have been heard since the second claim was known
+  here: a server that died, or gave the id back while nobody listened, has no twin.
 """
 
 import fnmatch
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
-from pykarabo.client import DeviceRecord, ServerRecord
+from pykarabo.client import PAGE, DeviceRecord, ServerRecord
 from pykarabo.errors import DuplicateDeviceError, UnknownDeviceError, did_you_mean
 from pykarabo.wire import GONE_AFTER_S, Liveness, liveness
+
+NO_FENCE: Final = 0
+"""The number of a device that was started while no replica could grant its id."""
+
+
+@dataclass(slots=True)
+class _Claim:
+    """A server's wish for a device id, and what it says of the device once there is one."""
+
+    fence: int
+    made_ns: int
+    record: DeviceRecord | None = None
 
 
 @dataclass(slots=True)
@@ -22,12 +41,7 @@ class _Server:
     renewed_ns: int
     lag_s: float = 0.0
     status: Liveness = Liveness.ONLINE
-
-
-@dataclass(frozen=True, slots=True)
-class _Claim:
-    holder: str
-    fence: int
+    claims: dict[str, _Claim] = field(default_factory=dict[str, _Claim])
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,43 +59,59 @@ class TopologyUpdate:
     gone: tuple[str, ...] = ()
 
     def to_wire(self) -> dict[str, Any]:
-        """Return the update as a plain map."""
+        """Return the update as a plain map; a large one only says that it is one."""
+        small = len(self.devices) <= PAGE
         return {
             "version": self.version,
-            "devices": [record.to_wire() for record in self.devices],
+            "devices": [record.to_wire() for record in self.devices] if small else [],
             "gone": list(self.gone),
+            "complete": small,
         }
 
 
 class DirectoryModel:
-    """Servers, claims and devices of one domain."""
+    """Servers, claims and devices of one domain.
 
-    def __init__(self) -> None:
+    Args:
+        fence: the largest fencing number that this replica may ever have given.
+
+    Attributes:
+        fence: the largest fencing number that it has given or heard of.
+    """
+
+    def __init__(self, fence: int = NO_FENCE) -> None:
         self.version = 0
+        self.fence = fence
         self._servers: dict[str, _Server] = {}
-        self._devices: dict[str, DeviceRecord] = {}
-        self._claims: dict[str, _Claim] = {}
-        self._fence = 0
+        self._claimants: dict[str, set[str]] = {}
+        self._contested: set[str] = set()
+        self._shown: dict[str, DeviceRecord] = {}
 
     # -- servers --------------------------------------------------------------------------------
 
     def register(
-        self, server: ServerRecord, devices: Iterable[DeviceRecord], now_ns: int
+        self,
+        record: ServerRecord,
+        devices: Iterable[DeviceRecord],
+        claims: Mapping[str, int],
+        now_ns: int,
     ) -> TopologyUpdate | None:
-        """Take a server and the devices that it has already; None when nothing is new.
+        """Take a server with all that it holds; what it does not name it holds no more.
 
-        A device that somebody else holds is left out: its server learns it when it claims.
+        Args:
+            claims: the fencing number of every device id that it has been granted.
         """
-        self._servers[server.instance] = _Server(server, now_ns)
-        accepted: list[DeviceRecord] = []
-        for record in devices:
-            claim = self._claims.get(record.device_id)
-            if claim is None or claim.holder == server.instance:
-                fence = max(record.fence, 1 if claim is None else claim.fence)
-                self._claims[record.device_id] = _Claim(server.instance, fence)
-                self._fence = max(self._fence, fence)
-                accepted.append(record)
-        return self._changed(accepted)
+        server = self._servers.get(record.instance)
+        if server is None:
+            server = self._servers[record.instance] = _Server(record, now_ns)
+        server.record, server.renewed_ns = record, now_ns
+        dropped = [device_id for device_id in server.claims if device_id not in claims]
+        for device_id in dropped:
+            self._drop(server, device_id)
+        for device_id, fence in claims.items():
+            self._claim(server, device_id, fence, now_ns)
+        taken = self._take(server, devices)
+        return self._show({*dropped, *taken}, now_ns)
 
     def renew(
         self, instance: str, devices: Iterable[DeviceRecord], lag_s: float, now_ns: int
@@ -92,18 +122,38 @@ class DirectoryModel:
             return False, None
         server.renewed_ns = now_ns
         server.lag_s = lag_s
-        return True, self._changed(self._owned(instance, devices))
+        return True, self._show(self._take(server, devices), now_ns)
 
-    def unregister(self, instance: str) -> TopologyUpdate | None:
+    def lost(self, instance: str, now_ns: int) -> list[DuplicateDeviceError]:
+        """Return which of a server's ids a living twin holds by an older grant."""
+        server = self._require_server(instance)
+        return [
+            self._twin(device_id, holder.record)
+            for device_id in sorted(self._contested & server.claims.keys())
+            if (holder := self._holder(self._claimants[device_id], device_id, now_ns)) is not server
+            and holder.renewed_ns > server.claims[device_id].made_ns
+        ]
+
+    def _twin(self, device_id: str, holder: ServerRecord) -> DuplicateDeviceError:
+        return DuplicateDeviceError(
+            f"device '{device_id}' runs twice; server '{holder.server_id}' on host {holder.host}, "
+            f"process {holder.pid}, holds it by the older grant",
+            device=device_id,
+            details={"server": holder.server_id, "host": holder.host, "pid": holder.pid},
+        )
+
+    def unregister(self, instance: str, now_ns: int) -> TopologyUpdate | None:
         """Forget a server that says goodbye, with its claims and devices."""
-        if self._servers.pop(instance, None) is None:
+        server = self._servers.get(instance)
+        if server is None:
             return None
-        ids = [name for name, claim in self._claims.items() if claim.holder == instance]
+        ids = list(server.claims)
         for device_id in ids:
-            del self._claims[device_id]
-        return self._removed(ids)
+            self._drop(server, device_id)
+        del self._servers[instance]
+        return self._show(ids, now_ns)
 
-    # -- devices --------------------------------------------------------------------------------
+    # -- claims ---------------------------------------------------------------------------------
 
     def claim(self, instance: str, device_id: str, now_ns: int) -> int:
         """Reserve a device id for a server; returns the fencing number.
@@ -111,26 +161,87 @@ class DirectoryModel:
         Raises:
             DuplicateDeviceError: somebody else holds it and is not known to be gone.
         """
-        self._require_server(instance)
-        claim = self._claims.get(device_id)
-        if claim is not None and claim.holder != instance:
-            holder = self._servers.get(claim.holder)
-            if holder is not None and self._judge(holder, now_ns) is not Liveness.GONE:
-                raise self._held(device_id, holder.record)
-        elif claim is not None:
-            return claim.fence
-        self._fence += 1
-        self._claims[device_id] = _Claim(instance, self._fence)
-        return self._fence
+        server = self._require_server(instance)
+        own = server.claims.get(device_id)
+        holder = self.rival(instance, device_id, now_ns)
+        if holder is not None:
+            raise self._held(device_id, holder)
+        if own is None:
+            own = self._claim(server, device_id, self.fence + 1, now_ns)
+        return own.fence
 
-    def holder(self, device_id: str) -> ServerRecord | None:
-        """Return the server that holds a device id."""
-        claim = self._claims.get(device_id)
-        server = self._servers.get(claim.holder) if claim is not None else None
-        return None if server is None else server.record
+    def rival(self, instance: str, device_id: str, now_ns: int) -> ServerRecord | None:
+        """Return the living server that has a claim on an id besides `instance`."""
+        rivals = (self._servers[name] for name in self._claimants.get(device_id, ()))
+        return next(
+            (
+                server.record
+                for server in rivals
+                if server.record.instance != instance
+                and self._judge(server, now_ns) is not Liveness.GONE
+            ),
+            None,
+        )
+
+    def release(
+        self, instance: str, device_ids: Iterable[str], now_ns: int
+    ) -> TopologyUpdate | None:
+        """Give device ids back; somebody else's are left alone."""
+        server = self._servers.get(instance)
+        if server is None:
+            return None
+        ids = [device_id for device_id in device_ids if device_id in server.claims]
+        for device_id in ids:
+            self._drop(server, device_id)
+        return self._show(ids, now_ns)
+
+    def _claim(self, server: _Server, device_id: str, fence: int, now_ns: int) -> _Claim:
+        claim = server.claims.get(device_id)
+        if claim is None:
+            claim = server.claims[device_id] = _Claim(fence, now_ns)
+            claimants = self._claimants.setdefault(device_id, set())
+            claimants.add(server.record.instance)
+            if len(claimants) > 1:
+                self._contested.add(device_id)
+        claim.fence = fence
+        self.fence = max(self.fence, fence)
+        return claim
+
+    def _drop(self, server: _Server, device_id: str) -> None:
+        del server.claims[device_id]
+        claimants = self._claimants[device_id]
+        claimants.discard(server.record.instance)
+        if len(claimants) == 1:
+            self._contested.discard(device_id)
+        if not claimants:
+            del self._claimants[device_id]
+
+    def _take(self, server: _Server, devices: Iterable[DeviceRecord]) -> list[str]:
+        """Take newer records of devices that the server has claimed; returns their ids."""
+        taken: list[str] = []
+        for record in devices:
+            claim = server.claims.get(record.device_id)
+            if claim is None or (claim.record and claim.record.version >= record.version):
+                continue
+            claim.record = record
+            claim.fence = record.fence
+            self.fence = max(self.fence, record.fence)
+            taken.append(record.device_id)
+        return taken
+
+    def _holder(self, claimants: Iterable[str], device_id: str, now_ns: int) -> _Server:
+        """Return the claimant that counts: alive before gone, then by the age of the grant."""
+
+        def rank(server: _Server) -> tuple[bool, float, int, str]:
+            gone = self._judge(server, now_ns) is Liveness.GONE
+            fence = server.claims[device_id].fence
+            age = math.inf if fence == NO_FENCE else fence
+            return gone, age, server.record.epoch, server.record.instance
+
+        return min((self._servers[name] for name in claimants), key=rank)
 
     def _held(self, device_id: str, holder: ServerRecord) -> DuplicateDeviceError:
-        record = self._devices.get(device_id)
+        record = self._servers[holder.instance].claims[device_id].record
         epoch = record.epoch if record is not None else holder.epoch
         since = datetime.fromtimestamp(epoch / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         return DuplicateDeviceError(
@@ -141,56 +252,39 @@ class DirectoryModel:
             details={"server": holder.server_id, "host": holder.host, "pid": holder.pid},
         )
 
-    def release(self, instance: str, device_id: str) -> TopologyUpdate | None:
-        """Give a device id back; somebody else's is left alone."""
-        claim = self._claims.get(device_id)
-        if claim is None or claim.holder != instance:
-            return None
-        del self._claims[device_id]
-        return self._removed([device_id])
-
-    def publish(self, instance: str, devices: Iterable[DeviceRecord]) -> TopologyUpdate | None:
-        """Take new or changed records of a server's own devices."""
-        self._require_server(instance)
-        return self._changed(self._owned(instance, devices))
-
-    def _owned(self, instance: str, devices: Iterable[DeviceRecord]) -> list[DeviceRecord]:
-        return [
-            record
-            for record in devices
-            if (claim := self._claims.get(record.device_id)) is not None
-            and claim.holder == instance
-        ]
-
-    def _require_server(self, instance: str) -> None:
-        if instance not in self._servers:
+    def _require_server(self, instance: str) -> _Server:
+        server = self._servers.get(instance)
+        if server is None:
             raise UnknownDeviceError(
                 "this server is not registered here", remedy="register it first"
             )
+        return server
 
     # -- asking ---------------------------------------------------------------------------------
 
     def resolve(self, device_id: str) -> DeviceRecord:
         """Return a device's record; raises `UnknownDeviceError` with near matches."""
-        record = self._devices.get(device_id)
+        record = self._shown.get(device_id)
         if record is None:
             raise UnknownDeviceError(
                 f"there is no device '{device_id}'",
                 device=device_id,
-                remedy=did_you_mean(device_id, self._devices) or "see 'pykarabo devices'",
+                remedy=did_you_mean(device_id, self._shown) or "see 'pykarabo devices'",
             )
         return record
 
-    def devices(self, pattern: str = "*") -> list[DeviceRecord]:
-        """Return the records whose id matches the shell pattern, by id."""
-        return sorted(
-            (
-                record
-                for record in self._devices.values()
-                if fnmatch.fnmatchcase(record.device_id, pattern)
-            ),
-            key=lambda record: record.device_id,
+    def devices(self, pattern: str = "*", after: str = "") -> list[DeviceRecord]:
+        """Return a page of the records whose id matches the shell pattern, by id.
+
+        Args:
+            after: the last id of the page before.
+        """
+        ids = (
+            device_id
+            for device_id in sorted(self._shown)
+            if device_id > after and fnmatch.fnmatchcase(device_id, pattern)
         )
+        return [self._shown[device_id] for device_id in itertools.islice(ids, PAGE)]
 
     def servers(self) -> list[ServerRecord]:
         """Return the records of every server, by id."""
@@ -199,22 +293,40 @@ class DirectoryModel:
             key=lambda record: record.server_id,
         )
 
+    def server(self, instance: str) -> ServerRecord | None:
+        """Return a server's record, None when it is not registered."""
+        server = self._servers.get(instance)
+        return None if server is None else server.record
+
+    def statuses(self) -> dict[str, str]:
+        """Return the liveness of every server by its id; of twins that of the living one."""
+        ordered = sorted(self._servers.values(), key=lambda server: -server.renewed_ns)
+        found: dict[str, str] = {}
+        for server in ordered:
+            found.setdefault(server.record.server_id, str(server.status))
+        return found
+
+    @property
+    def device_count(self) -> int:
+        """How many devices are known, the gone ones included."""
+        return len(self._shown)
+
+    @property
+    def server_count(self) -> int:
+        """How many servers are known, the gone ones included."""
+        return len(self._servers)
+
+    # -- the passing of time --------------------------------------------------------------------
+
     def check(self, now_ns: int) -> TopologyUpdate | None:
         """Judge every lease; returns whose devices' status has changed, None if none has."""
-        changed: list[DeviceRecord] = []
-        for instance, server in list(self._servers.items()):
+        changed: set[str] = set()
+        for server in self._servers.values():
             status = self._judge(server, now_ns)
             if status is not server.status:
                 server.status = status
-                changed += self._with_status(instance, status)
-        return self._changed(changed)
-
-    def _with_status(self, instance: str, status: Liveness) -> list[DeviceRecord]:
-        return [
-            replace(record, status=str(status))
-            for device_id, record in self._devices.items()
-            if self._claims.get(device_id, _Claim("", 0)).holder == instance
-        ]
+                changed.update(server.claims)
+        return self._show(changed, now_ns)
 
     def _judge(self, server: _Server, now_ns: int) -> Liveness:
         return liveness((now_ns - server.renewed_ns) / 1e9, server.lag_s)
@@ -230,26 +342,40 @@ class DirectoryModel:
         dead = [name for name, server in self._servers.items() if server.renewed_ns < limit_ns]
         update: TopologyUpdate | None = None
         for instance in dead:
-            update = self.unregister(instance) or update
+            update = self.unregister(instance, now_ns) or update
         return update
 
     # -- changing -------------------------------------------------------------------------------
 
-    def _changed(self, records: Iterable[DeviceRecord]) -> TopologyUpdate | None:
-        new = tuple(record for record in records if self._devices.get(record.device_id) != record)
+    def _show(self, device_ids: Iterable[str], now_ns: int) -> TopologyUpdate | None:
+        """Bring what is shown of some ids up to date; None when nothing is different."""
+        new = dict(self._differing(device_ids, now_ns))
         if not new:
             return None
-        self._devices |= {record.device_id: record for record in new}
+        gone = tuple(device_id for device_id, record in new.items() if record is None)
+        for device_id in gone:
+            del self._shown[device_id]
+        devices = {device_id: record for device_id, record in new.items() if record is not None}
+        self._shown |= devices
         self.version += 1
-        return TopologyUpdate(self.version, devices=new)
+        return TopologyUpdate(self.version, tuple(devices.values()), gone)
 
-    def _removed(self, device_ids: Iterable[str]) -> TopologyUpdate | None:
-        gone = tuple(name for name in device_ids if self._devices.pop(name, None) is not None)
-        if not gone:
+    def _differing(
+        self, device_ids: Iterable[str], now_ns: int
+    ) -> Iterator[tuple[str, DeviceRecord | None]]:
+        for device_id in device_ids:
+            record = self._present(device_id, now_ns)
+            if record != self._shown.get(device_id):
+                yield device_id, record
+
+    def _present(self, device_id: str, now_ns: int) -> DeviceRecord | None:
+        started = [
+            name
+            for name in self._claimants.get(device_id, ())
+            if self._servers[name].claims[device_id].record is not None
+        ]
+        if not started:
             return None
-        self.version += 1
-        return TopologyUpdate(self.version, gone=gone)
-
-    def statuses(self) -> Mapping[str, str]:
-        """Return the liveness of every server by its id."""
-        return {server.record.server_id: str(server.status) for server in self._servers.values()}
+        holder = self._holder(started, device_id, now_ns)
+        record = holder.claims[device_id].record
+        return None if record is None else replace(record, status=str(holder.status))

@@ -1,13 +1,17 @@
-"""The directory as a device."""
+"""A replica of the directory as a device."""
 
 import asyncio
+from pathlib import Path
 from typing import Any, Final
 
 from pykarabo.client import DeviceRecord, ServerRecord
-from pykarabo.data import HashProperty, State, UInt32, UInt64
+from pykarabo.data import Bool, HashProperty, State, String, UInt32, UInt64
 from pykarabo.device import Device, command
-from pykarabo.errors import DuplicateDeviceError
+from pykarabo.errors import PykaraboError
+from pykarabo.wire import GONE_AFTER_S
 
+from . import ledger
+from .ledger import BLOCK, Ledger
 from .model import DirectoryModel, TopologyUpdate
 from .probe import is_dead
 
@@ -21,23 +25,41 @@ a server that is started again takes its ids over at once when its old lease is 
 
 
 class Directory(Device):
-    """Knows every device of the domain: who hosts it, where it answers, whether it lives."""
+    """Knows every device of the domain: who hosts it, where it answers, whether it lives.
+
+    A replica that was restarted listens first: it grants no device id until every server that may
+    hold one has registered again or is found dead, or its lease has run out.
+    """
 
     update = HashProperty(
         read_only=True,
-        description="The latest change: version, devices (new or different), gone (ids).",
+        description="The latest change: version, devices (new or different), gone (ids), and "
+        "whether that is all; when it is not, ask for the topology.",
     )
     topology_version = UInt64(read_only=True, description="Number of the latest change.")
     device_count = UInt32(read_only=True, description="Devices known, the gone ones included.")
     server_count = UInt32(read_only=True, description="Device servers known.")
+    listening = Bool(
+        read_only=True, description="Whether servers of before its restart may be missing still."
+    )
+    ledger_file = String(
+        init_only=True,
+        description="File of the fencing numbers given; empty keeps them in memory.",
+    )
 
     async def on_initialize(self) -> None:
-        """Begin with nothing: the servers tell what there is."""
-        self._model = DirectoryModel()
+        """Begin with nothing but the ledger: the servers tell what there is."""
+        self._path = Path(self.ledger_file) if self.ledger_file else None
+        self._ledger = await asyncio.to_thread(ledger.load, self._path)
+        self._writing = asyncio.Lock()
+        self._model = DirectoryModel(self._ledger.fence)
+        self._awaited = dict(self._ledger.servers)
+        self.listening = bool(self._awaited)
         self.state = State.ON
 
     async def on_start(self) -> None:
         """Judge the leases from now on."""
+        self.spawn(self._listen(), name="listening")
         last_ns = self.clock.monotonic_ns()
         while True:
             await asyncio.sleep(CHECK_S)
@@ -49,61 +71,146 @@ class Directory(Device):
             self._tell(self._model.check(now_ns))
             self._tell(self._model.forget_the_dead(now_ns, after_s=KEEP_DEAD_S))
 
+    async def on_stop(self) -> None:
+        """Note who still lives, so that the next start need not wait for the others."""
+        if self._ledger.servers:
+            await self._write(Ledger(self._ledger.fence, self._holders()))
+
     def _tell(self, update: TopologyUpdate | None) -> None:
         if update is not None:
             self.set_values(
                 {
                     "update": update.to_wire(),
                     "topology_version": update.version,
-                    "device_count": len(self._model.devices()),
-                    "server_count": len(self._model.servers()),
+                    "device_count": self._model.device_count,
+                    "server_count": self._model.server_count,
                 }
             )
 
-    @command()
-    async def register(self, server: dict[str, Any], devices: list[Any]) -> None:
-        """Make a server known, with the devices that it has already."""
-        records = [DeviceRecord.from_wire(record) for record in devices]
-        self._tell(
-            self._model.register(ServerRecord.from_wire(server), records, self.clock.monotonic_ns())
+    # -- listening after a restart --------------------------------------------------------------
+
+    async def _listen(self) -> None:
+        """Wait for the servers that may hold device ids from before, but not for dead ones."""
+        try:
+            async with asyncio.timeout(GONE_AFTER_S):
+                while self._awaited:
+                    await self._drop_the_dead()
+                    await asyncio.sleep(CHECK_S / 5)
+        except TimeoutError:
+            self.log.warning("%d servers did not come back", len(self._awaited))
+            self._awaited.clear()
+        self.listening = False
+
+    async def _drop_the_dead(self) -> None:
+        awaited = list(self._awaited.items())
+        dead = await asyncio.gather(*(is_dead(self.client.transport, rpc) for _, rpc in awaited))
+        for (instance, _rpc), is_gone in zip(awaited, dead, strict=True):
+            if is_gone:
+                self._awaited.pop(instance, None)
+
+    def _is_own(self, record: ServerRecord | None) -> bool:
+        """Tell whether a server hosts this very replica: it cannot be its own rival."""
+        return record is not None and (record.host, record.pid) == (
+            self.context.host,
+            self.context.pid,
         )
 
+    # -- for servers ----------------------------------------------------------------------------
+
     @command()
-    async def renew(self, instance: str, devices: list[Any], lag: float) -> bool:
-        """Renew a server's lease and take its news; false asks it to register again."""
+    async def register(
+        self, server: dict[str, Any], devices: list[Any], claims: dict[str, Any]
+    ) -> list[Any]:
+        """Take a server with all that it has; answers as `renew` does."""
+        record = ServerRecord.from_wire(server)
+        records = [DeviceRecord.from_wire(device) for device in devices]
+        now_ns = self.clock.monotonic_ns()
+        self._tell(self._model.register(record, records, claims, now_ns))
+        self._awaited.pop(record.instance, None)
+        return self._lost(record.instance, now_ns)
+
+    @command()
+    async def renew(self, instance: str, devices: list[Any], lag: float) -> list[Any] | None:
+        """Renew a server's lease and take its news.
+
+        Returns:
+            An error for every id that a living twin holds by an older grant; None asks the server
+            to register again.
+        """
         records = [DeviceRecord.from_wire(record) for record in devices]
-        known, update = self._model.renew(instance, records, lag, self.clock.monotonic_ns())
+        now_ns = self.clock.monotonic_ns()
+        known, update = self._model.renew(instance, records, lag, now_ns)
         self._tell(update)
-        return known
+        return self._lost(instance, now_ns) if known else None
+
+    def _lost(self, instance: str, now_ns: int) -> list[Any]:
+        return [error.to_wire() for error in self._model.lost(instance, now_ns)]
 
     @command()
     async def unregister(self, instance: str) -> None:
         """Forget a server that stops, with its devices."""
-        self._tell(self._model.unregister(instance))
+        self._tell(self._model.unregister(instance, self.clock.monotonic_ns()))
 
     @command()
-    async def claim(self, instance: str, device_id: str) -> int:
-        """Reserve a device id for a server; returns the fencing number."""
+    async def claim(self, instance: str, device_ids: list[Any]) -> list[Any] | None:
+        """Reserve device ids for a server.
+
+        Returns:
+            Per id its fencing number or an error; None asks to try again soon, because this
+            replica was restarted and still listens.
+        """
+        if self._awaited and not self._is_own(self._model.server(instance)):
+            return None
+        await self._reserve(instance, len(device_ids))
+        await self._forget_dead_rivals(instance, device_ids)
+        return [self._grant(instance, device_id) for device_id in device_ids]
+
+    def _grant(self, instance: str, device_id: str) -> Any:
         try:
             return self._model.claim(instance, device_id, self.clock.monotonic_ns())
-        except DuplicateDeviceError:
-            holder = self._model.holder(device_id)
-            if holder is None or not await is_dead(self.client.transport, holder.rpc):
-                raise
-        self.log.warning("server '%s' has died: its devices are gone", holder.server_id)
-        self._tell(self._model.unregister(holder.instance))
-        return self._model.claim(instance, device_id, self.clock.monotonic_ns())
+        except PykaraboError as error:
+            return error.to_wire()
+
+    async def _reserve(self, instance: str, count: int) -> None:
+        """See that the numbers are on the disk before they are given."""
+        async with self._writing:
+            wanted = self._model.fence + count
+            holders = self._holders(instance)
+            if wanted > self._ledger.fence:
+                await self._write(Ledger(wanted + BLOCK, holders))
+            elif not holders.keys() <= self._ledger.servers.keys():
+                await self._write(Ledger(self._ledger.fence, holders))
+
+    def _holders(self, *more: str) -> dict[str, str]:
+        """Return the endpoints of the servers that have or may have a device id, by instance."""
+        living = {
+            record.instance: record.rpc
+            for record in self._model.servers()
+            if not self._is_own(record)
+            and (record.instance in more or record.instance in self._ledger.servers)
+        }
+        return self._awaited | living
+
+    async def _write(self, content: Ledger) -> None:
+        await asyncio.to_thread(ledger.save, content, self._path)
+        self._ledger = content
+
+    async def _forget_dead_rivals(self, instance: str, device_ids: list[Any]) -> None:
+        now_ns = self.clock.monotonic_ns()
+        found = (self._model.rival(instance, device_id, now_ns) for device_id in device_ids)
+        rivals = {rival.instance: rival for rival in found if rival is not None}
+        probes = (is_dead(self.client.transport, rival.rpc) for rival in rivals.values())
+        for rival, dead in zip(rivals.values(), await asyncio.gather(*probes), strict=True):
+            if dead:
+                self.log.warning("server '%s' has died: its devices are gone", rival.server_id)
+                self._tell(self._model.unregister(rival.instance, self.clock.monotonic_ns()))
 
     @command()
-    async def release(self, instance: str, device_id: str) -> None:
-        """Give a device id back."""
-        self._tell(self._model.release(instance, device_id))
+    async def release(self, instance: str, device_ids: list[Any]) -> None:
+        """Give device ids back."""
+        self._tell(self._model.release(instance, device_ids, self.clock.monotonic_ns()))
 
-    @command()
-    async def publish(self, instance: str, devices: list[Any]) -> None:
-        """Make new or changed devices of a server known."""
-        records = [DeviceRecord.from_wire(record) for record in devices]
-        self._tell(self._model.publish(instance, records))
+    # -- for everybody --------------------------------------------------------------------------
 
     @command()
     async def resolve(self, device_id: str) -> dict[str, Any]:
@@ -111,11 +218,16 @@ class Directory(Device):
         return self._model.resolve(device_id).to_wire()
 
     @command()
-    async def topology(self, pattern: str = "*") -> dict[str, Any]:
-        """Return version, devices whose id matches the pattern, servers and their status."""
+    async def topology(self, pattern: str = "*", after: str = "") -> dict[str, Any]:
+        """Return a page of the devices whose id matches the pattern, and every server.
+
+        Args:
+            after: the last id of the page before.
+        """
         return {
             "version": self._model.version,
-            "devices": [record.to_wire() for record in self._model.devices(pattern)],
+            "complete": not self._awaited,
+            "devices": [record.to_wire() for record in self._model.devices(pattern, after)],
             "servers": [record.to_wire() for record in self._model.servers()],
-            "statuses": dict(self._model.statuses()),
+            "statuses": self._model.statuses(),
         }

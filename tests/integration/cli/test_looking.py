@@ -92,8 +92,10 @@ def test_status_shows_every_server_with_its_health(pykarabo: Any) -> None:
     assert 0 <= server["loop_lag_s"] < 60
     assert 0 <= server["uptime_s"] < 3600
     assert found["domain"] == os.environ["PYKARABO_DOMAIN"]
-    header, columns, row = pykarabo("status").lines
+    header, directory, columns, row = pykarabo("status").lines
     assert "1 servers, 4 devices" in header
+    assert directory.startswith("directory at ipc://")
+    assert "online since" in directory
     assert columns.split()[:2] == ["server", "status"]
     assert row.split()[:3] == ["T/SERVER", "online", "4"]
 

@@ -1,0 +1,141 @@
+"""The last topology that a user's clients have seen, on the disk.
+
+It lets a program start while no directory answers. It is never more than a hint, so a file that
+cannot be read or written is left alone.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from pykarabo.errors import PykaraboError
+from pykarabo.transport import cache_directory
+
+from ._records import DeviceRecord
+
+CACHED: Final = "cached"
+"""The status of a record that no directory has confirmed."""
+SAVE_S: Final = 10.0
+"""A program that finds one device after the other does not write after each."""
+_UNREADABLE: Final = (OSError, ValueError, KeyError, TypeError, AttributeError, PykaraboError)
+
+
+class _Content:
+    def __init__(
+        self, devices: Iterable[DeviceRecord] = (), servers: Iterable[Mapping[str, Any]] = ()
+    ) -> None:
+        self.devices = {record.device_id: record for record in devices}
+        self.servers = [dict(server) for server in servers]
+
+
+class TopologyCache:
+    """What was seen last of a domain; without a path only as long as the client lives."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._content: _Content | None = None
+        self._changes: dict[str, DeviceRecord | None] = {}
+        self._whole = False
+        self._saved_at = -SAVE_S
+
+    def device(self, device_id: str) -> DeviceRecord | None:
+        """Return what was known last of a device."""
+        return self._present().devices.get(device_id)
+
+    def devices(self) -> list[DeviceRecord]:
+        """Return every device that was known last, all with status ``cached``."""
+        return list(self._present().devices.values())
+
+    def servers(self) -> list[dict[str, Any]]:
+        """Return the plain maps of the servers that were known last."""
+        return self._present().servers
+
+    def learn(self, record: DeviceRecord) -> None:
+        """Remember where a device is."""
+        record = replace(record, status=CACHED)
+        known = self.device(record.device_id)
+        if known is None or (known.instance, known.rpc) != (record.instance, record.rpc):
+            self._present().devices[record.device_id] = record
+            self._changes[record.device_id] = record
+            self._save_soon()
+
+    def forget(self, device_id: str) -> None:
+        """Remember that a device exists no more."""
+        if self._present().devices.pop(device_id, None) is not None:
+            self._changes[device_id] = None
+            self._save_soon()
+
+    def replace(
+        self, devices: Iterable[DeviceRecord], servers: Iterable[Mapping[str, Any]]
+    ) -> None:
+        """Remember a whole topology."""
+        content = _Content((replace(record, status=CACHED) for record in devices), servers)
+        known = self._present()
+        if _places(known) != _places(content) or known.servers != content.servers:
+            self._content = content
+            self._whole = True
+            self._changes.clear()
+            self._save_soon()
+
+    def _present(self) -> _Content:
+        if self._content is None:
+            self._content = self._load()
+        return self._content
+
+    def _load(self) -> _Content:
+        if self._path is not None:
+            with contextlib.suppress(*_UNREADABLE):
+                stored = json.loads(self._path.read_bytes())
+                devices = map(DeviceRecord.from_wire, stored["devices"])
+                return _Content(devices, stored["servers"])
+        return _Content()
+
+    def _save_soon(self) -> None:
+        if time.monotonic() - self._saved_at >= SAVE_S:
+            self.save()
+
+    def save(self) -> None:
+        """Write what has changed; what other programs have learned meanwhile is kept."""
+        if self._path is None or not (self._changes or self._whole):
+            return
+        self._saved_at = time.monotonic()
+        content = self._present() if self._whole else self._load()
+        for device_id, record in self._changes.items():
+            content.devices.pop(device_id, None)
+            if record is not None:
+                content.devices[device_id] = record
+        self._content = content
+        self._changes.clear()
+        self._whole = False
+        with contextlib.suppress(OSError):
+            _write(self._path, content)
+
+
+def cache_file(domain: str, endpoints: Iterable[str]) -> Path:
+    """Return the file of a domain as these replicas know it."""
+    name = hashlib.sha256(",".join(sorted(endpoints)).encode()).hexdigest()[:16]
+    return cache_directory(domain) / f"topology-{name}.json"
+
+
+def _places(content: _Content) -> dict[str, tuple[str, str]]:
+    return {name: (record.instance, record.rpc) for name, record in content.devices.items()}
+
+
+def _write(path: Path, content: _Content) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    devices = [record.to_wire() for record in content.devices.values()]
+    handle, new = tempfile.mkstemp(dir=path.parent, prefix=path.stem)  # mode 0600
+    try:
+        with os.fdopen(handle, "w") as file:
+            json.dump({"devices": devices, "servers": content.servers}, file)
+        Path(new).replace(path)
+    except BaseException:
+        Path(new).unlink(missing_ok=True)
+        raise
