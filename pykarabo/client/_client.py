@@ -16,6 +16,7 @@ from pykarabo.errors import (
     PykaraboError,
     UnknownPropertyError,
     WrongInstanceError,
+    WrongThreadError,
 )
 from pykarabo.transport import (
     Clock,
@@ -96,6 +97,7 @@ class Client:
         self._own_transport = transport is None
         self.transport: Transport = transport or ZmqTransport()
         self.identity = own_identity()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._links: dict[str, ServerLink] = {}
         self._opening: dict[str, asyncio.Lock] = {}
         self._records: dict[str, DeviceRecord] = {}
@@ -195,7 +197,20 @@ class Client:
         link = await self._link(record.rpc, f"server '{record.server_id or DIRECTORY_ID}'")
         return link, Target(bytes.fromhex(record.instance), record.epoch)
 
+    def _require_own_loop(self) -> None:
+        """Refuse to share sockets with another thread: ZeroMQ would crash."""
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            raise WrongThreadError(
+                "this client belongs to another event loop; nothing was executed",
+                remedy="use asyncio.run_coroutine_threadsafe with its loop, or a BlockingClient, "
+                "which threads may share",
+            )
+
     async def _link(self, rpc: str, peer: str) -> ServerLink:
+        self._require_own_loop()
         link = self._links.get(rpc)
         if link is not None and link.alive:
             return link
@@ -229,17 +244,28 @@ class Client:
         """Make a call to a device and return its result.
 
         A call that certainly was not executed because the device has moved or was restarted is
-        made once more at its new place; anything else is reported as it is.
+        made once more at its new place; anything else is reported as it is. Finding the device
+        and connecting to it are within `timeout_s`.
         """
+        deadline = asyncio.get_running_loop().time() + timeout_s
         try:
-            return await self._request_once(device_id, request, timeout_s)
+            return await self._request_once(device_id, request, deadline)
         except _SAFE_TO_REPEAT:
             self.forget_record(device_id)
-            return await self._request_once(device_id, request, timeout_s)
+            return await self._request_once(device_id, request, deadline)
 
-    async def _request_once(self, device_id: str, request: Request, timeout_s: float) -> Any:
-        link, target = await self.reach(device_id)
-        result, _sequence = await link.call(request, target, timeout_s=timeout_s)
+    async def _request_once(self, device_id: str, request: Request, deadline: float) -> Any:
+        try:
+            async with asyncio.timeout_at(deadline):
+                link, target = await self.reach(device_id)
+        except TimeoutError:
+            raise NotConnectedError(
+                f"'{device_id}' could not be reached in the time allowed",
+                device=device_id,
+                remedy="nothing was executed: look at 'pykarabo status', or allow more time",
+            ) from None
+        left_s = deadline - asyncio.get_running_loop().time()
+        result, _sequence = await link.call(request, target, timeout_s=left_s)
         return result
 
     async def read_many(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from pykarabo.errors import (
+    BusyError,
     HelloRequiredError,
     LimitExceededError,
     MalformedMessageError,
@@ -52,6 +53,9 @@ from pykarabo.wire import (
 SILENCE_S: Final = 3.5
 """Three missed heartbeats: the server's loop does not run, so its values are not current."""
 SNAPSHOT_TIMEOUT_S: Final = 5.0
+MAX_UNDER_WAY: Final = 1_000
+"""Calls under way on one link. The server's queue to us holds as many answers: above it answers
+would be lost, and their callers would wait for nothing."""
 _BAD_MESSAGE: Final = (MalformedMessageError, LimitExceededError, VersionMismatchError)
 
 
@@ -111,6 +115,7 @@ class ServerLink:
         self._echoes: dict[bytes, str] = {}
         self._beats = BeatWatch()
         self._events: SubscriberPort | None = None
+        self._connecting_events = asyncio.Lock()
         self._watchdog: asyncio.TimerHandle | None = None
         self._heard_ns = 0
         self._silent = False
@@ -191,13 +196,21 @@ class ServerLink:
         Raises:
             PykaraboError: as the session and the server say.
         """
+        if self._session.in_flight >= MAX_UNDER_WAY:
+            raise BusyError(
+                f"{self._session.peer} has {MAX_UNDER_WAY} calls of this client under way",
+                remedy="nothing was executed: await answers before calling again",
+            )
         now_ns = self._clock.monotonic_ns()
         call_id, frames = self._session.call(request, target, timeout_s=timeout_s, now_ns=now_ns)
+        if self._port is None or not self._port.send(frames):
+            self._session.cancel(call_id, now_ns)
+            reason = "its queue is full or the connection is gone"
+            self.disconnected(reason)
+            raise self._not_connected(reason)
         future: asyncio.Future[tuple[Any, int]] = self._loop.create_future()
         self._futures[call_id] = future
-        if self._port is None or not self._port.send(frames):
-            self.disconnected("its queue is full or the connection is gone")
-        elif self._timer is None:
+        if self._timer is None or self._timer.when() > self._loop.time() + timeout_s:
             self._arm()
         try:
             return await future
@@ -212,9 +225,11 @@ class ServerLink:
             self._port.send(frames)
 
     def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         deadline_ns = self._session.next_deadline_ns()
         if deadline_ns is None:
-            self._timer = None
             return
         delay_s = max(0, deadline_ns - self._clock.monotonic_ns()) / 1e9
         self._timer = self._loop.call_later(delay_s, self._expire)
@@ -258,12 +273,20 @@ class ServerLink:
         entry = _Followed(device_id, target, stream, sink)
         self._followed[device_id] = entry
         welcome = self._session.welcome
-        if self._events is None and welcome is not None:
-            self._events = await self._transport.connect_subscriber(welcome.events, self._published)
-            self._events.subscribe(HEARTBEAT_TOPIC)
-            self._heard_ns = self._clock.monotonic_ns()
-            self._watch()
+        async with self._connecting_events:
+            if self._events is None and self.alive and welcome is not None:
+                await self._connect_events(welcome.events)
         self._subscribe(entry)
+
+    async def _connect_events(self, endpoint: str) -> None:
+        events = await self._transport.connect_subscriber(endpoint, self._published)
+        if not self.alive:  # it ended meanwhile, and said so to all who follow
+            events.close()
+            return
+        self._events = events
+        events.subscribe(HEARTBEAT_TOPIC)
+        self._heard_ns = self._clock.monotonic_ns()
+        self._watch()
 
     def _subscribe(self, entry: _Followed) -> None:
         if self._events is None or self._followed.get(entry.device_id) is not entry:
