@@ -12,7 +12,13 @@ import psutil
 import pytest
 
 from pykarabo.client import BlockingClient, Client
-from pykarabo.errors import BusyError, ConnectionLostError, NotConnectedError
+from pykarabo.errors import (
+    BusyError,
+    ConnectionLostError,
+    NotConnectedError,
+    PykaraboError,
+    WrongThreadError,
+)
 from pykarabo.wire import Call
 from tests.harness import (
     DONE,
@@ -267,7 +273,7 @@ def _calls_through_resets(cluster: Cluster, count: int) -> None:
                 f"{proxy.resets} resets in {took_s:.1f} s",
                 account=describe(account),
             )
-            assert proxy.resets > 10
+            assert proxy.resets >= 10
             assert account.unknown > 0
             assert account.exact, account
             assert account.worst_late_s <= GRACE_S, account
@@ -276,8 +282,8 @@ def _calls_through_resets(cluster: Cluster, count: int) -> None:
         asyncio.run(scenario(proxy))
 
 
-def test_R7_2000_calls_through_resets(cluster: Cluster) -> None:
-    _calls_through_resets(cluster, 2_000)
+def test_R7_4000_calls_through_resets(cluster: Cluster) -> None:
+    _calls_through_resets(cluster, 4_000)
 
 
 @pytest.mark.nightly
@@ -311,9 +317,7 @@ def test_R9_flood_of_concurrent_calls(cluster: Cluster) -> None:
         f"{answers}; second client p99 {p99_s * 1e3:.1f} ms of {len(times)} calls",
     )
     assert sum(answers.values()) == 10_000
-    assert answers[BusyError.code] >= 10_000 - 2 * 100, answers
-    assert answers["done"] >= 100, answers
-    assert set(answers) == {"done", BusyError.code}, answers
+    assert answers == {"done": 100, BusyError.code: 9_900}
     assert p99_s < 0.1
 
 
@@ -435,13 +439,13 @@ def test_R13_foreign_event_loops_are_refused_a_proxy(cluster: Cluster) -> None:
             def call() -> str:
                 try:
                     return str(asyncio.run(proxy.call("add", 1, 2)))
-                except Exception as error:
-                    return f"{type(error).__name__}: {error}"
+                except PykaraboError as error:
+                    return error.code
 
             ends = await asyncio.gather(*(asyncio.to_thread(call) for _ in range(3)))
             assert await proxy.call("add", 3, 4) == 7
             return ends
 
     ends = asyncio.run(scenario())
-    record("R13 (foreign loop)", "works or a clear error, never a crash", sorted(set(ends)))
-    print(ends)
+    record("R13 (foreign loop)", "works or a clear error, never a crash", ends)
+    assert ends == [WrongThreadError.code] * 3
