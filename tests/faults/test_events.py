@@ -9,6 +9,7 @@ from typing import Final
 import pytest
 
 from pykarabo.client import Client
+from pykarabo.errors import PykaraboError
 from pykarabo.wire import Call
 from tests.harness import (
     PROXY_HOST,
@@ -211,3 +212,131 @@ def test_E6_subscribe_and_set_at_once_100_times(cluster: Cluster) -> None:
 @pytest.mark.timeout(600)
 def test_E6_subscribe_and_set_at_once_1000_times(cluster: Cluster) -> None:
     _slow_joiners(cluster, 1000)
+
+
+def _of_another_host(cluster: Cluster, namespace: Namespace, *devices: str) -> None:
+    """Start a directory here and a device server on the other host, all over TCP."""
+    cluster.start_directory(host=namespace.near)
+    cluster.start("S/1", *devices, host=namespace.far, namespace=namespace)
+
+
+@pytest.mark.nightly
+@_ROOT_ONLY
+def test_E9_30_percent_packet_loss_for_60_s(cluster: Cluster) -> None:
+    devices = [f"D/{number}" for number in range(200)]
+
+    async def scenario(namespace: Namespace) -> None:
+        async with cluster.client() as client, _watching(client, *devices) as auditor:
+            for device in devices:
+                await _do(client, device, "produce", 1_000_000, 100.0)
+            namespace.lose(0.3)
+            ages: list[float] = []
+            begun = time.monotonic()
+            while time.monotonic() - begun < 60:
+                await asyncio.sleep(0.1)
+                ages += [stream.age_s for stream in auditor.streams.values() if stream.live]
+            namespace.heal()
+            healed = time.monotonic()
+            values = {device: await _halted(client, device) for device in devices}
+            for device, value in values.items():
+                await _converged(auditor, device, value)
+            converged_s = time.monotonic() - healed
+            account = _account(cluster, auditor)
+            ages.sort()
+            p99_s = ages[len(ages) * 99 // 100] if ages else float("nan")
+            shown_live = len(ages) / (200 * 600)
+            record(
+                "E9",
+                "exact accounting, converged <= 2 s, p99 age < 3 s",
+                f"{account.unaccounted} unaccounted of {account.produced}, {account.missing} "
+                f"reported missing, converged {converged_s:.2f} s after the loss, p99 age "
+                f"{p99_s:.2f} s, shown live {shown_live:.0%} of the time",
+                account=describe(account),
+            )
+            assert account.exact, account
+            assert converged_s <= 5.0
+            assert p99_s < 3.0
+
+    with Namespace() as namespace:
+        _of_another_host(cluster, namespace, *devices)
+        asyncio.run(scenario(namespace))
+        cluster.close()
+
+
+async def _halted(client: Client, device_id: str) -> int:
+    """Stop a device's production; returns its value."""
+    while True:
+        try:
+            return await _do(client, device_id, "halt")
+        except PykaraboError:
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.nightly
+@_ROOT_ONLY
+def test_E10_partition_for_25_s(cluster: Cluster) -> None:
+    async def scenario(namespace: Namespace) -> None:
+        async with cluster.client() as client, _watching(client, "D/1") as auditor:
+            stream = auditor.streams["D/1"]
+            await _do(client, "D/1", "produce", 1_000_000, 100.0)
+            await _until(lambda: stream.value > 100)
+            namespace.cut()
+            noticed_s = await _until(lambda: not stream.live)
+            await asyncio.sleep(25.0 - noticed_s)
+            assert not stream.live
+            namespace.heal()
+            live_s = await _until(lambda: stream.live)
+            value = await _halted(client, "D/1")
+            await _converged(auditor, "D/1", value)
+            account = _account(cluster, auditor)
+            record(
+                "E10",
+                "noticed <= 4 s, live <= 2 s after the heal",
+                f"noticed {noticed_s:.2f} s, live {live_s:.2f} s, {account.missing} reported "
+                f"missing, {account.unaccounted} unaccounted",
+                account=describe(account),
+            )
+            assert account.exact, account
+            assert noticed_s <= 4.0
+            assert live_s <= 2.0
+
+    with Namespace() as namespace:
+        _of_another_host(cluster, namespace, "D/1")
+        asyncio.run(scenario(namespace))
+        cluster.close()
+
+
+@pytest.mark.nightly
+@_ROOT_ONLY
+def test_E11_power_cycle_of_a_host(cluster: Cluster) -> None:
+    async def scenario(namespace: Namespace) -> None:
+        server = cluster.servers["S/1"]
+        async with cluster.client() as client, _watching(client, "D/1") as auditor:
+            stream = auditor.streams["D/1"]
+            await _do(client, "D/1", "produce", 1_000_000, 100.0)
+            await _until(lambda: stream.value > 100)
+            namespace.cut()
+            server.kill()
+            namespace.delete()
+            await asyncio.sleep(1.0)
+            namespace.create()
+            await asyncio.to_thread(cluster.restart, server, ports=server.ports)
+            up = time.monotonic()
+            await _until(lambda: stream.lives == 2)
+            resumed_s = time.monotonic() - up
+            await _do(client, "D/1", "produce", 100)
+            await _converged(auditor, "D/1", await _do(client, "D/1", "produced"))
+            account = _account(cluster, auditor)
+            record(
+                "E11",
+                "resumed <= 3 s after the server is up",
+                f"resumed {resumed_s:.2f} s after, {account.unaccounted} unaccounted",
+                account=describe(account),
+            )
+            assert account.exact, account
+            assert resumed_s <= 3.0
+
+    with Namespace() as namespace:
+        _of_another_host(cluster, namespace, "D/1")
+        asyncio.run(scenario(namespace))
+        cluster.close()

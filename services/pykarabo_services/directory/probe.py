@@ -10,7 +10,7 @@ import asyncio
 import secrets
 from typing import Final
 
-from pykarabo.client import Client, ServerRecord
+from pykarabo.client import Client
 from pykarabo.errors import NotConnectedError, PykaraboError
 from pykarabo.transport import DealerPort
 from pykarabo.wire import ClientSession, Frame, Welcomed
@@ -20,13 +20,13 @@ PROBE_S: Final = 1.0
 
 
 class _Probe:
-    def __init__(self, client: Client, server: ServerRecord) -> None:
+    def __init__(self, client: Client, rpc: str, instance: str) -> None:
         self.dead: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.port: DealerPort | None = None
         self._clock = client.clock
-        self._instance = server.instance
+        self._instance = instance
         self._session = ClientSession(
-            secrets.token_bytes(8), client.identity, checksum=server.rpc.startswith("tcp")
+            secrets.token_bytes(8), client.identity, checksum=rpc.startswith("tcp")
         )
 
     def connected(self) -> None:
@@ -53,11 +53,11 @@ class _Probe:
             self.dead.set_result(dead)
 
 
-async def is_dead(client: Client, server: ServerRecord) -> bool:
-    """Tell whether this life of a server has ended; doubt means alive."""
-    probe = _Probe(client, server)
+async def is_dead(client: Client, rpc: str, instance: str) -> bool:
+    """Tell whether a server's life `instance` at `rpc` has ended; doubt means alive."""
+    probe = _Probe(client, rpc, instance)
     try:
-        probe.port = await client.transport.connect_dealer(server.rpc, probe)
+        probe.port = await client.transport.connect_dealer(rpc, probe)
     except NotConnectedError:
         return False
     try:

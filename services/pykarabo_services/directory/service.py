@@ -88,7 +88,7 @@ class Directory(Device):
             return self._model.claim(instance, device_id, self.clock.monotonic_ns())
         except DuplicateDeviceError:
             holder = self._model.holder(device_id)
-            if holder is None or not await is_dead(self.client, holder):
+            if holder is None or not await is_dead(self.client, holder.rpc, holder.instance):
                 raise
         self.log.warning("server '%s' has died: its devices are gone", holder.server_id)
         self._tell(self._model.unregister(holder.instance))
