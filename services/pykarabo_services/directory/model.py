@@ -209,6 +209,14 @@ class DirectoryModel:
                 changed += self._with_status(instance, status)
         return self._changed(changed)
 
+    def died(self, instance: str, now_ns: int) -> TopologyUpdate | None:
+        """End the lease of a server that is dead for certain."""
+        server = self._servers.get(instance)
+        if server is None:
+            return None
+        server.renewed_ns = now_ns - int(GONE_AFTER_S * 1e9)
+        return self.check(now_ns)
+
     def _with_status(self, instance: str, status: Liveness) -> list[DeviceRecord]:
         return [
             replace(record, status=str(status))

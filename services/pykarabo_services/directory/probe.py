@@ -1,6 +1,6 @@
 """Finding out at once whether a server process has died.
 
-A lease takes ten seconds to run out. A server that was killed and started again must not wait so
+A lease takes nine seconds to run out. A server that was killed and started again must not wait so
 long for its own device ids; nor may a server that is only frozen lose them. The operating system
 tells the two apart: a dead process refuses connections, a frozen one does not. Somebody else may
 have got its port meanwhile, and be it the server's own next life, so who answers is asked his name.
@@ -15,8 +15,9 @@ from pykarabo.errors import NotConnectedError, PykaraboError
 from pykarabo.transport import DealerPort
 from pykarabo.wire import ClientSession, Frame, Welcomed
 
-PROBE_S: Final = 1.0
-"""A living server on a reachable host accepts a connection far sooner."""
+PROBE_S: Final = 0.8
+"""A host that lives refuses or accepts a connection far sooner. Attempts at one that cannot be
+reached are given up after 1 s, which says nothing about its processes: stop before that."""
 
 
 class _Probe:

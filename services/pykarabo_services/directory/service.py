@@ -10,6 +10,7 @@ from pykarabo.errors import DuplicateDeviceError
 
 from .model import DirectoryModel, TopologyUpdate
 from .probe import is_dead
+from .tethers import Tethers
 
 CHECK_S: Final = 0.5
 """A lease that has run out is seen this late at most."""
@@ -34,6 +35,7 @@ class Directory(Device):
     async def on_initialize(self) -> None:
         """Begin with nothing: the servers tell what there is."""
         self._model = DirectoryModel()
+        self._tethers = Tethers(self.client, self._server_died)
         self.state = State.ON
 
     async def on_start(self) -> None:
@@ -48,6 +50,16 @@ class Directory(Device):
                 self._model.forgive(frozen_s)
             self._tell(self._model.check(now_ns))
             self._tell(self._model.forget_the_dead(now_ns, after_s=KEEP_DEAD_S))
+
+    async def on_stop(self) -> None:
+        """End the connections to the servers."""
+        await self._tethers.aclose()
+
+    def _server_died(self, instance: str) -> None:
+        self._tell(self._model.died(instance, self.clock.monotonic_ns()))
+
+    def _is_own(self, server: ServerRecord) -> bool:
+        return (server.host, server.pid) == (self.context.host, self.context.pid)
 
     def _tell(self, update: TopologyUpdate | None) -> None:
         if update is not None:
@@ -64,9 +76,10 @@ class Directory(Device):
     async def register(self, server: dict[str, Any], devices: list[Any]) -> None:
         """Make a server known, with the devices that it has already."""
         records = [DeviceRecord.from_wire(record) for record in devices]
-        self._tell(
-            self._model.register(ServerRecord.from_wire(server), records, self.clock.monotonic_ns())
-        )
+        record = ServerRecord.from_wire(server)
+        self._tell(self._model.register(record, records, self.clock.monotonic_ns()))
+        if not self._is_own(record):
+            self._tethers.hold(record)
 
     @command()
     async def renew(self, instance: str, devices: list[Any], lag: float) -> bool:
@@ -79,6 +92,7 @@ class Directory(Device):
     @command()
     async def unregister(self, instance: str) -> None:
         """Forget a server that stops, with its devices."""
+        self._tethers.release(instance)
         self._tell(self._model.unregister(instance))
 
     @command()
@@ -91,6 +105,7 @@ class Directory(Device):
             if holder is None or not await is_dead(self.client, holder.rpc, holder.instance):
                 raise
         self.log.warning("server '%s' has died: its devices are gone", holder.server_id)
+        self._tethers.release(holder.instance)
         self._tell(self._model.unregister(holder.instance))
         return self._model.claim(instance, device_id, self.clock.monotonic_ns())
 
