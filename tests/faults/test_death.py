@@ -48,7 +48,9 @@ async def _look(client: Client, auditor: Auditor, seen: Sightings) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _looking(cluster: Cluster, fault: Callable[[], object]) -> AsyncGenerator[Sightings, None]:
+async def _looking(
+    cluster: Cluster, fault: Callable[[], object]
+) -> AsyncGenerator[Sightings, None]:
     """Watch a device, do something to its server, and note what is seen from then on."""
     async with cluster.client() as onlooker, cluster.client() as client:
         auditor = Auditor(client, "D/1")

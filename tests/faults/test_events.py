@@ -62,8 +62,7 @@ async def _converged(auditor: Auditor, device_id: str, value: int) -> float:
 
 def _account(cluster: Cluster, auditor: Auditor) -> StreamAccount:
     accounts = [
-        stream.account(cluster.produced(device_id))
-        for device_id, stream in auditor.streams.items()
+        stream.account(cluster.produced(device_id)) for device_id, stream in auditor.streams.items()
     ]
     return sum(accounts, StreamAccount())
 
