@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import resource
 import secrets
 import signal
 import threading
@@ -22,6 +23,8 @@ from ._server import DeviceSettings, Server
 
 _STEM_BYTES: Final = 6
 _START_TIMEOUT_S: Final = 30.0
+_FILES: Final = 65_536
+"""A directory of 300 servers has 1 200 files open; the usual limit is 1 024, for select()."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,7 @@ async def serve_until_stopped(
 
 def run_server(settings: ServerSettings, started: Callable[[Server], None] | None = None) -> None:
     """Run a device server as this process; uses uvloop where it is installed."""
+    _allow_many_files()
     try:
         import uvloop
     except ImportError:
@@ -148,6 +152,14 @@ def run_server(settings: ServerSettings, started: Callable[[Server], None] | Non
         factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(serve_until_stopped(settings, started))
+
+
+def _allow_many_files() -> None:
+    """Use as many file descriptors as the system allows without asking."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 @contextlib.contextmanager
