@@ -13,7 +13,7 @@ The tree's first level answers it::
     │   │   └── InvalidNameError, BadConfigurationError
     │   ├── StateForbidsError, DeniedError, DuplicateDeviceError, ChangedMeanwhileError
     │   └── NotConnectedError, WrongInstanceError, HelloRequiredError, BusyError, ExpiredError,
-    │       VersionMismatchError
+    │       VersionMismatchError, WrongThreadError
     ├── OutcomeUnknownError        nobody knows: look at the device first
     │   └── ConnectionLostError, CallTimeoutError
     ├── RemoteError, CancelledByCallerError        it ran, and failed or was stopped
@@ -233,6 +233,10 @@ class VersionMismatchError(NotExecutedError):
     """The other side speaks another protocol."""
 
     exit_code = 4
+
+
+class WrongThreadError(NotExecutedError):
+    """An asynchronous client was used outside its own event loop."""
 
 
 class OutcomeUnknownError(PykaraboError):

@@ -15,6 +15,7 @@ from pykarabo.errors import (
     NotConnectedError,
     PykaraboError,
     UnknownPropertyError,
+    WrongThreadError,
 )
 from pykarabo.transport import (
     Clock,
@@ -118,6 +119,7 @@ class Client:
         self._own_transport = transport is None
         self.transport: Transport = transport or ZmqTransport()
         self.identity = own_identity()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._links: dict[str, ServerLink] = {}
         self._opening: dict[str, asyncio.Lock] = {}
         self._records: dict[str, DeviceRecord] = {}
@@ -264,9 +266,22 @@ class Client:
         link = await self._link(record.rpc, f"server '{record.server_id or DIRECTORY_ID}'")
         return link, Target(bytes.fromhex(record.instance), record.epoch)
 
+    def _require_own_loop(self) -> None:
+        """Refuse to share sockets with another thread: ZeroMQ would crash."""
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            raise WrongThreadError(
+                "this client belongs to another event loop; nothing was executed",
+                remedy="use asyncio.run_coroutine_threadsafe with its loop, or a BlockingClient, "
+                "which threads may share",
+            )
+
     async def _link(
         self, rpc: str, peer: str, *, timeout_s: float = CONNECT_TIMEOUT_S
     ) -> ServerLink:
+        self._require_own_loop()
         link = self._links.get(rpc)
         if link is not None and link.alive:
             return link
@@ -310,7 +325,8 @@ class Client:
 
         A call that certainly was not executed because the device has moved or was restarted is
         made once more at its new place. One whose outcome is unknown is made again if it has a
-        key (`once`) or is `idempotent`; anything else is reported as it is.
+        key (`once`) or is `idempotent`; anything else is reported as it is. Finding the device
+        and connecting to it are within `timeout_s`.
         """
         result, _sequence = await self._request(
             device_id, request, timeout_s=timeout_s, idempotent=idempotent
@@ -325,8 +341,7 @@ class Client:
         attempts = Attempts(timeout_s, now_ns(), keyed=keyed, idempotent=idempotent)
         while True:
             try:
-                with deadline(attempts.deadline_ns):
-                    link, target = await self.reach(device_id)
+                link, target = await self._reach_in_time(device_id, attempts)
                 attempts.aim(target)
                 return await link.call(request, target, timeout_s=attempts.left_s(now_ns()))
             except PykaraboError as error:
@@ -334,6 +349,19 @@ class Client:
             self.forget_record(device_id)
             if pause_s:
                 await asyncio.sleep(pause_s)
+
+    async def _reach_in_time(self, device_id: str, attempts: Attempts) -> tuple[ServerLink, Target]:
+        left_s = attempts.left_s(self.clock.monotonic_ns())
+        try:
+            async with asyncio.timeout(left_s):
+                with deadline(attempts.deadline_ns):
+                    return await self.reach(device_id)
+        except TimeoutError:
+            raise NotConnectedError(
+                f"'{device_id}' could not be reached in the time allowed",
+                device=device_id,
+                remedy="nothing was executed: look at 'pykarabo status', or allow more time",
+            ) from None
 
     async def read_many(
         self, wanted: Mapping[str, list[str] | None], *, timeout_s: float = CALL_TIMEOUT_S

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from pykarabo.errors import (
+    BusyError,
     HelloRequiredError,
     LimitExceededError,
     MalformedMessageError,
@@ -33,6 +34,9 @@ from pykarabo.wire import (
 
 from ._subscriptions import Followed, Subscriptions
 
+MAX_UNDER_WAY: Final = 1_000
+"""Calls under way on one link. The server's queue to us holds as many answers: above it answers
+would be lost, and their callers would wait for nothing."""
 _BAD_MESSAGE: Final = (MalformedMessageError, LimitExceededError, VersionMismatchError)
 
 
@@ -143,13 +147,21 @@ class ServerLink:
         Raises:
             PykaraboError: as the session and the server say.
         """
+        if self._session.in_flight >= MAX_UNDER_WAY:
+            raise BusyError(
+                f"{self._session.peer} has {MAX_UNDER_WAY} calls of this client under way",
+                remedy="nothing was executed: await answers before calling again",
+            )
         now_ns = self._clock.monotonic_ns()
         call_id, frames = self._session.call(request, target, timeout_s=timeout_s, now_ns=now_ns)
+        if self._port is None or not self._port.send(frames):
+            self._session.cancel(call_id, now_ns)
+            reason = "its queue is full or the connection is gone"
+            self.disconnected(reason)
+            raise self._not_connected(reason)
         future: asyncio.Future[tuple[Any, int]] = self._loop.create_future()
         self._futures[call_id] = future
-        if self._port is None or not self._port.send(frames):
-            self.disconnected("its queue is full or the connection is gone")
-        elif self._timer is None:
+        if self._timer is None or self._timer.when() > self._loop.time() + timeout_s:
             self._arm()
         try:
             return await future
@@ -164,9 +176,11 @@ class ServerLink:
             self._port.send(frames)
 
     def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         deadline_ns = self._session.next_deadline_ns()
         if deadline_ns is None:
-            self._timer = None
             return
         delay_s = max(0, deadline_ns - self._clock.monotonic_ns()) / 1e9
         self._timer = self._loop.call_later(delay_s, self._expire)

@@ -120,6 +120,7 @@ class Subscriptions:
         self._watchdog: asyncio.TimerHandle | None = None
         self._heard_ns = 0
         self._silent = False
+        self._shut = False
         self.lag_s = 0.0
         self.event_lag_s = 0.0
         self.slow_count = 0
@@ -131,16 +132,23 @@ class Subscriptions:
         """Receive a stream until it ends or `unfollow`."""
         self._followed.setdefault(entry.name, []).append(entry)
         async with self._connecting:
-            if self._port is None:
-                self._port = await self._transport.connect_subscriber(endpoint, self._published)
-                self._port.subscribe(HEARTBEAT_TOPIC)
-                self._heard_ns = self._clock.monotonic_ns()
-                self._watch()
-        if self._is_followed(entry):
+            if self._port is None and not self._shut:
+                await self._connect(endpoint)
+        if self._is_followed(entry) and self._port is not None:
             if entry.name not in self._subscribed:
                 self._subscribed.add(entry.name)
                 self._port.subscribe(stream_topic(entry.name))
             self._confirm(entry)
+
+    async def _connect(self, endpoint: str) -> None:
+        port = await self._transport.connect_subscriber(endpoint, self._published)
+        if self._shut:  # the link ended meanwhile, and all who follow know
+            port.close()
+            return
+        self._port = port
+        port.subscribe(HEARTBEAT_TOPIC)
+        self._heard_ns = self._clock.monotonic_ns()
+        self._watch()
 
     def _is_followed(self, entry: Followed) -> bool:
         return entry in self._followed.get(entry.name, ())
@@ -176,6 +184,7 @@ class Subscriptions:
 
     def shut(self, reason: str, error: PykaraboError) -> None:
         """End every stream: the link is over."""
+        self._shut = True
         if self._watchdog is not None:
             self._watchdog.cancel()
             self._watchdog = None

@@ -11,8 +11,8 @@ from typing import Final
 RENEW_S: Final = 2.0
 SUSPECT_AFTER_S: Final = 6.0
 """Three missed renewals; above the longest pause seen in a healthy process."""
-GONE_AFTER_S: Final = 10.0
-"""From here on a device id may be claimed by somebody else."""
+GONE_AFTER_S: Final = 9.0
+"""From here on a device id may be claimed by somebody else; everybody knows within 10 s."""
 BUSY_LAG_S: Final = 2.0
 """An event loop that is later than this makes its devices unusable for an operator."""
 

@@ -8,6 +8,8 @@
 `Auditor`, `StreamAudit`  compare what a device produced with what watchers were told
 `CallAudit`               compares what was executed with what callers were told
 ========================  =======================================================================
+
+With `PYKARABO_RECORD` each case adds its figures to that file, one JSON object per line.
 """
 
 from .auditor import (

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pykarabo.client import Change, Client, Gap, Live, Stale, Update
+from pykarabo.data import PropertyValue
 from pykarabo.errors import CallTimeoutError, NotExecutedError, OutcomeUnknownError, PykaraboError
 from pykarabo.wire import Call
 
@@ -89,22 +90,34 @@ class StreamAudit:
         value: the latest value received.
         live: whether it was said to be current.
         live_at, stale_at: when it last became so, by `time.monotonic`.
+        made_ns: when the device made the latest value, in ns since 1970.
     """
 
     def __init__(self, device_id: str) -> None:
         self.device_id = device_id
         self.value = 0
+        self.made_ns = 0
         self.live = False
         self.live_at = self.stale_at = 0.0
         self._lives: list[_Life] = []
         self._account = StreamAccount()
         self._unknown_gap = True
 
+    @property
+    def lives(self) -> int:
+        """How many lives of the device were seen."""
+        return len(self._lives)
+
+    @property
+    def age_s(self) -> float:
+        """How long ago the device made the latest value."""
+        return (time.time_ns() - self.made_ns) / 1e9
+
     def take(self, update: Update) -> None:
         """Take an update of the device."""
         if isinstance(update, Change):
             if "value" in update.values:
-                self._changed(int(update.values["value"].value))
+                self._changed(update.values["value"])
         elif isinstance(update, Live):
             self._became_live(update)
         elif isinstance(update, Gap):
@@ -113,7 +126,8 @@ class StreamAudit:
             self.live, self.stale_at = False, time.monotonic()
             self._account.stale += 1
 
-    def _changed(self, value: int) -> None:
+    def _changed(self, new: PropertyValue) -> None:
+        value = int(new.value)
         life = self._lives[-1]
         if value in life.seen:
             self._account.duplicates += 1
@@ -121,7 +135,7 @@ class StreamAudit:
             self._account.disorder += 1
         life.seen.add(value)
         life.last = max(life.last, value)
-        self.value = value
+        self.value, self.made_ns = value, new.timestamp.to_ns()
 
     def _became_live(self, update: Live) -> None:
         value = int(update.values["value"].value)
@@ -134,7 +148,8 @@ class StreamAudit:
         if value < life.last:
             self._account.disorder += 1
         life.last = max(life.last, value)
-        self.value, self.live, self.live_at = value, True, time.monotonic()
+        self.value, self.made_ns = value, update.values["value"].timestamp.to_ns()
+        self.live, self.live_at = True, time.monotonic()
         self._unknown_gap = False
 
     def _gap(self, gap: Gap) -> None:

@@ -8,13 +8,16 @@ import asyncio
 import json
 import sys
 from collections import Counter
+from typing import Final
 
 from pykarabo.client import Client
 from pykarabo.errors import PykaraboError
 from pykarabo.wire import Call
 
-_PAUSE_S = 1.0
+_PAUSE_S: Final = 1.0
 """Time for a test to freeze this process before the answers come."""
+_FLOOD_S: Final = 5.0
+"""Each call lasts so long that all of them are made before the first one ends."""
 
 
 async def _ended(client: Client, device_id: str, command: str, *args: object) -> str:
@@ -30,7 +33,7 @@ async def _flood(device_id: str, count: int) -> None:
         await client.schema(device_id)
         print("connected", flush=True)
         await asyncio.to_thread(sys.stdin.readline)
-        calls = [_ended(client, device_id, "fetch", 1, 0.1) for _ in range(count)]
+        calls = [_ended(client, device_id, "fetch", 1, _FLOOD_S) for _ in range(count)]
         print(json.dumps(Counter(await asyncio.gather(*calls))), flush=True)
 
 

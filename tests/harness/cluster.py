@@ -158,12 +158,17 @@ class Cluster:
 
     Args:
         folder: where logs and ledgers go.
+
+    Attributes:
+        directory: endpoint of a directory on TCP; None for that on Unix sockets.
+        servers: the latest life of each server, by its id.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._processes: list[FaultyProcess] = []
         self.directory: str | None = None
+        self.servers: dict[str, ServerProcess] = {}
 
     def start_directory(self, *, host: str | None = None) -> ServerProcess:
         """Start the domain's directory, on Unix sockets or on the TCP address `host`."""
@@ -206,10 +211,12 @@ class Cluster:
         return self._start({**server.options, **changes})
 
     def _start(self, options: Mapping[str, object]) -> ServerProcess:
-        name = str(options["server_id"]).replace("/", "_")
+        server_id = str(options["server_id"])
+        name = server_id.replace("/", "_")
         server = ServerProcess(self._environment(), self._folder / f"{name}.log", options)
         self._processes.append(server)
         server.wait_started()
+        self.servers[server_id] = server
         return server
 
     def _environment(self) -> dict[str, str]:

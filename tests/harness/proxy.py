@@ -90,7 +90,12 @@ class Proxy:
     def _tell(self, action: Callable[[], object]) -> None:
         """Run an action in the proxy's thread and wait for it."""
         done = threading.Event()
-        self._loop.call_soon_threadsafe(lambda: (action(), done.set()))
+
+        def act() -> None:
+            action()
+            done.set()
+
+        self._loop.call_soon_threadsafe(act)
         assert done.wait(_START_S)
 
     # -- in the proxy's thread ------------------------------------------------------------------

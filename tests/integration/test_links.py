@@ -1,7 +1,10 @@
 """Links to servers that die while they are being closed."""
 
 import asyncio
+import resource
 from typing import Any
+
+import psutil
 
 from pykarabo.client import BlockingClient, Client
 
@@ -27,3 +30,9 @@ def test_closing_an_asynchronous_link_while_its_server_stops_never_hangs(process
         server = processes.start("S/1")
         asyncio.run(stop())
         assert processes.reap(server) == 0
+
+
+def test_a_server_uses_as_many_file_descriptors_as_it_may(processes: Any) -> None:
+    server = processes.start("S/0", directory=True)
+    soft, hard = psutil.Process(server.pid).rlimit(resource.RLIMIT_NOFILE)
+    assert soft >= min(hard, 65_536)

@@ -328,6 +328,14 @@ class DirectoryModel:
                 changed.update(server.claims)
         return self._show(changed, now_ns)
 
+    def died(self, instance: str, now_ns: int) -> TopologyUpdate | None:
+        """End the lease of a server that is dead for certain."""
+        server = self._servers.get(instance)
+        if server is None:
+            return None
+        server.renewed_ns = now_ns - int(GONE_AFTER_S * 1e9)
+        return self.check(now_ns)
+
     def _judge(self, server: _Server, now_ns: int) -> Liveness:
         return liveness((now_ns - server.renewed_ns) / 1e9, server.lag_s)
 

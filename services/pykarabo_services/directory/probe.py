@@ -1,31 +1,48 @@
 """Finding out at once whether a server process has died.
 
-A lease takes ten seconds to run out. A server that was killed and started again must not wait so
+A lease takes nine seconds to run out. A server that was killed and started again must not wait so
 long for its own device ids; nor may a server that is only frozen lose them. The operating system
-tells the two apart: a dead process refuses connections, a frozen one does not.
+tells the two apart: a dead process refuses connections, a frozen one does not. Somebody else may
+have got its port meanwhile, and be it the server's own next life, so who answers is asked his name.
 """
 
 import asyncio
+import secrets
 from typing import Final
 
-from pykarabo.errors import NotConnectedError
-from pykarabo.transport import Transport
-from pykarabo.wire import Frame
+from pykarabo.client import Client
+from pykarabo.errors import NotConnectedError, PykaraboError
+from pykarabo.transport import DealerPort
+from pykarabo.wire import ClientSession, Frame, Welcomed
 
-PROBE_S: Final = 1.0
-"""A living server on a reachable host accepts a connection far sooner."""
+PROBE_S: Final = 0.8
+"""A host that lives refuses or accepts a connection far sooner. Attempts at one that cannot be
+reached are given up after 1 s, which says nothing about its processes: stop before that."""
 
 
 class _Probe:
-    def __init__(self) -> None:
+    def __init__(self, client: Client, rpc: str, instance: str) -> None:
         self.dead: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.port: DealerPort | None = None
+        self._clock = client.clock
+        self._instance = instance
+        self._session = ClientSession(
+            secrets.token_bytes(8), client.identity, checksum=rpc.startswith("tcp")
+        )
 
     def connected(self) -> None:
-        """Somebody listens there."""
-        self._found(dead=False)
+        """Somebody listens there: ask who it is."""
+        if self.port is not None:
+            self.port.send(self._session.connected(self._clock.monotonic_ns()))
 
     def received(self, frames: list[Frame]) -> None:
-        """Nothing is asked, so nothing is answered."""
+        """He says who he is."""
+        try:
+            event = self._session.receive(frames)
+        except PykaraboError:
+            return
+        if isinstance(event, Welcomed):
+            self._found(dead=event.welcome.instance.hex() != self._instance)
 
     def disconnected(self, reason: str) -> None:
         """Nobody listens there."""
@@ -37,11 +54,11 @@ class _Probe:
             self.dead.set_result(dead)
 
 
-async def is_dead(transport: Transport, rpc: str) -> bool:
-    """Tell whether nobody listens at a server's endpoint any more; doubt means alive."""
-    probe = _Probe()
+async def is_dead(client: Client, rpc: str, instance: str) -> bool:
+    """Tell whether a server's life `instance` at `rpc` has ended; doubt means alive."""
+    probe = _Probe(client, rpc, instance)
     try:
-        port = await transport.connect_dealer(rpc, probe)
+        probe.port = await client.transport.connect_dealer(rpc, probe)
     except NotConnectedError:
         return False
     try:
@@ -50,4 +67,4 @@ async def is_dead(transport: Transport, rpc: str) -> bool:
     except TimeoutError:
         return False
     finally:
-        port.close()
+        probe.port.close()

@@ -14,6 +14,7 @@ from . import ledger
 from .ledger import BLOCK, Ledger
 from .model import DirectoryModel, TopologyUpdate
 from .probe import is_dead
+from .tethers import Tethers
 
 CHECK_S: Final = 0.5
 """A lease that has run out is seen this late at most."""
@@ -55,6 +56,7 @@ class Directory(Device):
         self._model = DirectoryModel(self._ledger.fence)
         self._awaited = dict(self._ledger.servers)
         self.listening = bool(self._awaited)
+        self._tethers = Tethers(self.client, self._server_died)
         self.state = State.ON
 
     async def on_start(self) -> None:
@@ -72,9 +74,13 @@ class Directory(Device):
             self._tell(self._model.forget_the_dead(now_ns, after_s=KEEP_DEAD_S))
 
     async def on_stop(self) -> None:
-        """Note who still lives, so that the next start need not wait for the others."""
+        """End the connections to the servers, and note who still lives for the next start."""
+        await self._tethers.aclose()
         if self._ledger.servers:
             await self._write(Ledger(self._ledger.fence, self._holders()))
+
+    def _server_died(self, instance: str) -> None:
+        self._tell(self._model.died(instance, self.clock.monotonic_ns()))
 
     def _tell(self, update: TopologyUpdate | None) -> None:
         if update is not None:
@@ -103,7 +109,8 @@ class Directory(Device):
 
     async def _drop_the_dead(self) -> None:
         awaited = list(self._awaited.items())
-        dead = await asyncio.gather(*(is_dead(self.client.transport, rpc) for _, rpc in awaited))
+        probes = (is_dead(self.client, rpc, instance) for instance, rpc in awaited)
+        dead = await asyncio.gather(*probes)
         for (instance, _rpc), is_gone in zip(awaited, dead, strict=True):
             if is_gone:
                 self._awaited.pop(instance, None)
@@ -127,6 +134,8 @@ class Directory(Device):
         now_ns = self.clock.monotonic_ns()
         self._tell(self._model.register(record, records, claims, now_ns))
         self._awaited.pop(record.instance, None)
+        if not self._is_own(record):
+            self._tethers.hold(record)
         return self._lost(record.instance, now_ns)
 
     @command()
@@ -149,6 +158,7 @@ class Directory(Device):
     @command()
     async def unregister(self, instance: str) -> None:
         """Forget a server that stops, with its devices."""
+        self._tethers.release(instance)
         self._tell(self._model.unregister(instance, self.clock.monotonic_ns()))
 
     @command()
@@ -199,10 +209,11 @@ class Directory(Device):
         now_ns = self.clock.monotonic_ns()
         found = (self._model.rival(instance, device_id, now_ns) for device_id in device_ids)
         rivals = {rival.instance: rival for rival in found if rival is not None}
-        probes = (is_dead(self.client.transport, rival.rpc) for rival in rivals.values())
+        probes = (is_dead(self.client, rival.rpc, name) for name, rival in rivals.items())
         for rival, dead in zip(rivals.values(), await asyncio.gather(*probes), strict=True):
             if dead:
                 self.log.warning("server '%s' has died: its devices are gone", rival.server_id)
+                self._tethers.release(rival.instance)
                 self._tell(self._model.unregister(rival.instance, self.clock.monotonic_ns()))
 
     @command()
