@@ -16,7 +16,7 @@ ext code  content (msgpack inside)
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, TypeAlias, cast
 
@@ -38,6 +38,7 @@ _FRAME, _INLINE, _COMPLEX, _HASH, _TIMESTAMP = range(1, 6)
 _HASH_ROW: Final = 3
 _BASES: Final[tuple[Any, ...]] = (bool, int, float, str, bytes, dict, list)
 _KINDS: Final = frozenset("biufc")
+_CONTAINERS: Final = frozenset({list, dict, Hash})
 _REMEDY: Final = "update pykarabo on the sender's side"
 DEFAULT_LIMITS: Final = Limits()
 
@@ -60,6 +61,8 @@ class _Encoder:
         return cast(bytes, packed)
 
     def default(self, value: Any) -> Any:
+        if type(value) is tuple:  # the rows of every reply and event
+            return list(value)
         if isinstance(value, np.ndarray):
             return self._array(value)
         if isinstance(value, np.generic):
@@ -219,11 +222,11 @@ def _to_hash(rows: Any) -> Hash:
 
 def _check_depth(value: Any, limits: Limits) -> None:
     """Count nodes and levels; only for messages large enough to exceed a limit."""
-    level: list[Any] = [value]
+    level: list[Any] = [value] if type(value) in _CONTAINERS else []
     nodes = depth = 0
     while level:
         depth += 1
-        nodes += len(level)
+        nodes += sum(map(len, level))
         if depth > limits.max_depth:
             raise LimitExceededError(
                 f"a message is nested deeper than {limits.max_depth}", remedy=_REMEDY
@@ -232,17 +235,15 @@ def _check_depth(value: Any, limits: Limits) -> None:
             raise LimitExceededError(
                 f"a message holds more than {limits.max_nodes} values", remedy=_REMEDY
             )
-        level = [child for item in level for child in _children(item)]
+        level = [child for item in level for child in _children(item) if type(child) in _CONTAINERS]
 
 
-def _children(item: Any) -> Sequence[Any]:
-    if isinstance(item, list):
+def _children(item: Any) -> Iterable[Any]:
+    if type(item) is list:
         return item
-    if isinstance(item, dict):
-        return list(item.values())
-    if isinstance(item, Hash):
-        return [value for _key, value, _attributes in item.elements()]
-    return ()
+    if type(item) is dict:
+        return item.values()
+    return [value for _key, value, _attributes in item.elements()]
 
 
 def decode(frames: Sequence[Frame], limits: Limits = DEFAULT_LIMITS) -> Any:

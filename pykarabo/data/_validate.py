@@ -1,7 +1,7 @@
 """Making a given value one of a property's type, or saying what is wrong with it.
 
 This is the gate through which every value enters a device, from outside and from inside; the
-first branch, a plain float without limits, is the hot path.
+first branches, plain numbers, are the hot path.
 """
 
 import math
@@ -36,6 +36,8 @@ def validate(info: "PropertyInfo", value: Any, device: str | None) -> Any:
     kind = info.value_type
     if kind is ValueType.FLOAT64 and type(value) is float:
         return _checked_number(info, value, device)
+    if type(value) is int and kind in INTEGER_LIMITS:
+        return _in_range(info, value, device)
     if is_quantity(value) or (isinstance(value, str) and kind.is_number and info.unit):
         value = magnitude(value, info.unit, device=device, key=info.key)
     converted = _CONVERTERS[kind](info, value, device)
@@ -86,7 +88,10 @@ def _integer(info: "PropertyInfo", value: Any, device: str | None) -> int:
         value = int(value)
     if isinstance(value, bool | np.bool_) or not isinstance(value, Integral):
         raise _wrong_type(info, value, device)
-    number = int(value)
+    return _in_range(info, int(value), device)
+
+
+def _in_range(info: "PropertyInfo", number: int, device: str | None) -> int:
     low, high = INTEGER_LIMITS[info.value_type]
     if not low <= number <= high:
         raise _wrong(
