@@ -28,7 +28,7 @@ from pykarabo.wire import (
 )
 
 from ._blocking_proxy import DeviceProxy
-from ._client import (
+from ._directory import (
     CALL_TIMEOUT_S,
     CONNECT_TIMEOUT_S,
     DIRECTORY_VARIABLE,

@@ -8,7 +8,8 @@ from pykarabo.data import PropertyValue, Schema, from_row
 from pykarabo.errors import ReadOnlyError, UnknownPropertyError
 from pykarabo.wire import Call, Get, Set
 
-from ._proxy import CALL_TIMEOUT_S, Namespace, checked
+from ._directory import CALL_TIMEOUT_S
+from ._namespace import Namespace, checked
 
 if TYPE_CHECKING:
     from ._blocking_client import BlockingClient

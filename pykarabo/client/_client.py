@@ -2,11 +2,7 @@
 
 import asyncio
 import fnmatch
-import os
-import socket
-import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from pykarabo.data import Schema
@@ -24,11 +20,9 @@ from pykarabo.transport import (
     Transport,
     ZmqTransport,
     domain_name,
-    run_directory,
 )
 from pykarabo.wire import (
     Call,
-    ClientIdentity,
     Get,
     GetSchema,
     Locate,
@@ -38,6 +32,13 @@ from pykarabo.wire import (
     Target,
 )
 
+from ._directory import (
+    CALL_TIMEOUT_S,
+    CONNECT_TIMEOUT_S,
+    DIRECTORY_VARIABLE,
+    directory_endpoint,
+    own_identity,
+)
 from ._input import PipelineReader
 from ._link import ServerLink
 from ._proxy import AsyncDeviceProxy
@@ -45,31 +46,7 @@ from ._records import DIRECTORY_ID, DeviceRecord, ServerRecord, check_device_id,
 from ._updates import Update
 from ._watch import Follower, Watch
 
-CALL_TIMEOUT_S: Final = 5.0
-CONNECT_TIMEOUT_S: Final = 5.0
-DIRECTORY_VARIABLE: Final = "PYKARABO_DIRECTORY"
-DIRECTORY_STEM: Final = "directory"
 _SAFE_TO_REPEAT: Final = (NotConnectedError, WrongInstanceError, HelloRequiredError)
-
-
-def directory_endpoint(domain: str | None = None) -> str:
-    """Return where the domain's directory answers calls.
-
-    It is ``$PYKARABO_DIRECTORY`` (``tcp://host:port``) if that is set, else the Unix socket of
-    this host's own directory.
-    """
-    return os.environ.get(DIRECTORY_VARIABLE) or (
-        f"ipc://{run_directory(domain)}/{DIRECTORY_STEM}.rpc"
-    )
-
-
-def own_identity() -> ClientIdentity:
-    """Return who this process is, for the servers it calls."""
-    try:
-        user = os.environ.get("USER") or Path.home().name
-    except RuntimeError:
-        user = str(os.getuid())
-    return ClientIdentity(socket.gethostname(), os.getpid(), user, Path(sys.argv[0]).name)
 
 
 class Client:

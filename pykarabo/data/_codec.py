@@ -21,12 +21,12 @@ from enum import Enum
 from typing import Any, Final, TypeAlias, cast
 
 import msgpack
-import numpy as np
 
 from pykarabo.errors import LimitExceededError, MalformedMessageError, WrongTypeError
 
 from ._hash import Hash
 from ._limits import Limits
+from ._numpy import np
 from ._timestamp import Timestamp
 
 Frame: TypeAlias = bytes | memoryview
@@ -74,7 +74,7 @@ class _Encoder:
             return msgpack.ExtType(_HASH, self.pack(rows))
         return _plain(value)
 
-    def _array(self, array: np.ndarray[Any, Any]) -> Any:
+    def _array(self, array: "np.ndarray[Any, Any]") -> Any:
         if array.dtype.kind not in _KINDS:
             raise WrongTypeError(
                 f"an array of {array.dtype} cannot travel",
@@ -194,7 +194,7 @@ class _Decoder:
         return fields
 
 
-def _to_array(content: Any, dtype: Any, shape: Any) -> np.ndarray[Any, Any]:
+def _to_array(content: Any, dtype: Any, shape: Any) -> "np.ndarray[Any, Any]":
     kind = np.dtype(dtype) if isinstance(dtype, str) else None
     sizes_good = isinstance(shape, list) and all(
         isinstance(size, int) and size >= 0 for size in shape

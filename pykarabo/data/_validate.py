@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
 from pykarabo.errors import (
     BadInputError,
     NotAnOptionError,
@@ -20,15 +18,16 @@ from pykarabo.errors import (
     WrongTypeError,
 )
 
+from ._numpy import np
 from ._state import State
-from ._types import COMPLEXES, DTYPES, FLOATS, INTEGER_LIMITS, ValueType
+from ._types import COMPLEXES, FLOATS, INTEGER_LIMITS, NUMERIC, ValueType
 from ._units import is_quantity, magnitude
 
 if TYPE_CHECKING:
     from ._info import PropertyInfo
 
 _MAX_SHOWN: Final = 60
-_FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
+_FLOAT32_MAX: Final = (2 - 2**-23) * 2.0**127
 
 
 def validate(info: "PropertyInfo", value: Any, device: str | None) -> Any:
@@ -256,8 +255,8 @@ def _array(info: "PropertyInfo", value: Any, device: str | None) -> Any:
 
 
 def _as_array(
-    info: "PropertyInfo", value: Any, dtype: np.dtype[Any] | None, device: str | None
-) -> np.ndarray[Any, Any]:
+    info: "PropertyInfo", value: Any, dtype: "np.dtype[Any] | None", device: str | None
+) -> "np.ndarray[Any, Any]":
     try:
         array = np.asarray(value)
     except (ValueError, TypeError):
@@ -275,7 +274,7 @@ def _as_array(
     return array.astype(dtype)
 
 
-def _fits(array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> bool:
+def _fits(array: "np.ndarray[Any, Any]", dtype: "np.dtype[Any]") -> bool:
     """Tell whether every element keeps its value, up to the precision of a float."""
     if (array.dtype.kind == "b") != (dtype.kind == "b"):
         return False
@@ -312,7 +311,7 @@ _CONVERTERS: Final[Mapping[ValueType, Callable[["PropertyInfo", Any, str | None]
     **dict.fromkeys(INTEGER_LIMITS, _integer),
     **dict.fromkeys(FLOATS, _float),
     **dict.fromkeys(COMPLEXES, _complex),
-    **{ValueType(f"vector_{name}"): _vector for name in DTYPES},
+    **{ValueType(f"vector_{name}"): _vector for name in NUMERIC},
 }
 
 

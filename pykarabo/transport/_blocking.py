@@ -9,7 +9,6 @@ import time
 from typing import Any, Final
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 from pykarabo.errors import (
     HelloRequiredError,
@@ -28,7 +27,7 @@ from pykarabo.wire import (
     Target,
 )
 
-from ._frames import receive_frames, send_frames
+from ._frames import monitor_event, receive_frames, send_frames
 from ._sockets import (
     DOWN_EVENTS,
     UP_EVENTS,
@@ -102,7 +101,7 @@ class BlockingLink:
         send_frames(self._socket, self.session.connected(time.monotonic_ns()))
 
     def _event(self) -> int:
-        return int(parse_monitor_message(self._monitor.recv_multipart())["event"])
+        return monitor_event(receive_frames(self._monitor))
 
     def _not_connected(self, reason: str) -> NotConnectedError:
         return NotConnectedError(
