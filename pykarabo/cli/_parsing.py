@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-import numpy as np
 
 from pykarabo.data import ParameterInfo, PropertyInfo, ValueType
 from pykarabo.errors import WrongTypeError
@@ -144,6 +143,8 @@ def _reader(path: Path, info: PropertyInfo) -> Callable[[Path], Any]:
 
 
 def _read_array(path: Path) -> Any:
+    import numpy as np
+
     return np.load(path, allow_pickle=False)
 
 

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import click
-import numpy as np
 
 from pykarabo.data import PropertyValue
 
@@ -20,7 +19,7 @@ _LONGEST: Final = 100
 
 def to_json(value: Any) -> Any:
     """Return a value as JSON can hold it: NaN and infinities as text, bytes in base 64."""
-    if isinstance(value, np.ndarray | np.generic):
+    if hasattr(value, "tolist"):
         return to_json(value.tolist())
     if isinstance(value, PropertyValue):
         return {
@@ -69,15 +68,15 @@ def _whole(value: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    if isinstance(value, np.ndarray) and value.ndim > 1:
+    if getattr(value, "ndim", 0) > 1:
         return f"array {' x '.join(map(str, value.shape))} {value.dtype}"
-    if isinstance(value, np.ndarray | list | tuple):
+    if isinstance(value, list | tuple) or getattr(value, "ndim", 0) == 1:
         items = [_short(item) for item in value[:_SHOWN]]
         more = f", … ({len(value)} in all)" if len(value) > _SHOWN else ""
         text = f"[{', '.join(items)}{more}]"
     elif isinstance(value, float):
         text = f"{value:.10g}"
-    elif isinstance(value, dict | bool | np.bool_):
+    elif isinstance(value, dict | bool):
         text = json.dumps(to_json(value), default=str)
     else:
         text = str(value).replace("\n", " ")

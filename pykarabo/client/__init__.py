@@ -3,38 +3,33 @@
 Blocking: `connect`, `wait_until`, `watch`. Asynchronous: `aconnect`, `Client`.
 """
 
-from ._blocking_client import BlockingClient, connect, disconnect_all
-from ._blocking_proxy import DeviceProxy, NodeProxy
-from ._client import (
-    CALL_TIMEOUT_S,
-    Client,
-    StreamCounters,
-    own_identity,
-)
-from ._connect import aconnect, adisconnect_all
-from ._directory import (
-    DIRECTORY_STEM,
-    DIRECTORY_VARIABLE,
-    REPLICA_TIMEOUT_S,
-    DirectoryAccess,
-    access_to,
-    directory_endpoints,
-)
-from ._input import PipelineReader
-from ._job import AsyncJob, Job
-from ._proxy import AsyncDeviceProxy, AsyncNodeProxy
-from ._records import (
-    DIRECTORY_ID,
-    PAGE,
-    DeviceRecord,
-    ServerRecord,
-    check_device_id,
-    split_target,
-)
-from ._topology_cache import CACHED, TopologyCache, cache_file
-from ._updates import Change, Gap, Live, NewSchema, Stale, Update
-from ._waiting import stop_watching, wait_until, watch
-from ._watch import Follower, Watch
+from typing import TYPE_CHECKING
+
+from pykarabo._lazy import lazy_attributes
+
+from ._records import DIRECTORY_ID, PAGE, DeviceRecord, ServerRecord, check_device_id, split_target
+
+if TYPE_CHECKING:
+    from ._blocking_client import BlockingClient, connect, disconnect_all
+    from ._blocking_proxy import DeviceProxy, NodeProxy
+    from ._client import Client, StreamCounters
+    from ._connect import aconnect, adisconnect_all
+    from ._directory import (
+        DIRECTORY_STEM,
+        DIRECTORY_VARIABLE,
+        REPLICA_TIMEOUT_S,
+        DirectoryAccess,
+        access_to,
+        directory_endpoints,
+    )
+    from ._identity import CALL_TIMEOUT_S, own_identity
+    from ._input import PipelineReader
+    from ._job import AsyncJob, Job
+    from ._proxy import AsyncDeviceProxy, AsyncNodeProxy
+    from ._topology_cache import CACHED, TopologyCache, cache_file
+    from ._updates import Change, Gap, Live, NewSchema, Stale, Update
+    from ._waiting import stop_watching, wait_until, watch
+    from ._watch import Follower, Watch
 
 __all__ = [
     "CACHED",
@@ -80,3 +75,33 @@ __all__ = [
     "wait_until",
     "watch",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = lazy_attributes(
+        __name__,
+        {
+            **dict.fromkeys(("BlockingClient", "connect", "disconnect_all"), "_blocking_client"),
+            **dict.fromkeys(("DeviceProxy", "NodeProxy"), "_blocking_proxy"),
+            **dict.fromkeys(("Client", "StreamCounters"), "_client"),
+            **dict.fromkeys(("aconnect", "adisconnect_all"), "_connect"),
+            **dict.fromkeys(
+                (
+                    "DIRECTORY_STEM",
+                    "DIRECTORY_VARIABLE",
+                    "REPLICA_TIMEOUT_S",
+                    "DirectoryAccess",
+                    "access_to",
+                    "directory_endpoints",
+                ),
+                "_directory",
+            ),
+            **dict.fromkeys(("CALL_TIMEOUT_S", "own_identity"), "_identity"),
+            "PipelineReader": "_input",
+            **dict.fromkeys(("AsyncJob", "Job"), "_job"),
+            **dict.fromkeys(("AsyncDeviceProxy", "AsyncNodeProxy"), "_proxy"),
+            **dict.fromkeys(("CACHED", "TopologyCache", "cache_file"), "_topology_cache"),
+            **dict.fromkeys(("Change", "Gap", "Live", "NewSchema", "Stale", "Update"), "_updates"),
+            **dict.fromkeys(("stop_watching", "wait_until", "watch"), "_waiting"),
+            **dict.fromkeys(("Follower", "Watch"), "_watch"),
+        },
+    )

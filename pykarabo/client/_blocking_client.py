@@ -35,7 +35,6 @@ from pykarabo.wire import (
 
 from ._attempts import CERTAINLY_NOT_RUN, Attempts
 from ._blocking_proxy import DeviceProxy
-from ._client import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S, own_identity
 from ._directory import (
     LOCATE,
     Plan,
@@ -44,6 +43,7 @@ from ._directory import (
     replica_record,
     replica_target,
 )
+from ._identity import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S, own_identity
 from ._records import DIRECTORY_ID, DeviceRecord, ServerRecord, check_device_id
 
 _T = TypeVar("_T")

@@ -8,8 +8,9 @@ from pykarabo.data import PropertyValue, Schema
 from pykarabo.errors import ReadOnlyError, UnknownPropertyError
 from pykarabo.wire import Call
 
+from ._identity import CALL_TIMEOUT_S
 from ._job import Job
-from ._proxy import CALL_TIMEOUT_S, Namespace, checked
+from ._namespace import Namespace, checked
 
 if TYPE_CHECKING:
     from ._blocking_client import BlockingClient

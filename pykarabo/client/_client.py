@@ -2,11 +2,7 @@
 
 import asyncio
 import fnmatch
-import os
-import socket
-import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from pykarabo.data import PropertyValue, Schema, from_row
@@ -30,7 +26,6 @@ from pykarabo.transport import (
 from pykarabo.wire import (
     Call,
     Choice,
-    ClientIdentity,
     Get,
     GetSchema,
     Locate,
@@ -50,6 +45,7 @@ from ._directory import (
     replica_record,
     replica_target,
 )
+from ._identity import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S, own_identity
 from ._input import PipelineReader
 from ._link import ServerLink
 from ._proxy import AsyncDeviceProxy
@@ -59,19 +55,8 @@ from ._watch import EVERYTHING, Follower, Watch
 
 _T = TypeVar("_T")
 
-CALL_TIMEOUT_S: Final = 5.0
-CONNECT_TIMEOUT_S: Final = 5.0
 _MAX_FINDING: Final = 50
 """Devices looked up at the same time; a directory tells whoever asks for more that it is busy."""
-
-
-def own_identity() -> ClientIdentity:
-    """Return who this process is, for the servers it calls."""
-    try:
-        user = os.environ.get("USER") or Path.home().name
-    except RuntimeError:
-        user = str(os.getuid())
-    return ClientIdentity(socket.gethostname(), os.getpid(), user, Path(sys.argv[0]).name)
 
 
 class StreamCounters(NamedTuple):

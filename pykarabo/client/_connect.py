@@ -6,7 +6,8 @@ from typing import Final
 
 from pykarabo.transport import domain_name
 
-from ._client import CONNECT_TIMEOUT_S, Client
+from ._client import Client
+from ._identity import CONNECT_TIMEOUT_S
 from ._proxy import AsyncDeviceProxy
 
 _clients: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Client]]] = (

@@ -1,6 +1,5 @@
 """Long work of a device: a command that returns at once and goes on."""
 
-import asyncio
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -89,6 +88,8 @@ class AsyncJob(_Job):
             OutcomeUnknownError: the device was restarted and knows nothing of it.
             PykaraboError: it failed.
         """
+        import asyncio
+
         until = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
             wait_s = POLL_S if until is None else min(POLL_S, until - time.monotonic())

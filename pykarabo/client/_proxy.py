@@ -2,71 +2,20 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from pykarabo.data import PropertyInfo, PropertyValue, Schema
-from pykarabo.errors import NotConnectedError, StaleValueError, UnknownPropertyError, did_you_mean
+from pykarabo.data import PropertyValue, Schema
+from pykarabo.errors import NotConnectedError, StaleValueError, UnknownPropertyError
 from pykarabo.wire import Call
 
+from ._identity import CALL_TIMEOUT_S
 from ._job import AsyncJob
+from ._namespace import Namespace, checked
 from ._updates import Live, Update
 
 if TYPE_CHECKING:
     from ._client import Client
     from ._watch import Follower
-
-CALL_TIMEOUT_S: Final = 5.0
-
-
-def checked(schema: Schema, device_id: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Validate values against the schema before they leave the caller; returns plain values.
-
-    Raises:
-        BadInputError: a key, type, unit, shape or range that the device would refuse.
-    """
-    plain: dict[str, Any] = {}
-    for key, value in values.items():
-        info = schema.require_property(key, device_id)
-        plain[key] = info.validate(value, device=device_id)
-    return plain
-
-
-class Namespace:
-    """What a name below a proxy can stand for: resolves dotted names against a schema."""
-
-    def __init__(self, schema: Schema, device_id: str, prefix: str = "") -> None:
-        self.schema = schema
-        self.device_id = device_id
-        self.prefix = prefix
-
-    def kind(self, name: str) -> str:
-        """Return ``command``, ``node`` or ``property`` for a name below the prefix.
-
-        Raises:
-            UnknownPropertyError: there is no such name; near matches are named.
-        """
-        key = self.prefix + name
-        if key in self.schema.commands:
-            return "command"
-        info: PropertyInfo | None = self.schema.properties.get(key)
-        if info is not None:
-            return "node" if info.node else "property"
-        raise UnknownPropertyError(
-            f"device '{self.device_id}' has no property or command '{key}'",
-            device=self.device_id,
-            key=key,
-            remedy=did_you_mean(key, [*self.schema.properties, *self.schema.commands])
-            or f"see 'pykarabo show {self.device_id}'",
-        )
-
-    def names(self) -> list[str]:
-        """Return the names directly below the prefix."""
-        below = [
-            key.removeprefix(self.prefix)
-            for key in [*self.schema.properties, *self.schema.commands]
-            if key.startswith(self.prefix)
-        ]
-        return [name for name in below if "." not in name]
 
 
 class AsyncDeviceProxy:

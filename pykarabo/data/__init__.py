@@ -1,43 +1,10 @@
 """Values and their descriptions: what devices hold and what travels. No I/O, no clock."""
 
+from typing import TYPE_CHECKING
+
+from pykarabo._lazy import lazy_attributes
+
 from ._codec import decode, encode
-from ._configurable import BoundNode, Configurable, flat_configuration, iterate_leaves
-from ._descriptors import (
-    Array,
-    Bool,
-    Bytes,
-    Choice,
-    Complex64,
-    Complex128,
-    Float32,
-    Float64,
-    HashProperty,
-    Int8,
-    Int16,
-    Int32,
-    Int64,
-    Node,
-    Property,
-    StateProperty,
-    String,
-    UInt8,
-    UInt16,
-    UInt32,
-    UInt64,
-    VectorBool,
-    VectorComplex128,
-    VectorFloat32,
-    VectorFloat64,
-    VectorInt8,
-    VectorInt16,
-    VectorInt32,
-    VectorInt64,
-    VectorString,
-    VectorUInt8,
-    VectorUInt16,
-    VectorUInt32,
-    VectorUInt64,
-)
 from ._hash import Hash, same
 from ._info import CommandInfo, OutputInfo, ParameterInfo, PropertyInfo
 from ._limits import Limits
@@ -47,6 +14,45 @@ from ._timestamp import Timestamp, TrainReference
 from ._types import AccessLevel, AccessMode, Quality, ValueType
 from ._units import is_quantity, registry
 from ._value import PropertyValue, from_row, to_row
+
+if TYPE_CHECKING:
+    from ._configurable import BoundNode, Configurable, flat_configuration, iterate_leaves
+    from ._descriptors import (
+        Array,
+        Bool,
+        Bytes,
+        Choice,
+        Complex64,
+        Complex128,
+        Float32,
+        Float64,
+        HashProperty,
+        Int8,
+        Int16,
+        Int32,
+        Int64,
+        Node,
+        Property,
+        StateProperty,
+        String,
+        UInt8,
+        UInt16,
+        UInt32,
+        UInt64,
+        VectorBool,
+        VectorComplex128,
+        VectorFloat32,
+        VectorFloat64,
+        VectorInt8,
+        VectorInt16,
+        VectorInt32,
+        VectorInt64,
+        VectorString,
+        VectorUInt8,
+        VectorUInt16,
+        VectorUInt32,
+        VectorUInt64,
+    )
 
 __all__ = [
     "AccessLevel",
@@ -111,3 +117,53 @@ __all__ = [
     "same",
     "to_row",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = lazy_attributes(
+        __name__,
+        {
+            **dict.fromkeys(
+                ("BoundNode", "Configurable", "flat_configuration", "iterate_leaves"),
+                "_configurable",
+            ),
+            **dict.fromkeys(
+                (
+                    "Array",
+                    "Bool",
+                    "Bytes",
+                    "Choice",
+                    "Complex64",
+                    "Complex128",
+                    "Float32",
+                    "Float64",
+                    "HashProperty",
+                    "Int8",
+                    "Int16",
+                    "Int32",
+                    "Int64",
+                    "Node",
+                    "Property",
+                    "StateProperty",
+                    "String",
+                    "UInt8",
+                    "UInt16",
+                    "UInt32",
+                    "UInt64",
+                    "VectorBool",
+                    "VectorComplex128",
+                    "VectorFloat32",
+                    "VectorFloat64",
+                    "VectorInt8",
+                    "VectorInt16",
+                    "VectorInt32",
+                    "VectorInt64",
+                    "VectorString",
+                    "VectorUInt8",
+                    "VectorUInt16",
+                    "VectorUInt32",
+                    "VectorUInt64",
+                ),
+                "_descriptors",
+            ),
+        },
+    )

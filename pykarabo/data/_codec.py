@@ -17,17 +17,17 @@ ext code  content (msgpack inside)
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, TypeAlias, cast
 
 import msgpack
-import numpy as np
 
 from pykarabo.errors import LimitExceededError, MalformedMessageError, WrongTypeError
 
 from ._hash import Hash
 from ._limits import Limits
+from ._numpy import np
 from ._timestamp import Timestamp
 
 Frame: TypeAlias = bytes | memoryview
@@ -39,6 +39,7 @@ _FRAME, _INLINE, _COMPLEX, _HASH, _TIMESTAMP = range(1, 6)
 _HASH_ROW: Final = 3
 _BASES: Final[tuple[Any, ...]] = (bool, int, float, str, bytes, dict, list)
 _KINDS: Final = frozenset("biufc")
+_CONTAINERS: Final = frozenset({list, dict, Hash})
 _DTYPE: Final = re.compile(r"[<>|=]?[biufc]\d{1,2}")
 """numpy understands a whole language here, which takes seconds to read a long text of."""
 _MAX_FIELD: Final = 64
@@ -65,6 +66,8 @@ class _Encoder:
         return cast(bytes, packed)
 
     def default(self, value: Any) -> Any:
+        if type(value) is tuple:  # the rows of every reply and event
+            return list(value)
         if isinstance(value, np.ndarray):
             return self._array(value)
         if isinstance(value, np.generic):
@@ -76,7 +79,7 @@ class _Encoder:
             return msgpack.ExtType(_HASH, self.pack(rows))
         return _plain(value)
 
-    def _array(self, array: np.ndarray[Any, Any]) -> Any:
+    def _array(self, array: "np.ndarray[Any, Any]") -> Any:
         if array.dtype.kind not in _KINDS:
             raise WrongTypeError(
                 f"an array of {array.dtype} cannot travel",
@@ -227,7 +230,7 @@ def _to_timestamp(fields: list[Any]) -> Timestamp:
     return Timestamp(*fields)
 
 
-def _to_array(content: Any, dtype: Any, shape: Any) -> np.ndarray[Any, Any]:
+def _to_array(content: Any, dtype: Any, shape: Any) -> "np.ndarray[Any, Any]":
     kind = np.dtype(dtype) if isinstance(dtype, str) and _DTYPE.fullmatch(dtype) else None
     sizes_good = isinstance(shape, list) and all(
         isinstance(size, int) and size >= 0 for size in shape
@@ -255,16 +258,16 @@ def _to_hash(rows: Any) -> Hash:
 
 def _check_depth(value: Any, limits: Limits) -> None:
     """Count nodes and levels; only for messages large enough to exceed a limit."""
-    level: list[Any] = [value]
+    level: list[Any] = [value] if type(value) in _CONTAINERS else []
     nodes = depth = 0
     while level:
         depth += 1
-        nodes += len(level)
+        nodes += sum(map(len, level))
         if depth > limits.max_depth:
             raise _too_deep(limits)
         if nodes > limits.max_nodes:
             raise _too_many(limits)
-        level = [child for item in level for child in _children(item)]
+        level = [child for item in level for child in _children(item) if type(child) in _CONTAINERS]
 
 
 def _too_deep(limits: Limits) -> LimitExceededError:
@@ -277,18 +280,16 @@ def _too_many(limits: Limits) -> LimitExceededError:
     )
 
 
-def _children(item: Any) -> Sequence[Any]:
-    if isinstance(item, list):
+def _children(item: Any) -> Iterable[Any]:
+    if type(item) is list:
         return item
-    if isinstance(item, dict):
-        return list(item.values())
-    if isinstance(item, Hash):
-        return [
-            child
-            for _key, value, attributes in item.elements()
-            for child in (value, *attributes.values())
-        ]
-    return ()
+    if type(item) is dict:
+        return item.values()
+    return [
+        child
+        for _key, value, attributes in item.elements()
+        for child in (value, *attributes.values())
+    ]
 
 
 def decode(frames: Sequence[Frame], limits: Limits = DEFAULT_LIMITS) -> Any:

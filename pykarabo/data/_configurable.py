@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from pykarabo.errors import BadConfigurationError, ReadOnlyError
 
@@ -13,8 +13,10 @@ from ._descriptors import Node, Property
 from ._info import CommandInfo, OutputInfo, PropertyInfo
 from ._schema import Schema
 from ._timestamp import Timestamp
-from ._types import AccessMode
+from ._types import AccessMode, Quality
 from ._value import PropertyValue
+
+_IMMUTABLE: Final = (bool, int, float, complex, str, bytes)
 
 
 class Configurable:
@@ -34,12 +36,17 @@ class Configurable:
         schema = self.schema()
         given = flat_configuration(schema, configuration or {}, self._name())
         at = self._timestamp()
+        shared = _shared_initial_values(type(self))  # type: ignore[arg-type]  # hashable
         for key, info in schema.properties.items():
-            if info.node:
-                continue
-            value = given[key] if key in given else info.initial_value()
-            plain = info.validate(value, device=self._name()) if key in given else value
-            self._values[key] = PropertyValue(plain, at, info.quality_of(plain))
+            if key in given:
+                plain = info.validate(given[key], device=self._name())
+                self._values[key] = PropertyValue(plain, at, info.quality_of(plain))
+            elif key in shared:
+                plain, quality = shared[key]
+                self._values[key] = PropertyValue(plain, at, quality)
+            elif not info.node:
+                plain, quality = _initial(info)
+                self._values[key] = PropertyValue(plain, at, quality)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -147,6 +154,18 @@ def _schema_of(cls: type[Configurable]) -> Schema:
         MappingProxyType(commands),
         MappingProxyType(outputs),
     )
+
+
+def _initial(info: PropertyInfo) -> tuple[Any, Quality]:
+    value = info.initial_value()
+    return value, info.quality_of(value)
+
+
+@functools.cache
+def _shared_initial_values(cls: type[Configurable]) -> Mapping[str, tuple[Any, Quality]]:
+    """Return the initial values that cannot be changed in place; every object has the same."""
+    initial = {info.key: _initial(info) for info in iterate_leaves(cls.schema())}
+    return {key: found for key, found in initial.items() if isinstance(found[0], _IMMUTABLE)}
 
 
 def _refuse_taken_names(cls: type) -> None:

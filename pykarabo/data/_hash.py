@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
-import numpy as np
+from ._numpy import np
 
 _MISSING: Final = object()
 

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from enum import IntEnum, StrEnum
 from typing import Any, Final
 
-import numpy as np
+from ._numpy import np
 
 VECTOR: Final = "vector_"
+_BITS: Final = (8, 16, 32, 64)
 
 
 class ValueType(StrEnum):
@@ -58,9 +59,10 @@ class ValueType(StrEnum):
         return ValueType(self.value.removeprefix(VECTOR))
 
     @property
-    def dtype(self) -> np.dtype[Any] | None:
+    def dtype(self) -> "np.dtype[Any] | None":
         """The numpy type of a number or of a vector's elements, None for anything else."""
-        return DTYPES.get(self.element)
+        element = self.element
+        return np.dtype(element.value) if element in NUMERIC else None
 
     @property
     def is_integer(self) -> bool:
@@ -70,23 +72,17 @@ class ValueType(StrEnum):
     @property
     def is_number(self) -> bool:
         """Whether it is a scalar integer, float or complex number."""
-        return self in DTYPES and self is not ValueType.BOOL
+        return self in NUMERIC and self is not ValueType.BOOL
 
 
-DTYPES: Final[Mapping[ValueType, np.dtype[Any]]] = {
-    ValueType(name): np.dtype(name)
-    for name in (
-        *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
-        *("float32", "float64", "complex64", "complex128"),
-    )
-}
 INTEGER_LIMITS: Final[Mapping[ValueType, tuple[int, int]]] = {
-    name: (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
-    for name, dtype in DTYPES.items()
-    if dtype.kind in "iu"
+    **{ValueType(f"int{bits}"): (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in _BITS},
+    **{ValueType(f"uint{bits}"): (0, 2**bits - 1) for bits in _BITS},
 }
 FLOATS: Final = frozenset({ValueType.FLOAT32, ValueType.FLOAT64})
 COMPLEXES: Final = frozenset({ValueType.COMPLEX64, ValueType.COMPLEX128})
+NUMERIC: Final = frozenset({ValueType.BOOL, *INTEGER_LIMITS, *FLOATS, *COMPLEXES})
+"""What numpy has a type for."""
 
 
 class Quality(StrEnum):

@@ -1,7 +1,7 @@
 """Making a given value one of a property's type, or saying what is wrong with it.
 
 This is the gate through which every value enters a device, from outside and from inside; the
-first branch, a plain float without limits, is the hot path.
+first branches, plain numbers, are the hot path.
 """
 
 import math
@@ -9,8 +9,6 @@ import re
 from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Final
-
-import numpy as np
 
 from pykarabo.errors import (
     BadInputError,
@@ -20,15 +18,16 @@ from pykarabo.errors import (
     WrongTypeError,
 )
 
+from ._numpy import np
 from ._state import State
-from ._types import COMPLEXES, DTYPES, FLOATS, INTEGER_LIMITS, ValueType
+from ._types import COMPLEXES, FLOATS, INTEGER_LIMITS, NUMERIC, ValueType
 from ._units import is_quantity, magnitude
 
 if TYPE_CHECKING:
     from ._info import PropertyInfo
 
 _MAX_SHOWN: Final = 60
-_FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
+_FLOAT32_MAX: Final = (2 - 2**-23) * 2.0**127
 
 
 def validate(info: "PropertyInfo", value: Any, device: str | None) -> Any:
@@ -36,6 +35,8 @@ def validate(info: "PropertyInfo", value: Any, device: str | None) -> Any:
     kind = info.value_type
     if kind is ValueType.FLOAT64 and type(value) is float:
         return _checked_number(info, value, device)
+    if type(value) is int and kind in INTEGER_LIMITS:
+        return _in_range(info, value, device)
     if is_quantity(value) or (isinstance(value, str) and kind.is_number and info.unit):
         value = magnitude(value, info.unit, device=device, key=info.key)
     converted = _CONVERTERS[kind](info, value, device)
@@ -86,7 +87,10 @@ def _integer(info: "PropertyInfo", value: Any, device: str | None) -> int:
         value = int(value)
     if isinstance(value, bool | np.bool_) or not isinstance(value, Integral):
         raise _wrong_type(info, value, device)
-    number = int(value)
+    return _in_range(info, int(value), device)
+
+
+def _in_range(info: "PropertyInfo", number: int, device: str | None) -> int:
     low, high = INTEGER_LIMITS[info.value_type]
     if not low <= number <= high:
         raise _wrong(
@@ -251,8 +255,8 @@ def _array(info: "PropertyInfo", value: Any, device: str | None) -> Any:
 
 
 def _as_array(
-    info: "PropertyInfo", value: Any, dtype: np.dtype[Any] | None, device: str | None
-) -> np.ndarray[Any, Any]:
+    info: "PropertyInfo", value: Any, dtype: "np.dtype[Any] | None", device: str | None
+) -> "np.ndarray[Any, Any]":
     try:
         array = np.asarray(value)
     except (ValueError, TypeError):
@@ -270,7 +274,7 @@ def _as_array(
     return array.astype(dtype)
 
 
-def _fits(array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> bool:
+def _fits(array: "np.ndarray[Any, Any]", dtype: "np.dtype[Any]") -> bool:
     """Tell whether every element keeps its value, up to the precision of a float."""
     if (array.dtype.kind == "b") != (dtype.kind == "b"):
         return False
@@ -307,7 +311,7 @@ _CONVERTERS: Final[Mapping[ValueType, Callable[["PropertyInfo", Any, str | None]
     **dict.fromkeys(INTEGER_LIMITS, _integer),
     **dict.fromkeys(FLOATS, _float),
     **dict.fromkeys(COMPLEXES, _complex),
-    **{ValueType(f"vector_{name}"): _vector for name in DTYPES},
+    **{ValueType(f"vector_{name}"): _vector for name in NUMERIC},
 }
 
 

@@ -1,9 +1,11 @@
 """Moves the frames of `pykarabo.wire` between processes; owns the sockets and the clock."""
 
-from ._blocking import BlockingLink
+from typing import TYPE_CHECKING
+
+from pykarabo._lazy import lazy_attributes
+
 from ._clock import Clock, SystemClock
 from ._deadline import deadline, time_left_s
-from ._memory import MemoryNetwork, MemoryTransport
 from ._places import (
     DEFAULT_DOMAIN,
     DOMAIN_VARIABLE,
@@ -24,8 +26,12 @@ from ._ports import (
     Transport,
 )
 from ._sockets import Socket, make_context
-from ._tasks import TaskOwner
-from ._zeromq import Binding, ZmqTransport
+
+if TYPE_CHECKING:
+    from ._blocking import BlockingLink
+    from ._memory import MemoryNetwork, MemoryTransport
+    from ._tasks import TaskOwner
+    from ._zeromq import Binding, ZmqTransport
 
 __all__ = [
     "DEFAULT_DOMAIN",
@@ -56,3 +62,14 @@ __all__ = [
     "run_directory",
     "time_left_s",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = lazy_attributes(
+        __name__,
+        {
+            "BlockingLink": "_blocking",
+            **dict.fromkeys(("MemoryNetwork", "MemoryTransport"), "_memory"),
+            "TaskOwner": "_tasks",
+            **dict.fromkeys(("Binding", "ZmqTransport"), "_zeromq"),
+        },
+    )

@@ -9,7 +9,6 @@ import time
 from typing import Any, Final
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 from pykarabo.errors import (
     HelloRequiredError,
@@ -28,6 +27,7 @@ from pykarabo.wire import (
     Target,
 )
 
+from ._frames import monitor_event, receive_frames, send_frames
 from ._sockets import (
     DOWN_EVENTS,
     UP_EVENTS,
@@ -98,10 +98,10 @@ class BlockingLink:
         event = self._event()
         if not event & UP_EVENTS:
             raise self._not_connected(describe_down(event))
-        self._socket.send_multipart(self.session.connected(time.monotonic_ns()), zmq.NOBLOCK)
+        send_frames(self._socket, self.session.connected(time.monotonic_ns()))
 
     def _event(self) -> int:
-        return int(parse_monitor_message(self._monitor.recv_multipart())["event"])
+        return monitor_event(receive_frames(self._monitor))
 
     def _not_connected(self, reason: str) -> NotConnectedError:
         return NotConnectedError(
@@ -133,7 +133,7 @@ class BlockingLink:
 
     def _send(self, frames: list[Frame]) -> None:
         try:
-            self._socket.send_multipart(frames, zmq.NOBLOCK)
+            send_frames(self._socket, frames)
         except zmq.Again:
             self._lost("its queue is full or the connection is gone")
 
@@ -151,7 +151,7 @@ class BlockingLink:
     def _take_one(self, wanted: bytes | None) -> Answered | Failed | None:
         """Take a message, or look at connection and clock when there is none."""
         try:
-            frames: list[Frame] = list(self._socket.recv_multipart())
+            frames = receive_frames(self._socket)
         except zmq.Again:
             self._look()
             return self._answers.pop(wanted, None) if wanted is not None else None

@@ -12,6 +12,9 @@ from typing import Any, Final
 
 import zmq
 
+from pykarabo.wire import Frame
+
+from ._frames import NOBLOCK, is_readable, receive_frames, receive_views, send_frames
 from ._sockets import Socket
 
 _BATCH: Final = 200
@@ -34,7 +37,7 @@ class SocketPump:
         self._loop = asyncio.get_running_loop()
         self._socket = socket
         self._received = received
-        self._copy = copy
+        self._receive = receive_frames if copy else receive_views
         self._draining = False
         self._scheduled = False
         self._closed = False
@@ -42,9 +45,9 @@ class SocketPump:
         self._loop.add_reader(self._fd, self._drain)
         self.kick()
 
-    def send(self, frames: list[Any], *, copy: bool = True) -> None:
+    def send(self, frames: list[Frame], *, copy: bool = True) -> None:
         """Send without waiting; raises `zmq.ZMQError` as the socket does."""
-        self._socket.send_multipart(frames, zmq.NOBLOCK, copy)
+        send_frames(self._socket, frames, copy=copy)
         if not self._draining:
             self.kick()
 
@@ -62,12 +65,13 @@ class SocketPump:
     def _drain(self) -> None:
         socket = self._socket
         received = self._received
+        receive = self._receive
         self._draining = True
         try:
             for _ in range(_BATCH):
-                if not int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+                if not is_readable(socket):
                     return
-                received(self._receive())
+                received(receive(socket, NOBLOCK))
                 if self._closed:
                     return
             self.kick()
@@ -76,12 +80,6 @@ class SocketPump:
             raise
         finally:
             self._draining = False
-
-    def _receive(self) -> list[Any]:
-        if self._copy:
-            return self._socket.recv_multipart(zmq.NOBLOCK)
-        frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
-        return [frame.buffer for frame in frames]
 
     def close(self, *, linger_ms: int = 0) -> None:
         """Stop reading and close the socket; what is queued has `linger_ms` to leave."""

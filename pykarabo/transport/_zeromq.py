@@ -9,11 +9,11 @@ from typing import Any, Final, Protocol, TypeVar
 from weakref import WeakSet
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 from pykarabo.errors import BadConfigurationError, NotConnectedError
 from pykarabo.wire import Frame
 
+from ._frames import monitor_event
 from ._ports import (
     DealerHandler,
     DealerPort,
@@ -133,7 +133,7 @@ class _Dealer:
         socket.connect(endpoint)
 
     def _event(self, frames: list[bytes]) -> None:
-        event = int(parse_monitor_message(frames)["event"])
+        event = monitor_event(frames)
         if event & UP_EVENTS:
             self._handler.connected()
         elif not self._down:

@@ -13,13 +13,14 @@ two of its messages are not sent. Its messages are numbered like a device's, so 
 import json
 import math
 from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pykarabo.errors import BadConfigurationError, MalformedMessageError
 
 from ._publisher import Row
+
+if TYPE_CHECKING:
+    import numpy as np
 
 CHOICE_PREFIX: Final = "\x03"
 MAX_CHOICE: Final = 2_048
@@ -78,6 +79,8 @@ class Choice(NamedTuple):
         return [(row[0], self._part(row[1]), *row[2:]) for row in wanted]
 
     def _part(self, value: Any) -> Any:
+        import numpy as np
+
         if not isinstance(value, np.ndarray):
             return value
         array: np.ndarray[Any, Any] = value
@@ -88,7 +91,7 @@ class Choice(NamedTuple):
         return array
 
 
-def _binned(array: np.ndarray[Any, Any], binning: tuple[int, ...]) -> np.ndarray[Any, Any]:
+def _binned(array: "np.ndarray[Any, Any]", binning: tuple[int, ...]) -> "np.ndarray[Any, Any]":
     whole = tuple(
         slice(0, size - size % step) for size, step in zip(array.shape, binning, strict=False)
     )

@@ -53,10 +53,8 @@ class Bench(Device):
         """Publish the time so many times a second, evenly."""
         begin = time.perf_counter()
         for number in range(int(rate * seconds)):
-            while (left := begin + number / rate - time.perf_counter()) > 0:
-                await asyncio.sleep(left)
+            await asyncio.sleep(max(0.0, begin + number / rate - time.perf_counter()))
             self.sent = time.monotonic_ns()
-            await asyncio.sleep(0)
 
 
 class Ticking(Device):

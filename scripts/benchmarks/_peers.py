@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, Final
 
 HOST: Final = "127.0.0.1"
@@ -60,6 +62,8 @@ def idle(server_id: str, count: str, properties: str) -> None:
         more = {"Wide": wide_class(int(properties))}
         settings = ServerSettings(server_id, host=HOST, classes=(), more_classes=more)
         async with running_server(settings) as server:
+            stop = server.stopping.set
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
             before, begin = _rss(), time.perf_counter()
             await server.start_devices(devices)
             started_s = time.perf_counter() - begin
@@ -107,19 +111,20 @@ def raw(reply: str) -> None:
 
 def tango(port: str, count: str, attributes: str) -> None:
     """A PyTango server with many devices; it tells how long it took and what it weighs."""
-    from tango.server import Device, attribute, run
+    server = import_module("tango.server")
 
     def read(_device: Any, _name: Any = None) -> float:
         return 1.5
 
     members = {
-        f"value{number}": attribute(dtype=float, fget=read) for number in range(int(attributes))
+        f"value{number}": server.attribute(dtype=float, fget=read)
+        for number in range(int(attributes))
     }
-    wide: type[Any] = type("Wide", (Device,), members)
+    wide: type[Any] = type("Wide", (server.Device,), members)
     names = ",".join(f"bench/wide/{number}" for number in range(int(count)))
     arguments = ["Wide", "bench", "-nodb", "-dlist", names]
     before, begin = _rss(), time.perf_counter()
-    run(
+    server.run(
         (wide,),
         args=[*arguments, "-ORBendPoint", f"giop:tcp:{HOST}:{port}"],
         post_init_callback=lambda: _say(seconds=time.perf_counter() - begin, bytes=_rss() - before),
@@ -128,12 +133,9 @@ def tango(port: str, count: str, attributes: str) -> None:
 
 def pva() -> None:
     """A PVAccess server that changes one value as fast as it can."""
-    from p4p.nt import NTScalar
-    from p4p.server import Server
-    from p4p.server.thread import SharedPV
-
-    value = SharedPV(nt=NTScalar("l"), initial=0)
-    with Server(providers=[{"bench:count": value}]):
+    scalar = import_module("p4p.nt").NTScalar("l")
+    value = import_module("p4p.server.thread").SharedPV(nt=scalar, initial=0)
+    with import_module("p4p.server").Server(providers=[{"bench:count": value}]):
         _say(serving=True)
         number = 0
         while True:

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ class Peer:
     """A process that runs a role of `_peers` and prints one JSON document per line."""
 
     def __init__(self, role: str, *arguments: object) -> None:
+        self._role = role
         self.process = subprocess.Popen(
             [sys.executable, "-m", "scripts.benchmarks._peers", role, *map(str, arguments)],
             stdout=subprocess.PIPE,
@@ -33,7 +35,7 @@ class Peer:
         assert self.process.stdout is not None  # noqa: S101 - asked for above
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"{self.process.args} ended with {self.process.wait()}")
+            raise RuntimeError(f"'{self._role}' ended with {self.process.wait()}")
         return json.loads(line)
 
     def end(self) -> None:
@@ -79,11 +81,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def has(library: str) -> bool:
-    """Tell whether a reference's library is installed here."""
-    from importlib.util import find_spec
-
-    return find_spec(library) is not None
+def library(name: str) -> Any:
+    """Import what a reference needs; None where it is not installed, as the extra `bench` does."""
+    try:
+        return import_module(name)
+    except ImportError:
+        return None
 
 
 def interleaved(rounds: int, measures: Sequence[Callable[[], float]]) -> list[float]:

@@ -14,7 +14,6 @@ from scripts.benchmarks._report import Row
 SERVERS: Final = 5
 DEVICES: Final = 1_500
 PROPERTIES: Final = 134
-LOOK_S: Final = 0.5
 PATIENCE_S: Final = 300.0
 _GIGA: Final = 1e9
 
@@ -38,11 +37,14 @@ def rows() -> list[Row]:
 
 
 async def _all_known() -> None:
-    async with Client() as client, asyncio.timeout(PATIENCE_S):
-        directory = await client.device("DIRECTORY")
-        while directory.device_count < SERVERS * DEVICES + SERVERS + 2:
-            await asyncio.sleep(LOOK_S)
-        await client.topology("BENCH/*")
+    async with Client() as client, asyncio.timeout(PATIENCE_S), client.watch("DIRECTORY") as watch:
+        async for _update in watch:
+            count = (await client.get("DIRECTORY", ["device_count"]))[0][1]
+            if count < SERVERS * DEVICES:
+                continue
+            known = {record.device_id for record in await client.topology("BENCH/*/*")}
+            if len(known) == SERVERS * DEVICES:
+                return
 
 
 def _rss(process: Peer) -> int:

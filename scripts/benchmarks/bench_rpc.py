@@ -18,7 +18,7 @@ import zmq
 from pykarabo.client import BlockingClient, Client
 from pykarabo.data import PropertyValue, Timestamp, encode, to_row
 from pykarabo.wire import HEADER_SIZE, Get, ReadMany, Request, request_body
-from scripts.benchmarks._processes import domain, free_port, has, interleaved, peer
+from scripts.benchmarks._processes import domain, free_port, interleaved, library, peer
 from scripts.benchmarks._report import Row
 
 ROUNDS: Final = 7
@@ -98,11 +98,10 @@ def _raw(request: Request, answer: object) -> Generator[_Raw, None, None]:
 @contextmanager
 def _tango() -> Generator[Callable[[], Any] | None, None, None]:
     """Yield what makes a proxy of a PyTango device; None where PyTango is not installed."""
-    if not has("tango"):
+    tango = library("tango")
+    if tango is None:
         yield None
         return
-    import tango
-
     port = free_port()
     with peer("tango", port, 1, 1) as server:
         server.hear()

@@ -1,9 +1,10 @@
 """Size: how long a thousand idle devices take to start and what each weighs."""
 
 import statistics
+from collections.abc import Callable
 from typing import Any, Final
 
-from scripts.benchmarks._processes import Peer, domain, free_port, has, peer
+from scripts.benchmarks._processes import Peer, domain, free_port, library, peer
 from scripts.benchmarks._report import Row
 
 DEVICES: Final = 1_000
@@ -11,45 +12,35 @@ PROPERTIES: Final = 20
 """Of a device's own class; what every device has comes on top."""
 ROUNDS: Final = 5
 _KILO: Final = 1_000
+_PYTANGO: Final = f"PyTango, {DEVICES} devices with {PROPERTIES} attributes"
 _NO_TANGO: Final = "PyTango, which has no wheel for this Python"
+_Pair = tuple[dict[str, Any], dict[str, Any] | None]
 
 
 def rows() -> list[Row]:
     """Measure a server with many idle devices, and PyTango's with as many."""
     with domain("serve"):
         pairs = [(_ours(), _tango()) for _ in range(ROUNDS)]
-    reference = f"PyTango, {DEVICES} devices with {PROPERTIES} attributes"
-    what = f"{DEVICES} idle devices with {PROPERTIES} properties in one server: "
     return [
-        _row("idle_devices_start", f"{what}start", "s", pairs, "seconds", 1.0, reference),
+        _row("idle_devices_start", "start", "s", pairs, lambda facts: facts["seconds"]),
         _row(
             "idle_devices_memory",
-            f"{what}memory of each",
+            "memory of each",
             "kB",
             pairs,
-            "bytes",
-            DEVICES * _KILO,
-            reference,
+            lambda facts: facts["bytes"] / DEVICES / _KILO,
         ),
     ]
 
 
-def _row(
-    name: str,
-    what: str,
-    unit: str,
-    pairs: list[tuple[dict[str, Any], dict[str, Any] | None]],
-    fact: str,
-    divisor: float,
-    reference: str,
-) -> Row:
-    theirs = [tango[fact] / divisor for _ours, tango in pairs if tango is not None]
+def _row(name: str, what: str, unit: str, pairs: list[_Pair], of: Callable[[Any], float]) -> Row:
+    theirs = [of(tango) for _ours, tango in pairs if tango is not None]
     return Row(
         id=name,
-        what=what,
-        value=statistics.median(ours[fact] / divisor for ours, _tango in pairs),
+        what=f"{DEVICES} idle devices with {PROPERTIES} properties in one server: {what}",
+        value=statistics.median(of(ours) for ours, _tango in pairs),
         unit=unit,
-        reference=reference if theirs else _NO_TANGO,
+        reference=_PYTANGO if theirs else _NO_TANGO,
         reference_value=statistics.median(theirs) if theirs else None,
     )
 
@@ -60,7 +51,7 @@ def _ours() -> dict[str, Any]:
 
 
 def _tango() -> dict[str, Any] | None:
-    if not has("tango"):
+    if library("tango") is None:
         return None
     with peer("tango", free_port(), DEVICES, PROPERTIES) as server:
         return _heard(server)

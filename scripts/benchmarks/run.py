@@ -1,4 +1,4 @@
-"""Run benchmarks and print what they measured: ``run.py NAME|all [--json]``.
+"""Run benchmarks and print what they measured: ``run.py NAME|all [--json] [--long]``.
 
 A benchmark is a module ``bench_<name>.py`` beside this one with ``def rows() -> list[Row]``.
 """
@@ -15,6 +15,7 @@ from typing import Final, cast
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from scripts.benchmarks._processes import LONG_VARIABLE
 from scripts.benchmarks._report import Report, Row, machine_facts
 
 _PREFIX: Final = "bench_"
@@ -52,7 +53,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/bench", description="Measure pykarabo.")
     parser.add_argument("name", choices=[*names, "all"], help="the benchmark to run, or all")
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
+    parser.add_argument("--long", action="store_true", help="measure for a minute where it counts")
     arguments = parser.parse_args()
+    if arguments.long:
+        os.environ[LONG_VARIABLE] = "1"
     with output_to_stderr():
         chosen = names if arguments.name == "all" else [arguments.name]
         reports = [run_benchmark(name) for name in chosen]

@@ -98,3 +98,23 @@ prepare_environment() {
         _refresh "$1" 9<&-
     ) 9<"$project_root/setup.cfg" || exit 1
 }
+
+# Installs what benchmarks compare with, as far as there are wheels for this Python.
+prepare_references() {
+    local name
+    "$venv/bin/python" -c '
+from importlib.metadata import PackageNotFoundError, requires, version
+for line in requires("pykarabo") or ():
+    name, _, marker = line.partition(";")
+    if "bench" in marker:
+        try:
+            version(name.strip())
+        except PackageNotFoundError:
+            print(name.strip())
+' | while read -r name; do
+        _say "installing $name to compare with"
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
+            --only-binary :all: "$name" >/dev/null 2>&1 ||
+            _say "$name cannot be installed for this Python: its rows have no reference"
+    done
+}

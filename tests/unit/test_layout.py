@@ -89,6 +89,20 @@ def test_import_is_light(module: str) -> None:
     assert done.stdout.split() == []
 
 
+def test_command_that_reads_a_property_needs_neither_numpy_nor_asyncio() -> None:
+    code = "import sys, pykarabo.cli._properties; print(*{'numpy', 'asyncio'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("name", ["pykarabo.data", "pykarabo.transport", "pykarabo.client"])
+def test_public_names_that_are_imported_late_are_there(name: str) -> None:
+    package = importlib.import_module(name)
+    assert [public for public in package.__all__ if not hasattr(package, public)] == []
+    with pytest.raises(AttributeError, match=f"module '{name}' has no attribute 'nothing'"):
+        package.nothing  # noqa: B018
+
+
 @pytest.mark.parametrize("name", ["scripts/test", "scripts/demo", "scripts/bench", ".ci/run"])
 def test_script_is_executable_bash(name: str) -> None:
     script = _ROOT / name

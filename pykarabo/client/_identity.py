@@ -1,0 +1,21 @@
+"""What every client starts from: who asks, and for how long it waits."""
+
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Final
+
+from pykarabo.wire import ClientIdentity
+
+CALL_TIMEOUT_S: Final = 5.0
+CONNECT_TIMEOUT_S: Final = 5.0
+
+
+def own_identity() -> ClientIdentity:
+    """Return who this process is, for the servers it calls."""
+    try:
+        user = os.environ.get("USER") or Path.home().name
+    except RuntimeError:
+        user = str(os.getuid())
+    return ClientIdentity(socket.gethostname(), os.getpid(), user, Path(sys.argv[0]).name)
