@@ -5,7 +5,7 @@ import getpass
 import resource
 from typing import TYPE_CHECKING, Any
 
-from pykarabo.data import Bool, Float64, State, String, UInt32, VectorString
+from pykarabo.data import Bool, Float64, State, String, UInt32, UInt64, VectorString
 from pykarabo.errors import StateForbidsError
 
 from ._command import command
@@ -47,6 +47,10 @@ class DeviceServer(Device):
     problems = VectorString(read_only=True, description="Why devices could not be started.")
     slow_clients = UInt32(
         read_only=True, description="Clients cut off because they did not take their answers."
+    )
+
+    rejected_messages = UInt64(
+        read_only=True, description="Messages that meant nothing; somebody sends what is not ours."
     )
 
     _server: "Server"
@@ -96,6 +100,7 @@ class DeviceServer(Device):
             "device_count": len(ids),
             "device_ids": ids,
             "slow_clients": self._server.slow_clients,
+            "rejected_messages": self._server.rejected,
             "ready": self._server.ready,
             "problems": [f"{name}: {error}" for name, error in self._server.problems.items()],
         }

@@ -72,6 +72,11 @@ class Target(Device):
         return self.output.written
 
     @command()
+    async def show(self, rows: int) -> None:
+        """Put so many rows into the table."""
+        self.table = np.zeros((rows, 2), np.uint16)
+
+    @command()
     async def answer(self, size: int) -> str:
         """Return a text of so many bytes."""
         await asyncio.sleep(0)
