@@ -99,6 +99,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--host")
     parser.add_argument("--files", type=int)
+    parser.add_argument("--memory", type=int)
     options = parser.parse_args()
     if options.files:
         resource.setrlimit(resource.RLIMIT_NOFILE, (options.files, options.files))
@@ -106,6 +107,7 @@ def main() -> None:
         "T/SERVER",
         directory=True,
         host=options.host,
+        memory_mib=options.memory,
         classes=("Directory",),
         more_classes={"Target": Target, "Many": _many()},
         devices=(DeviceSettings("T/TARGET/1", "Target"), DeviceSettings("T/MANY/1", "Many")),

@@ -15,6 +15,7 @@ from pykarabo.errors import PykaraboError
 from pykarabo.transport._sockets import HANDSHAKE_MS
 
 _MIB: Final = 2**20
+_LIMIT_MIB: Final = 300
 _GREETING: Final = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(16) + b"\x00" + bytes(31)
 _HTTP: Final = b"GET / HTTP/1.1\r\nHost: x\r\nUser-Agent: scanner\r\n\r\n"
 _TLS: Final = bytes.fromhex("16030100c8010000c40303") + bytes(range(200))
@@ -123,6 +124,27 @@ def _await_end(attack: socket.socket) -> None:
     with suppress(ConnectionError):
         while attack.recv(4096):
             pass
+
+
+def test_b4_endless_message_is_cut_off_at_the_limit_of_the_process(
+    start_target: Any, healthy: Any
+) -> None:
+    target = start_target(memory=_LIMIT_MIB)
+    part = b"\x03" + struct.pack(">Q", 10**6) + bytes(10**6)
+    peak = 0
+    with healthy() as client:
+        with socket.create_connection(target.address("rpc"), 5) as attack:
+            _shake_hands(attack, b"DEALER")
+            with suppress(ConnectionError):
+                for _ in range(2 * _LIMIT_MIB):
+                    attack.sendall(part)
+                    peak = max(peak, target.rss)
+                raise AssertionError("nobody cut it off")
+        wait_until(lambda: target.rss < _LIMIT_MIB * _MIB // 2, timeout_s=10)
+    print(f"peak {peak / _MIB:.0f} MiB, then {target.rss / _MIB:.0f} MiB, p99 {client.p99_s:.3f} s")
+    assert peak < _LIMIT_MIB * _MIB
+    assert client.errors == []
+    assert client.p99_s < 0.25
 
 
 def test_b4_item_larger_than_a_message_may_be_is_refused_where_it_is_written(
