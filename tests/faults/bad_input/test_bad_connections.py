@@ -10,8 +10,9 @@ from typing import Any, Final
 
 import pytest
 
+from pykarabo.cli._doctor import _answers
 from pykarabo.client import BlockingClient, connect, wait_until
-from pykarabo.errors import PykaraboError
+from pykarabo.errors import BusyError, PykaraboError
 from pykarabo.transport._sockets import HANDSHAKE_MS
 
 _MIB: Final = 2**20
@@ -196,10 +197,12 @@ def test_b6_sessions_go_on_when_connections_use_up_the_files(
             lambda: server.read("files_used")["files_used"].quality in ("warn", "alarm"),
             timeout_s=3,
         )
-        time.sleep(2)
+        with pytest.raises(BusyError, match="files and connections"):
+            _answers(watcher, "T/SERVER")
+        wait_until(lambda: target.files < 100, timeout_s=10)
         share = (target.cpu_s - used) / (time.monotonic() - started)
     print(f"cpu {share:.0%}, p99 {client.p99_s * 1e3:.1f} ms, errors {len(client.errors)}")
     assert client.errors == []
     assert client.p99_s < 0.1
-    assert share < 0.5
+    assert share < 0.8  # libzmq tries in vain to accept the rest until it has cut off the first
     wait_until(lambda: connect("T/TARGET/1").count() > 0, timeout_s=10)
