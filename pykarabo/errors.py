@@ -99,7 +99,7 @@ class PykaraboError(Exception):
         if cls is None:
             cls, more = RemoteError, more | {"code": str(code)}
         error = cls(
-            str(wire.get("message", "an error without a message")),
+            str(wire.get("message") or "an error without a message"),
             device=_text(wire.get("device")),
             key=_text(wire.get("key")),
             remedy=_text(wire.get("remedy")),
@@ -107,6 +107,9 @@ class PykaraboError(Exception):
         )
         error.foreign = True
         return error
+
+
+_CLASSES[PykaraboError.code] = PykaraboError
 
 
 def _text(value: object) -> str | None:

@@ -18,12 +18,19 @@ from pykarabo.client import (
     DeviceRecord,
     check_device_id,
 )
-from pykarabo.errors import NotConnectedError, PykaraboError, WrongInstanceError
+from pykarabo.errors import (
+    BusyError,
+    CallTimeoutError,
+    NotConnectedError,
+    PykaraboError,
+    WrongInstanceError,
+)
 from pykarabo.transport import data_directory, domain_name, run_directory
 from pykarabo.wire import Locate
 
 from ._app import common
 from ._complete import complete_devices
+from ._network import look_at_process, reach
 from ._processes import living_processes, stale_files
 from ._text import print_json, since
 
@@ -31,10 +38,12 @@ _LOW_DISK: Final = 2**30
 """A detector fills this within seconds."""
 _SLOW_S: Final = 0.5
 """Longer than this an operator waits visibly; a server that is well answers in milliseconds."""
+_MANY_FILES: Final = 80.0
+"""Per cent; at 100 nobody can connect any more, the doctor neither."""
 _LEASES: Final = {
-    "busy": "its event loop is late: find what blocks it in the server's log",
-    "suspect": "it missed several renewals: look at the load of its host",
-    "gone": "start it again: pykarabo up",
+    "busy": "its event loop is late: something blocks it, see the next steps",
+    "suspect": "nothing was heard from its server for 6 s: the next steps tell why",
+    "gone": "nothing was heard from its server for 10 s: the next steps tell why",
 }
 
 
@@ -154,7 +163,22 @@ def _replicas(client: BlockingClient) -> list[Finding]:
 
 
 def _reach_replica(client: BlockingClient, endpoint: str) -> str:
-    record = client.replica(endpoint)
+    """Ask a replica; one that does not answer is looked at from beneath."""
+    try:
+        record = client.replica(endpoint)
+    except NotConnectedError:
+        remedy = "start it, and what else is missing: pykarabo up"
+        try:
+            reach(endpoint)
+        except NotConnectedError as reason:
+            raise NotConnectedError(
+                f"domain '{domain_name()}' has no directory that runs: {reason.message}",
+                remedy=f"{remedy}; with a wrong domain: --domain",
+            ) from None
+        raise NotConnectedError(
+            f"{endpoint} takes connections but does not answer",
+            remedy="the directory hangs or is stopped: pykarabo down, then pykarabo up",
+        ) from None
     return f"answers at {endpoint}, runs since {since(record.epoch)}"
 
 
@@ -180,9 +204,17 @@ def _answers(client: BlockingClient, server_id: str) -> str:
         raise NotConnectedError(
             f"answers, but its event loop is {lag_s:.1f} s late",
             device=server_id,
-            remedy="find what blocks it in the server's log",
+            remedy="code of a device blocks it: see its log, or py-spy dump on its process",
         )
-    return "answers, its event loop is in time"
+    files = values.get("files_used", 0.0)
+    if files > _MANY_FILES:
+        raise BusyError(
+            f"answers, but {files:.0f} % of the {values['open_file_limit']} files and connections "
+            "that it may have are open",
+            device=server_id,
+            remedy="see who connects (ss -tnp), or allow more (ulimit -n) and restart it",
+        )
+    return f"answers, its event loop is in time, {values.get('open_files', 0)} files are open"
 
 
 # -- one device ---------------------------------------------------------------------------------
@@ -202,7 +234,7 @@ def _way_to(device_id: str) -> Iterator[Finding]:
         try:
             record = DeviceRecord.from_wire(client.directory("resolve", device_id))
         except PykaraboError as error:
-            yield Finding("record", good=False, result=error.message, remedy=error.remedy or "")
+            yield Finding("record", good=False, result=error.message, remedy=_find(error))
             return
         yield from _behind_directory(client, record)
 
@@ -211,7 +243,12 @@ def _behind_directory(client: BlockingClient, record: DeviceRecord) -> Iterator[
     place = f"{record.class_id} on {record.server_id} ({record.host}, process {record.pid})"
     yield Finding("record", good=True, result=f"{place} at {record.rpc}")
     yield _lease("lease", record.status)
+    if (running := _process(record)) is not None:
+        yield running
+        if not running.good:
+            return
     for what, attempt in (
+        ("address", partial(reach, record.rpc)),
         ("connection and greeting", partial(_greet, client, record)),
         ("instance", partial(_same_instance, client, record)),
         ("state", partial(_state, client, record)),
@@ -230,19 +267,49 @@ def _named(device_id: str) -> Finding:
     return Finding("device id", good=True, result=f"'{device_id}' can be one")
 
 
+def _find(error: PykaraboError) -> str:
+    """Say where a device that the directory does not know may be."""
+    return (
+        f"{error.remedy or 'see what there is: pykarabo devices'} "
+        "(if the id is right, it was not started yet, or was stopped: pykarabo up)"
+    )
+
+
+def _process(record: DeviceRecord) -> Finding | None:
+    try:
+        found = look_at_process(record.host, record.pid)
+    except PykaraboError as error:
+        return Finding("process", good=False, result=error.message, remedy=error.remedy or "")
+    return None if found is None else Finding("process", good=True, result=found)
+
+
 def _greet(client: BlockingClient, record: DeviceRecord) -> str:
-    client.schema(record.server_id)
+    try:
+        client.request(record.server_id, Locate([record.server_id]))
+    except (NotConnectedError, CallTimeoutError):
+        raise NotConnectedError(
+            f"server {record.server_id} takes connections but does not answer",
+            remedy="code of a device blocks its event loop. See what: "
+            f"py-spy dump --pid {record.pid} (on {record.host}); then wait, or restart the server",
+        ) from None
     return f"server {record.server_id} answers"
 
 
 def _same_instance(client: BlockingClient, record: DeviceRecord) -> str:
-    found = client.request(record.server_id, Locate([record.device_id]))[0]
-    if found is None or bytes(found[0]).hex() != record.instance:
+    wanted = [record.device_id, record.server_id]
+    device, server = client.request(record.server_id, Locate(wanted))
+    if server is None:
+        raise WrongInstanceError(
+            f"another server than {record.server_id} has the address {record.rpc} now",
+            device=record.device_id,
+            remedy=f"start {record.server_id} again: pykarabo up",
+        )
+    if device is None or bytes(device[0]).hex() != record.instance:
         raise WrongInstanceError(
             f"server {record.server_id} "
-            + ("has no such device" if found is None else "hosts another life of it"),
+            + ("has no such device" if device is None else "hosts another life of it"),
             device=record.device_id,
-            remedy="try again; if it stays so, restart the server",
+            remedy="try again in some seconds; if it stays so, restart the server",
         )
     return "the server hosts the very device that the directory knows"
 

@@ -10,6 +10,7 @@
           TIMING/CLOCK/1: {class: TrainClock}
       HALL/MOTORS:
         classes: [SimulatedMotor]      # optional: offer only these
+        memory: 512                    # optional: MiB that the process may take
         devices:
           HALL/MOTOR/X: {class: SimulatedMotor, velocity: 2.5}
 """
@@ -28,9 +29,11 @@ from ._yaml import Document, read_document
 
 _VARIABLE: Final = re.compile(r"\$\{(\w+)\}")
 _FACILITY: Final = frozenset({"domain", "time_source", "servers"})
-_SERVER: Final = frozenset({"classes", "devices", "host", "advertise", "ports"})
+_SERVER: Final = frozenset({"classes", "devices", "host", "advertise", "ports", "memory"})
 _PORTS: Final = frozenset({"rpc", "events", "data"})
 _LAST_PORT: Final = 65_535
+_LEAST_MEMORY: Final = 256
+"""MiB; a server with nothing to do takes half of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class FacilityServer:
     host: str | None = None
     advertise: str | None = None
     ports: Mapping[str, int] = field(default_factory=dict[str, int])
+    memory: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +152,15 @@ class _Reader:
             self._text(item, "host", place),
             self._text(item, "advertise", place),
             {key: self._port(port, f"{place}.ports.{key}") for key, port in ports.items()},
+            self._memory(item.get("memory"), f"{place}.memory"),
         )
+
+    def _memory(self, value: Any, place: str) -> int | None:
+        if value is not None and (type(value) is not int or value < _LEAST_MEMORY):
+            raise self._wrong(
+                place, f"'{value}' is no number of MiB", f"give {_LEAST_MEMORY} or more"
+            )
+        return None if value is None else int(value)
 
     def _device(self, place: str, content: Any) -> FacilityDevice:
         item = dict(self._map(content, place))

@@ -232,6 +232,7 @@ def _options(server: FacilityServer, time_source: str | None) -> list[str]:
         ("--classes", None if server.classes is None else ",".join(server.classes)),
         ("--host", server.host),
         ("--advertise", server.advertise),
+        ("--memory", None if server.memory is None else str(server.memory)),
     ):
         if value is not None:
             options += [option, value]

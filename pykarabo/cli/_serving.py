@@ -64,6 +64,9 @@ def server_command() -> None:
 @click.option("--event-port", type=_PORT, default=0, help="TCP port of events.")
 @click.option("--data-port", type=_PORT, default=0, help="TCP port of pipelines.")
 @click.option("--time-source", help="Device id of the train clock.")
+@click.option(
+    "--memory", "memory_mib", type=click.IntRange(256), help="MiB that the process may take."
+)
 @click.option("--log", type=click.Path(path_type=Path), help="Write to this file instead.")
 @common
 def start_command(

@@ -9,7 +9,7 @@ from pykarabo.errors import MalformedMessageError, WrongTypeError, did_you_mean
 
 from ._state import State
 from ._types import AccessLevel, AccessMode, Quality, ValueType
-from ._validate import initial_value, validate
+from ._validate import check_value_size, initial_value, validate
 
 _T = TypeVar("_T", bound="PropertyInfo | ParameterInfo | CommandInfo")
 
@@ -84,6 +84,10 @@ class PropertyInfo:
     def initial_value(self) -> Any:
         """Return the default, or the type's zero."""
         return initial_value(self)
+
+    def check_size(self, value: Any, *, device: str | None = None) -> None:
+        """Refuse an array that is too large for a property; raises `WrongShapeError`."""
+        check_value_size(self, value, device)
 
     def quality_of(self, value: Any) -> Quality:
         """Judge a value by the warn and alarm limits."""

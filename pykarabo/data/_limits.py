@@ -1,6 +1,10 @@
 """How large and how deep a message may be."""
 
 from dataclasses import dataclass
+from typing import Final
+
+MAX_VALUE_BYTES: Final = 4 * 2**20
+"""Two such values still fit into one message; what is larger belongs into a pipeline output."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,9 +42,15 @@ class Timestamp(NamedTuple):
         return Timestamp(self.seconds, self.fraction, train_id)
 
     def iso(self, precision: int = 6) -> str:
-        """Return ISO 8601 in UTC with `precision` digits of a second, 0 to 18."""
+        """Return ISO 8601 in UTC with `precision` digits of a second, 0 to 18.
+
+        A moment that no calendar knows is shown in seconds since 1970.
+        """
         digits = max(0, min(_MAX_DIGITS, precision))
-        day = datetime.fromtimestamp(self.seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        try:
+            day = datetime.fromtimestamp(self.seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        except (ValueError, OverflowError, OSError):
+            day = str(self.seconds)
         rest = f".{self.fraction:018d}"[: digits + 1] if digits else ""
         return f"{day}{rest}Z"
 

@@ -18,6 +18,7 @@ from pykarabo.errors import (
     WrongTypeError,
 )
 
+from ._limits import MAX_VALUE_BYTES
 from ._numpy import np
 from ._state import State
 from ._types import COMPLEXES, FLOATS, INTEGER_LIMITS, NUMERIC, ValueType
@@ -173,6 +174,7 @@ def _string(info: "PropertyInfo", value: Any, device: str | None) -> str:
     if not isinstance(value, str):
         raise _wrong_type(info, value, device)
     text = str(value)
+    _check_length(info, len(text), device)
     if info.regex is not None and re.fullmatch(info.regex, text) is None:
         raise _wrong(
             NotAnOptionError,
@@ -184,8 +186,26 @@ def _string(info: "PropertyInfo", value: Any, device: str | None) -> str:
     return text
 
 
+def check_value_size(info: "PropertyInfo", value: Any, device: str | None) -> None:
+    """Refuse an array that would not travel as a property; raises `WrongShapeError`."""
+    if isinstance(value, np.ndarray):
+        _check_length(info, value.nbytes, device)
+
+
+def _check_length(info: "PropertyInfo", length: int, device: str | None) -> None:
+    if length > MAX_VALUE_BYTES:
+        raise _wrong(
+            WrongShapeError,
+            info,
+            device,
+            f"cannot hold {length / 2**20:.1f} MiB",
+            f"give {MAX_VALUE_BYTES >> 20} MiB at most, or use an array in a pipeline output",
+        )
+
+
 def _bytes(info: "PropertyInfo", value: Any, device: str | None) -> bytes:
     if isinstance(value, bytes | bytearray | memoryview):
+        _check_length(info, len(value), device)
         return bytes(value)
     raise _wrong_type(info, value, device)
 

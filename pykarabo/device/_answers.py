@@ -296,7 +296,11 @@ async def guarded(work: Awaitable[Any], device_id: str, what: str) -> Any:
     try:
         return await work
     except asyncio.CancelledError:
-        raise CancelledByCallerError(f"{what} was cancelled", device=device_id) from None
+        raise CancelledByCallerError(
+            f"{what} was cancelled",
+            device=device_id,
+            remedy="it may be half done: read the device before you repeat it",
+        ) from None
     except Exception as error:
         if isinstance(error, _MEANT_AS_SAID) and not error.foreign:
             raise

@@ -173,7 +173,7 @@ class Device(Configurable):
         checked: list[tuple[str, PropertyValue]] = []
         for key, value in values.items():
             info = schema.require_property(key, self._context.device_id)
-            plain = info.validate(value, device=self._context.device_id)
+            plain = self._plain(info, value)
             checked.append((key, PropertyValue(plain, at, info.quality_of(plain))))
         for key, value in checked:
             self._store(key, value)
@@ -284,8 +284,13 @@ class Device(Configurable):
     def _timestamp(self) -> Timestamp:
         return self.now()
 
-    def _assign(self, info: PropertyInfo, value: Any) -> None:
+    def _plain(self, info: PropertyInfo, value: Any) -> Any:
         plain = info.validate(value, device=self._context.device_id)
+        info.check_size(plain, device=self._context.device_id)
+        return plain
+
+    def _assign(self, info: PropertyInfo, value: Any) -> None:
+        plain = self._plain(info, value)
         self._store(info.key, PropertyValue(plain, self.now(), info.quality_of(plain)))
 
     def _store(self, key: str, value: PropertyValue) -> None:

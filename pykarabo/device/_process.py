@@ -62,6 +62,8 @@ class ServerSettings:
         allow_offline: start devices without a majority of the directory's replicas.
         host, advertise, ports: see `Binding`; without a host it listens on Unix sockets.
         time_source: device id of the train clock.
+        memory_mib: what the process may take; beyond that ZeroMQ cuts off who sends too much, and
+            Python raises `MemoryError`. Default is no limit of ours.
     """
 
     server_id: str
@@ -75,6 +77,7 @@ class ServerSettings:
     advertise: str | None = None
     ports: Mapping[str, int] = field(default_factory=dict[str, int])
     time_source: str | None = None
+    memory_mib: int | None = None
 
 
 def _stem_name(settings: ServerSettings) -> str:
@@ -227,6 +230,8 @@ async def serve_until_stopped(
 def run_server(settings: ServerSettings, started: Callable[[Server], None] | None = None) -> None:
     """Run a device server as this process; uses uvloop where it is installed."""
     _allow_many_files()
+    if settings.memory_mib is not None:
+        _limit_memory(settings.memory_mib)
     try:
         import uvloop
     except ImportError:
@@ -243,6 +248,15 @@ def _allow_many_files() -> None:
     wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _limit_memory(mib: int) -> None:
+    """Bound what this process may take, so that no client can take the host's memory with it.
+
+    The limit is on what is allocated. libzmq answers a refusal by closing the connection that
+    needed the memory; a limit on the address space would count libraries and stacks too.
+    """
+    resource.setrlimit(resource.RLIMIT_DATA, (mib * 2**20, mib * 2**20))
 
 
 @contextlib.contextmanager

@@ -187,6 +187,11 @@ class Server:
         return self._sessions.in_flight
 
     @property
+    def rejected(self) -> int:
+        """How many messages were none of ours, or no longer made sense."""
+        return self._sessions.dropped + self._pipelines.malformed
+
+    @property
     def devices(self) -> list[Device]:
         """Every device of this server, itself included."""
         return self._hosting.devices

@@ -75,6 +75,10 @@ class DeviceServer(Device):
         read_only=True, description="How often this process was too slow and skipped events."
     )
 
+    rejected_messages = UInt64(
+        read_only=True, description="Messages that meant nothing; somebody sends what is not ours."
+    )
+
     _server: "Server"
     _process: "Process"
 
@@ -123,6 +127,7 @@ class DeviceServer(Device):
             "device_ids": ids,
             "slow_clients": self._server.slow_clients,
             **self._counters(),
+            "rejected_messages": self._server.rejected,
             "ready": self._server.ready,
             "problems": [f"{name}: {error}" for name, error in self._server.problems.items()],
         }

@@ -134,6 +134,8 @@ def describe_down(event: int) -> str:
         return "the other side closed it or does not answer any more"
     if event & zmq.EVENT_CLOSED:
         return "nobody listens there"
+    if event & zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+        return "it takes connections but does not answer: it hangs, or is no pykarabo program"
     return "the other side speaks another protocol"
 
 

@@ -206,7 +206,9 @@ class ZmqTransport:
         binding = self._binding
         if binding is None:
             socket.close()
-            raise BadConfigurationError("this transport has no address to listen on")
+            raise BadConfigurationError(
+                "this transport has no address to listen on", remedy="make it with a Binding"
+            )
         if binding.host is None:
             path = binding.directory / f"{binding.stem}.{name}"
             path.unlink(missing_ok=True)

@@ -106,10 +106,13 @@ def start_target(short_runtime: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     assert short_runtime.exists()
     targets: list[Target] = []
 
-    def start(*, host: str | None = "127.0.0.1", files: int | None = None) -> Target:
+    def start(
+        *, host: str | None = "127.0.0.1", files: int | None = None, memory: int | None = None
+    ) -> Target:
         command = [sys.executable, str(_PROGRAM)]
         command += ["--host", host] if host else []
         command += ["--files", str(files)] if files else []
+        command += ["--memory", str(memory)] if memory else []
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         target = Target(process, json.loads(process.stdout.readline()))

@@ -72,6 +72,11 @@ class Target(Device):
         return self.output.written
 
     @command()
+    async def show(self, rows: int) -> None:
+        """Put so many rows into the table."""
+        self.table = np.zeros((rows, 2), np.uint16)
+
+    @command()
     async def answer(self, size: int) -> str:
         """Return a text of so many bytes."""
         await asyncio.sleep(0)
@@ -94,6 +99,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--host")
     parser.add_argument("--files", type=int)
+    parser.add_argument("--memory", type=int)
     options = parser.parse_args()
     if options.files:
         resource.setrlimit(resource.RLIMIT_NOFILE, (options.files, options.files))
@@ -101,6 +107,7 @@ def main() -> None:
         "T/SERVER",
         directory=True,
         host=options.host,
+        memory_mib=options.memory,
         classes=("Directory",),
         more_classes={"Target": Target, "Many": _many()},
         devices=(DeviceSettings("T/TARGET/1", "Target"), DeviceSettings("T/MANY/1", "Many")),

@@ -10,15 +10,22 @@ from typing import Any, Final
 
 import pytest
 
+from pykarabo.cli._doctor import _answers
 from pykarabo.client import BlockingClient, connect, wait_until
-from pykarabo.errors import PykaraboError
+from pykarabo.errors import BusyError, PykaraboError
 from pykarabo.transport._sockets import HANDSHAKE_MS
 
 _MIB: Final = 2**20
+_LIMIT_MIB: Final = 300
 _GREETING: Final = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(16) + b"\x00" + bytes(31)
-_READY: Final = b"\x04\x19\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER"
 _HTTP: Final = b"GET / HTTP/1.1\r\nHost: x\r\nUser-Agent: scanner\r\n\r\n"
 _TLS: Final = bytes.fromhex("16030100c8010000c40303") + bytes(range(200))
+
+
+def _ready(socket_type: bytes) -> bytes:
+    kind = struct.pack(">I", len(socket_type)) + socket_type
+    command = b"\x05READY\x0bSocket-Type" + kind
+    return bytes([4, len(command)]) + command
 
 
 def _zmtp_frame(body: bytes, *, more: bool = False) -> bytes:
@@ -28,7 +35,7 @@ def _zmtp_frame(body: bytes, *, more: bool = False) -> bytes:
 def _mutated(rng: random.Random) -> bytes:
     """Return a good beginning of ZMTP with some bytes changed, then cut."""
     call = _zmtp_frame(rng.randbytes(rng.randrange(90)), more=rng.random() < 0.5)
-    stream = bytearray(_GREETING + _READY + call * rng.randrange(4))
+    stream = bytearray(_GREETING + _ready(b"DEALER") + call * rng.randrange(4))
     for _ in range(rng.randrange(6)):
         stream[rng.randrange(len(stream))] = rng.randrange(256)
     return bytes(stream[: rng.randrange(1, len(stream) + 1)])
@@ -89,36 +96,56 @@ def test_b1_bytes_of_strangers_for_minutes(start_target: Any, healthy: Any) -> N
 # -- B4: large messages --------------------------------------------------------------------------
 
 
-def _zmtp(address: tuple[str, int]) -> socket.socket:
-    """Return a connection that has done the handshake of a DEALER."""
-    made = socket.create_connection(address, 5)
-    made.sendall(_GREETING + _READY)
+def _shake_hands(attack: socket.socket, socket_type: bytes) -> None:
+    """Do the handshake of ZMTP."""
+    attack.sendall(_GREETING + _ready(socket_type))
     received = b""
-    while len(received) < len(_GREETING) + 2:
-        received += made.recv(4096)
-    return made
+    while len(received) <= len(_GREETING):
+        received += attack.recv(4096)
 
 
-@pytest.mark.parametrize("port", ["rpc", "events", "data"])
-def test_b4_frame_announced_with_a_gigabyte_is_refused(start_target: Any, port: str) -> None:
+@pytest.mark.parametrize(
+    ("port", "socket_type"), [("rpc", b"DEALER"), ("events", b"SUB"), ("data", b"DEALER")]
+)
+def test_b4_frame_announced_with_a_gigabyte_is_refused(
+    start_target: Any, port: str, socket_type: bytes
+) -> None:
     target = start_target()
     before = target.rss
-    with _zmtp(target.address(port)) as attack:
+    with socket.create_connection(target.address(port), 5) as attack:
+        _shake_hands(attack, socket_type)
         attack.sendall(b"\x02" + struct.pack(">Q", 2**30))
-        assert _is_cut_off(attack)
+        _await_end(attack)
     assert target.rss - before < 8 * _MIB
     assert connect("T/TARGET/1").count() == 1
 
 
-def _is_cut_off(attack: socket.socket) -> bool:
-    """Send until the other side has closed the connection."""
-    attack.settimeout(5)
-    try:
+def _await_end(attack: socket.socket) -> None:
+    """Wait until the other side has closed the connection; raises `TimeoutError`."""
+    with suppress(ConnectionError):
         while attack.recv(4096):
             pass
-    except ConnectionError:
-        pass
-    return True
+
+
+def test_b4_endless_message_is_cut_off_at_the_limit_of_the_process(
+    start_target: Any, healthy: Any
+) -> None:
+    target = start_target(memory=_LIMIT_MIB)
+    part = b"\x03" + struct.pack(">Q", 10**6) + bytes(10**6)
+    peak = 0
+    with healthy() as client:
+        with socket.create_connection(target.address("rpc"), 5) as attack:
+            _shake_hands(attack, b"DEALER")
+            with suppress(ConnectionError):
+                for _ in range(2 * _LIMIT_MIB):
+                    attack.sendall(part)
+                    peak = max(peak, target.rss)
+                raise AssertionError("nobody cut it off")
+        wait_until(lambda: target.rss < _LIMIT_MIB * _MIB // 2, timeout_s=10)
+    print(f"peak {peak / _MIB:.0f} MiB, then {target.rss / _MIB:.0f} MiB, p99 {client.p99_s:.3f} s")
+    assert peak < _LIMIT_MIB * _MIB
+    assert client.errors == []
+    assert client.p99_s < 0.25
 
 
 def test_b4_item_larger_than_a_message_may_be_is_refused_where_it_is_written(
@@ -126,7 +153,7 @@ def test_b4_item_larger_than_a_message_may_be_is_refused_where_it_is_written(
 ) -> None:
     start_target()
     device = connect("T/TARGET/1")
-    with pytest.raises(PykaraboError, match="300.0 MiB") as caught:
+    with pytest.raises(PykaraboError, match=r"300\.0 MiB") as caught:
         device.call("send", 300 * _MIB, timeout_s=30)
     assert caught.value.device == "T/TARGET/1"
     assert device.send(1_000) == 1
@@ -170,10 +197,12 @@ def test_b6_sessions_go_on_when_connections_use_up_the_files(
             lambda: server.read("files_used")["files_used"].quality in ("warn", "alarm"),
             timeout_s=3,
         )
-        time.sleep(2)
+        with pytest.raises(BusyError, match="files and connections"):
+            _answers(watcher, "T/SERVER")
+        wait_until(lambda: target.files < 100, timeout_s=10)
         share = (target.cpu_s - used) / (time.monotonic() - started)
     print(f"cpu {share:.0%}, p99 {client.p99_s * 1e3:.1f} ms, errors {len(client.errors)}")
     assert client.errors == []
     assert client.p99_s < 0.1
-    assert share < 0.5
+    assert share < 0.8  # libzmq tries in vain to accept the rest until it has cut off the first
     wait_until(lambda: connect("T/TARGET/1").count() > 0, timeout_s=10)

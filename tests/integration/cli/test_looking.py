@@ -154,8 +154,8 @@ def test_the_doctor_finds_a_domain_that_is_well(pykarabo: Any) -> None:
 def test_the_doctor_tries_every_step_to_a_device(pykarabo: Any) -> None:
     findings = pykarabo("doctor", "T/BENCH/1", "--json").json
     assert [item["what"].split()[0] for item in findings] == [
-        "device", "runtime", "directory", "record", "lease", "connection", "instance", "state",
-        "event",
+        "device", "runtime", "directory", "record", "lease", "process", "address", "connection",
+        "instance", "state", "event",
     ]  # fmt: skip
     assert all(item["good"] for item in findings)
 

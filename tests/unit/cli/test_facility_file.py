@@ -20,6 +20,7 @@ servers:
     host: 127.0.0.1
     advertise: ${HOST}
     ports: {rpc: 45001, events: 0}
+    memory: 512
     devices:
       M/1: {class: Motor, path: "${DATA}/m", steps: [1, "${HOST}"], axis: {'on': true, gap: null}}
   EMPTY:
@@ -50,6 +51,7 @@ def test_servers_and_devices_are_read(path: Path) -> None:
     assert timing.devices == {"T/CLOCK/1": FacilityDevice("TrainClock", {"period": 0.1})}
     assert (motors.host, motors.advertise) == ("127.0.0.1", "h1")
     assert motors.ports == {"rpc": 45001, "events": 0}
+    assert (timing.memory, motors.memory) == (None, 512)
     assert motors.devices["M/1"].configuration == {
         "path": "/d/m", "steps": [1, "h1"], "axis": {"on": True, "gap": None},
     }  # fmt: skip
@@ -83,6 +85,8 @@ def test_data_is_that_of_the_domain_unless_it_is_named(
         ("servers:\n  A:\n    ports: {rcp: 1}", "line 3, servers.A.ports.rcp", "'rpc'"),
         ("servers:\n  A:\n    ports: {rpc: x}", "servers.A.ports.rpc: 'x' is no port", "0 to"),
         ("servers:\n  A:\n    ports: {rpc: 70000}", "'70000' is no port", "65535"),
+        ("servers:\n  A:\n    memory: 1 GB", "A.memory: '1 GB' is no number of MiB", "256"),
+        ("servers:\n  A:\n    memory: 255", "line 3, servers.A.memory: '255'", "or more"),
         ("servers:\n  A:\n    classes: Motor", "line 3, servers.A.classes", "[NAME, NAME]"),
         ("servers:\n  A:\n    host: 5", "line 3, servers.A.host: this is no text", "quotes"),
         ("servers:\n  a b: {}", "line 2, servers.a b", "letters"),
