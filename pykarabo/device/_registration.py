@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _log: Final = logging.getLogger(__name__)
 FIRST_CONTACT_S: Final = 10.0
 """A directory that is being started on the same host is there long before."""
+OFFLINE_CONTACT_S: Final = 3.0
+"""Who allows a start without the directory wants it soon."""
 CLAIM_S: Final = GONE_AFTER_S + 2.0
 """A replica that was restarted listens until every old lease has run out, and grants then."""
 LISTENING_S: Final = 0.2
@@ -139,18 +141,21 @@ class Registration:
         ]
         for replica in self._replicas:
             self._tasks.spawn(replica.keep(self._progress.set), name=replica.endpoint)
-        needed = 1 if hosts_replica else 0 if self._allow_offline else _majority(self._replicas)
-        await self._first_contact(needed)
+        await self._first_contact(1 if hosts_replica else _majority(self._replicas))
         await self._claim(self._server.server_id, may_be_offline=hosts_replica)
 
     async def _first_contact(self, needed: int) -> None:
+        patience_s = OFFLINE_CONTACT_S if self._allow_offline else FIRST_CONTACT_S
         try:
-            async with asyncio.timeout(FIRST_CONTACT_S):
+            async with asyncio.timeout(patience_s):
                 while sum(replica.connected for replica in self._replicas) < needed:
                     self._progress.clear()
                     await self._progress.wait()
         except TimeoutError:
-            raise self._too_few(f"server '{self._server.server_id}' cannot register") from None
+            problem = self._too_few(f"server '{self._server.server_id}' cannot register")
+            if not self._allow_offline:
+                raise problem from None
+            _log.warning("%s", problem)
 
     def _too_few(self, what: str) -> PykaraboError:
         silent = [replica for replica in self._replicas if not replica.connected]
@@ -194,9 +199,9 @@ class Registration:
             DuplicateDeviceError: somebody else holds it; host, process and start are named.
             NotConnectedError: too few replicas of the directory answer.
         """
-        await self._claim(device_id, may_be_offline=self._allow_offline)
+        await self._claim(device_id)
 
-    async def _claim(self, device_id: str, *, may_be_offline: bool) -> None:
+    async def _claim(self, device_id: str, *, may_be_offline: bool = False) -> None:
         if device_id in self._fences:
             return
         refused = await self._claim_once([device_id], may_be_offline=may_be_offline)
@@ -207,17 +212,17 @@ class Registration:
         """Reserve those of several ids that can be, with one message to each replica."""
         wanted = [device_id for device_id in device_ids if device_id not in self._fences]
         if wanted:
-            await self._claim_once(wanted, may_be_offline=self._allow_offline)
+            await self._claim_once(wanted)
 
     async def _claim_once(
-        self, device_ids: Sequence[str], *, may_be_offline: bool
+        self, device_ids: Sequence[str], *, may_be_offline: bool = False
     ) -> dict[str, PykaraboError]:
         """Claim ids; returns why some could not be."""
         wanted = {device_id: _Wanted() for device_id in device_ids}
         replicas = self._concerned(device_ids[0]) if len(device_ids) == 1 else self._replicas
         for replica in replicas:
             await self._claim_at(replica, wanted)
-        needed = 0 if may_be_offline else _majority(replicas)
+        needed = 0 if may_be_offline or self._allow_offline else _majority(replicas)
         refused: dict[str, PykaraboError] = {}
         for device_id, claim in wanted.items():
             if claim.refused is not None:
@@ -246,6 +251,7 @@ class Registration:
                 continue
             refusal = PykaraboError.from_wire(answer)
             if isinstance(refusal, DuplicateDeviceError):
+                refusal.foreign = False  # it is our answer too: the device was not started
                 wanted[device_id].refused = refusal
 
     async def _grants(self, replica: Replica, device_ids: list[str]) -> list[Any]:
