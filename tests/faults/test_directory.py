@@ -64,7 +64,9 @@ class Relays:
             task = asyncio.current_task()
             assert task is not None
             self._tasks.add(task)
-            with contextlib.suppress(OSError), contextlib.closing(writer):
+            # A cancelled handler must end as if nothing was, or asyncio reports it as an error.
+            ended = contextlib.suppress(OSError, asyncio.CancelledError)
+            with ended, contextlib.closing(writer):
                 await passing.wait()
                 far_reader, far_writer = await asyncio.open_connection("127.0.0.1", target)
                 with contextlib.closing(far_writer):
