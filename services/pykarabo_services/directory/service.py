@@ -110,9 +110,11 @@ class Directory(Device):
 
     def _is_own(self, record: ServerRecord | None) -> bool:
         """Tell whether a server hosts this very replica: it cannot be its own rival."""
-        return record is not None and (record.host, record.pid) == (
-            self.context.host,
-            self.context.pid,
+        own = self.context
+        return record is not None and (record.server_id, record.host, record.pid) == (
+            own.server_id,
+            own.host,
+            own.pid,
         )
 
     # -- for servers ----------------------------------------------------------------------------
