@@ -11,7 +11,6 @@ from typing import Any, Final, TypeVar, cast
 
 from pykarabo.data import Schema
 from pykarabo.errors import (
-    CallTimeoutError,
     HelloRequiredError,
     NotConnectedError,
     PykaraboError,
@@ -174,11 +173,7 @@ class Client:
     ) -> Any:
         link, target = await self._replica(endpoint, timeout_s)
         call = Call(DIRECTORY_ID, command, list(args))
-        try:
-            return (await link.call(call, target, timeout_s=timeout_s))[0]
-        except CallTimeoutError:
-            link.close()  # the host may be unreachable: a new connection finds it sooner
-            raise
+        return (await link.call(call, target, timeout_s=timeout_s))[0]
 
     async def _replica(self, endpoint: str, timeout_s: float) -> tuple[ServerLink, Target]:
         known = self._replicas.get(endpoint)

@@ -44,6 +44,7 @@ class _Wanted:
     fence: int = 0
     granted: list[Replica] = field(default_factory=list[Replica])
     refused: DuplicateDeviceError | None = None
+    problem: PykaraboError | None = None
 
 
 class Registration:
@@ -141,14 +142,16 @@ class Registration:
         ]
         for replica in self._replicas:
             self._tasks.spawn(replica.keep(self._progress.set), name=replica.endpoint)
-        await self._first_contact(1 if hosts_replica else _majority(self._replicas))
+        await self._first_contact(
+            self._concerned(DIRECTORY_ID) if hosts_replica else self._replicas
+        )
         await self._claim(self._server.server_id, may_be_offline=hosts_replica)
 
-    async def _first_contact(self, needed: int) -> None:
+    async def _first_contact(self, replicas: Sequence[Replica]) -> None:
         patience_s = OFFLINE_CONTACT_S if self._allow_offline else FIRST_CONTACT_S
         try:
             async with asyncio.timeout(patience_s):
-                while sum(replica.connected for replica in self._replicas) < needed:
+                while sum(replica.connected for replica in replicas) < _majority(replicas):
                     self._progress.clear()
                     await self._progress.wait()
         except TimeoutError:
@@ -228,7 +231,10 @@ class Registration:
             if claim.refused is not None:
                 refused[device_id] = claim.refused
             elif len(claim.granted) < needed:
-                refused[device_id] = self._too_few(f"device '{device_id}' cannot be claimed")
+                too_few = self._too_few(f"device '{device_id}' cannot be claimed")
+                refused[device_id] = (
+                    claim.problem if len(replicas) == 1 and claim.problem else too_few
+                )
             else:
                 self._fences[device_id] = claim.fence
         await self._give_back({name: wanted[name].granted for name in refused})
@@ -239,10 +245,11 @@ class Registration:
         if not replica.connected or not open_ids:
             return
         try:
-            async with asyncio.timeout(CLAIM_S):
-                answers = await self._grants(replica, open_ids)
-        except (PykaraboError, TimeoutError) as error:
+            answers = await self._grants(replica, open_ids)
+        except PykaraboError as error:
             _log.warning("the directory at %s grants nothing: %s", replica.endpoint, error)
+            for device_id in open_ids:
+                wanted[device_id].problem = error
             return
         for device_id, answer in zip(open_ids, answers, strict=True):
             if isinstance(answer, int):
@@ -256,11 +263,17 @@ class Registration:
 
     async def _grants(self, replica: Replica, device_ids: list[str]) -> list[Any]:
         """Ask for device ids, again as long as the replica was restarted and listens only."""
-        while True:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + CLAIM_S
+        while loop.time() < deadline:
             answers: list[Any] | None = await replica.ask("claim", self.instance, device_ids)
             if answers is not None:
                 return answers
             await asyncio.sleep(LISTENING_S)
+        raise NotConnectedError(
+            f"the directory at {replica.endpoint} was restarted and waits for others to return",
+            remedy="try again in some seconds",
+        )
 
     async def _give_back(self, granted: dict[str, list[Replica]]) -> None:
         for replica in self._replicas:
@@ -307,12 +320,13 @@ class Registration:
             await self.tell_all(self._concerned(record.device_id))
 
     async def tell_all(self, replicas: Sequence[Replica] | None = None) -> None:
-        """Return when a majority of the replicas knows everything, or all have been told.
+        """Return when most of the replicas that are there know everything, or all have been told.
 
         Raises:
             NotConnectedError: no replica has taken it.
         """
-        concerned = self._replicas if replicas is None else replicas
+        wanted = self._replicas if replicas is None else replicas
+        concerned = [replica for replica in wanted if replica.connected] or wanted
         pending = {
             self._tasks.spawn(replica.tell(), name=f"tell {replica.endpoint}")
             for replica in concerned

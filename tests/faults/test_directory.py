@@ -22,7 +22,16 @@ from typing import IO, Any, Final
 import psutil
 import pytest
 
-from pykarabo.client import BlockingClient, Client, DeviceRecord, ServerRecord, Stale, Update
+from pykarabo.client import (
+    BlockingClient,
+    Change,
+    Client,
+    DeviceRecord,
+    Live,
+    ServerRecord,
+    Stale,
+    Update,
+)
 from pykarabo.device._replica import Replica
 from pykarabo.errors import DuplicateDeviceError, NotConnectedError, PykaraboError
 from pykarabo.transport import Binding, ZmqTransport, run_directory
@@ -252,7 +261,8 @@ class Watcher:
             self.updates.append(update)
 
     def last(self, key: str) -> Any:
-        found = [update.values[key].value for update in self.updates if key in _values(update)]
+        values = [update.values for update in self.updates if isinstance(update, Change | Live)]
+        found = [update[key].value for update in values if key in update]
         return found[-1] if found else None
 
     def __enter__(self) -> "Watcher":
@@ -262,10 +272,6 @@ class Watcher:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-
-
-def _values(update: Update) -> Any:
-    return getattr(update, "values", {})
 
 
 # -- D1: replicas die -------------------------------------------------------------------------
@@ -581,7 +587,7 @@ def test_d5_of_two_devices_of_one_id_the_later_refuses_writes_when_the_partition
             assert values["state"] == "ERROR"
             assert values["status"].startswith("DUPLICATE")
             with pytest.raises(DuplicateDeviceError, match="shutdown_device"):
-                loser.device("T/TWIN").label = "wrong one"  # type: ignore[misc]
+                loser.device("T/TWIN").label = "wrong one"
             executed = values["executed"]
             _call(winner, "T/TWIN", "execute")
             assert loser.device("T/TWIN").get("executed")["executed"] == executed
@@ -618,7 +624,7 @@ async def _race(client: Client, device_id: str) -> tuple[list[Any], float]:
             took.append(loop.time() - started)
 
     results = await asyncio.gather(start("T/RACE/1"), start("T/RACE/2"), return_exceptions=True)
-    return results, max(took)
+    return list(results), max(took)
 
 
 async def _races(runs: int) -> list[float]:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from pykarabo.client import DeviceRecord, ServerRecord
 from pykarabo.data import Bool, HashProperty, State, String, UInt32, UInt64
 from pykarabo.device import Device, command
-from pykarabo.errors import PykaraboError
+from pykarabo.errors import PykaraboError, UnknownDeviceError
 from pykarabo.wire import GONE_AFTER_S
 
 from . import ledger
@@ -216,8 +216,12 @@ class Directory(Device):
 
     @command()
     async def resolve(self, device_id: str) -> dict[str, Any]:
-        """Return where a device is."""
-        return self._model.resolve(device_id).to_wire()
+        """Return where a device is; an error says in its details whether everybody is known."""
+        try:
+            return self._model.resolve(device_id).to_wire()
+        except UnknownDeviceError as error:
+            error.details["complete"] = not self._awaited
+            raise
 
     @command()
     async def topology(self, pattern: str = "*", after: str = "") -> dict[str, Any]:

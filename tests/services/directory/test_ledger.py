@@ -1,7 +1,7 @@
 """What a replica keeps through a restart, and what it refuses to guess."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def test_a_broken_ledger_is_refused_with_its_path(tmp_path: Path, content: str) 
 
 
 @asynccontextmanager
-async def _directory(network: MemoryNetwork, path: Path) -> AsyncIterator[Server]:
+async def _directory(network: MemoryNetwork, path: Path) -> AsyncGenerator[Server]:
     transport = MemoryTransport(network)
     client = Client(transport=transport, directory="memory://")
     server = Server(
@@ -58,7 +58,7 @@ async def _directory(network: MemoryNetwork, path: Path) -> AsyncIterator[Server
 
 
 @asynccontextmanager
-async def _server(network: MemoryNetwork, directory: Server) -> AsyncIterator[Server]:
+async def _server(network: MemoryNetwork, directory: Server) -> AsyncGenerator[Server]:
     transport = MemoryTransport(network)
     client = Client(transport=transport, directory=directory.record().rpc)
     server = Server(
