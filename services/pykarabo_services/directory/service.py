@@ -95,7 +95,7 @@ class Directory(Device):
             async with asyncio.timeout(GONE_AFTER_S):
                 while self._awaited:
                     await self._drop_the_dead()
-                    await asyncio.sleep(CHECK_S / 5)
+                    await asyncio.sleep(CHECK_S)
         except TimeoutError:
             self.log.warning("%d servers did not come back", len(self._awaited))
             self._awaited.clear()
