@@ -7,7 +7,6 @@ from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from pykarabo.data import PropertyValue, Schema, from_row
 from pykarabo.errors import (
-    CallTimeoutError,
     NotConnectedError,
     PykaraboError,
     UnknownPropertyError,
@@ -188,11 +187,7 @@ class Client:
     ) -> Any:
         link, target = await self._replica(endpoint, timeout_s)
         call = Call(DIRECTORY_ID, command, list(args))
-        try:
-            return (await link.call(call, target, timeout_s=self._left_s(timeout_s)))[0]
-        except CallTimeoutError:
-            link.close()  # the host may be unreachable: a new connection finds it sooner
-            raise
+        return (await link.call(call, target, timeout_s=self._left_s(timeout_s)))[0]
 
     async def _replica(self, endpoint: str, timeout_s: float) -> tuple[ServerLink, Target]:
         known = self._replicas.get(endpoint)

@@ -227,8 +227,7 @@ class DirectoryAccess:
             if merged.complete:
                 break
         if merged.complete:
-            if pattern == "*":
-                self.cache.replace(merged.devices.values(), merged.servers.values())
+            self.cache.replace(pattern, merged.devices, merged.servers.values())
         elif not merged.answered and not self.cache.servers():
             raise self._none_answers(failures)
         else:

@@ -5,6 +5,7 @@ cannot be read or written is left alone.
 """
 
 import contextlib
+import fnmatch
 import hashlib
 import json
 import os
@@ -42,7 +43,7 @@ class TopologyCache:
         self._path = path
         self._content: _Content | None = None
         self._changes: dict[str, DeviceRecord | None] = {}
-        self._whole = False
+        self._servers: list[dict[str, Any]] | None = None
         self._saved_at = -SAVE_S
 
     def device(self, device_id: str) -> DeviceRecord | None:
@@ -55,34 +56,43 @@ class TopologyCache:
 
     def servers(self) -> list[dict[str, Any]]:
         """Return the plain maps of the servers that were known last."""
-        return self._present().servers
+        return self._present().servers if self._servers is None else self._servers
 
     def learn(self, record: DeviceRecord) -> None:
         """Remember where a device is."""
-        record = replace(record, status=CACHED)
-        known = self.device(record.device_id)
-        if known is None or (known.instance, known.rpc) != (record.instance, record.rpc):
-            self._present().devices[record.device_id] = record
-            self._changes[record.device_id] = record
-            self._save_soon()
+        self._note(record)
+        self._save_soon()
 
     def forget(self, device_id: str) -> None:
         """Remember that a device exists no more."""
-        if self._present().devices.pop(device_id, None) is not None:
-            self._changes[device_id] = None
-            self._save_soon()
+        self._drop(device_id)
+        self._save_soon()
 
     def replace(
-        self, devices: Iterable[DeviceRecord], servers: Iterable[Mapping[str, Any]]
+        self,
+        pattern: str,
+        devices: Mapping[str, DeviceRecord],
+        servers: Iterable[Mapping[str, Any]],
     ) -> None:
-        """Remember a whole topology."""
-        content = _Content((replace(record, status=CACHED) for record in devices), servers)
-        known = self._present()
-        if _places(known) != _places(content) or known.servers != content.servers:
-            self._content = content
-            self._whole = True
-            self._changes.clear()
-            self._save_soon()
+        """Remember all servers, and all devices whose id matches a shell pattern."""
+        for device_id in list(self._present().devices):
+            if device_id not in devices and fnmatch.fnmatchcase(device_id, pattern):
+                self._drop(device_id)
+        for record in devices.values():
+            self._note(record)
+        self._servers = [dict(server) for server in servers]
+        self._save_soon()
+
+    def _note(self, record: DeviceRecord) -> None:
+        known = self.device(record.device_id)
+        if known is None or (known.instance, known.rpc) != (record.instance, record.rpc):
+            record = replace(record, status=CACHED)
+            self._present().devices[record.device_id] = record
+            self._changes[record.device_id] = record
+
+    def _drop(self, device_id: str) -> None:
+        if self._present().devices.pop(device_id, None) is not None:
+            self._changes[device_id] = None
 
     def _present(self) -> _Content:
         if self._content is None:
@@ -103,17 +113,18 @@ class TopologyCache:
 
     def save(self) -> None:
         """Write what has changed; what other programs have learned meanwhile is kept."""
-        if self._path is None or not (self._changes or self._whole):
+        servers = self.servers()
+        if self._path is None or not (self._changes or servers != self._present().servers):
             return
         self._saved_at = time.monotonic()
-        content = self._present() if self._whole else self._load()
+        content = self._load()
         for device_id, record in self._changes.items():
             content.devices.pop(device_id, None)
             if record is not None:
                 content.devices[device_id] = record
+        content.servers = servers
         self._content = content
         self._changes.clear()
-        self._whole = False
         with contextlib.suppress(OSError):
             _write(self._path, content)
 
@@ -122,10 +133,6 @@ def cache_file(domain: str, endpoints: Iterable[str]) -> Path:
     """Return the file of a domain as these replicas know it."""
     name = hashlib.sha256(",".join(sorted(endpoints)).encode()).hexdigest()[:16]
     return cache_directory(domain) / f"topology-{name}.json"
-
-
-def _places(content: _Content) -> dict[str, tuple[str, str]]:
-    return {name: (record.instance, record.rpc) for name, record in content.devices.items()}
 
 
 def _write(path: Path, content: _Content) -> None:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _log: Final = logging.getLogger(__name__)
 FIRST_CONTACT_S: Final = 10.0
 """A directory that is being started on the same host is there long before."""
+OFFLINE_CONTACT_S: Final = 3.0
+"""Who allows a start without the directory wants it soon."""
 CLAIM_S: Final = GONE_AFTER_S + 2.0
 """A replica that was restarted listens until every old lease has run out, and grants then."""
 LISTENING_S: Final = 0.2
@@ -42,6 +44,7 @@ class _Wanted:
     fence: int = 0
     granted: list[Replica] = field(default_factory=list[Replica])
     refused: DuplicateDeviceError | None = None
+    problem: PykaraboError | None = None
 
 
 class Registration:
@@ -139,18 +142,23 @@ class Registration:
         ]
         for replica in self._replicas:
             self._tasks.spawn(replica.keep(self._progress.set), name=replica.endpoint)
-        needed = 1 if hosts_replica else 0 if self._allow_offline else _majority(self._replicas)
-        await self._first_contact(needed)
+        await self._first_contact(
+            self._concerned(DIRECTORY_ID) if hosts_replica else self._replicas
+        )
         await self._claim(self._server.server_id, may_be_offline=hosts_replica)
 
-    async def _first_contact(self, needed: int) -> None:
+    async def _first_contact(self, replicas: Sequence[Replica]) -> None:
+        patience_s = OFFLINE_CONTACT_S if self._allow_offline else FIRST_CONTACT_S
         try:
-            async with asyncio.timeout(FIRST_CONTACT_S):
-                while sum(replica.connected for replica in self._replicas) < needed:
+            async with asyncio.timeout(patience_s):
+                while sum(replica.connected for replica in replicas) < _majority(replicas):
                     self._progress.clear()
                     await self._progress.wait()
         except TimeoutError:
-            raise self._too_few(f"server '{self._server.server_id}' cannot register") from None
+            problem = self._too_few(f"server '{self._server.server_id}' cannot register")
+            if not self._allow_offline:
+                raise problem from None
+            _log.warning("%s", problem)
 
     def _too_few(self, what: str) -> PykaraboError:
         silent = [replica for replica in self._replicas if not replica.connected]
@@ -194,9 +202,9 @@ class Registration:
             DuplicateDeviceError: somebody else holds it; host, process and start are named.
             NotConnectedError: too few replicas of the directory answer.
         """
-        await self._claim(device_id, may_be_offline=self._allow_offline)
+        await self._claim(device_id)
 
-    async def _claim(self, device_id: str, *, may_be_offline: bool) -> None:
+    async def _claim(self, device_id: str, *, may_be_offline: bool = False) -> None:
         if device_id in self._fences:
             return
         refused = await self._claim_once([device_id], may_be_offline=may_be_offline)
@@ -207,23 +215,26 @@ class Registration:
         """Reserve those of several ids that can be, with one message to each replica."""
         wanted = [device_id for device_id in device_ids if device_id not in self._fences]
         if wanted:
-            await self._claim_once(wanted, may_be_offline=self._allow_offline)
+            await self._claim_once(wanted)
 
     async def _claim_once(
-        self, device_ids: Sequence[str], *, may_be_offline: bool
+        self, device_ids: Sequence[str], *, may_be_offline: bool = False
     ) -> dict[str, PykaraboError]:
         """Claim ids; returns why some could not be."""
         wanted = {device_id: _Wanted() for device_id in device_ids}
         replicas = self._concerned(device_ids[0]) if len(device_ids) == 1 else self._replicas
         for replica in replicas:
             await self._claim_at(replica, wanted)
-        needed = 0 if may_be_offline else _majority(replicas)
+        needed = 0 if may_be_offline or self._allow_offline else _majority(replicas)
         refused: dict[str, PykaraboError] = {}
         for device_id, claim in wanted.items():
             if claim.refused is not None:
                 refused[device_id] = claim.refused
             elif len(claim.granted) < needed:
-                refused[device_id] = self._too_few(f"device '{device_id}' cannot be claimed")
+                too_few = self._too_few(f"device '{device_id}' cannot be claimed")
+                refused[device_id] = (
+                    claim.problem if len(replicas) == 1 and claim.problem else too_few
+                )
             else:
                 self._fences[device_id] = claim.fence
         await self._give_back({name: wanted[name].granted for name in refused})
@@ -234,10 +245,11 @@ class Registration:
         if not replica.connected or not open_ids:
             return
         try:
-            async with asyncio.timeout(CLAIM_S):
-                answers = await self._grants(replica, open_ids)
-        except (PykaraboError, TimeoutError) as error:
+            answers = await self._grants(replica, open_ids)
+        except PykaraboError as error:
             _log.warning("the directory at %s grants nothing: %s", replica.endpoint, error)
+            for device_id in open_ids:
+                wanted[device_id].problem = error
             return
         for device_id, answer in zip(open_ids, answers, strict=True):
             if isinstance(answer, int):
@@ -246,15 +258,22 @@ class Registration:
                 continue
             refusal = PykaraboError.from_wire(answer)
             if isinstance(refusal, DuplicateDeviceError):
+                refusal.foreign = False  # it is our answer too: the device was not started
                 wanted[device_id].refused = refusal
 
     async def _grants(self, replica: Replica, device_ids: list[str]) -> list[Any]:
         """Ask for device ids, again as long as the replica was restarted and listens only."""
-        while True:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + CLAIM_S
+        while loop.time() < deadline:
             answers: list[Any] | None = await replica.ask("claim", self.instance, device_ids)
             if answers is not None:
                 return answers
             await asyncio.sleep(LISTENING_S)
+        raise NotConnectedError(
+            f"the directory at {replica.endpoint} was restarted and waits for others to return",
+            remedy="try again in some seconds",
+        )
 
     async def _give_back(self, granted: dict[str, list[Replica]]) -> None:
         for replica in self._replicas:
@@ -301,12 +320,13 @@ class Registration:
             await self.tell_all(self._concerned(record.device_id))
 
     async def tell_all(self, replicas: Sequence[Replica] | None = None) -> None:
-        """Return when a majority of the replicas knows everything, or all have been told.
+        """Return when most of the replicas that are there know everything, or all have been told.
 
         Raises:
             NotConnectedError: no replica has taken it.
         """
-        concerned = self._replicas if replicas is None else replicas
+        wanted = self._replicas if replicas is None else replicas
+        concerned = [replica for replica in wanted if replica.connected] or wanted
         pending = {
             self._tasks.spawn(replica.tell(), name=f"tell {replica.endpoint}")
             for replica in concerned

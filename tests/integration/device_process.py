@@ -63,12 +63,16 @@ def main() -> None:
     parser.add_argument("devices", nargs="*")
     parser.add_argument("--directory", action="store_true")
     parser.add_argument("--host")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--allow-offline", action="store_true")
     options = parser.parse_args()
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     settings = ServerSettings(
         options.server_id,
         directory=options.directory,
         host=options.host,
+        ports={"rpc": options.port},
+        allow_offline=options.allow_offline,
         classes=("Directory",),
         more_classes={"Counter": Counter},
         devices=tuple(DeviceSettings(name, "Counter") for name in options.devices),

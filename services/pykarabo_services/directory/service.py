@@ -7,7 +7,7 @@ from typing import Any, Final
 from pykarabo.client import DeviceRecord, ServerRecord
 from pykarabo.data import Bool, HashProperty, State, String, UInt32, UInt64
 from pykarabo.device import Device, command
-from pykarabo.errors import PykaraboError
+from pykarabo.errors import PykaraboError, UnknownDeviceError
 from pykarabo.wire import GONE_AFTER_S
 
 from . import ledger
@@ -101,7 +101,7 @@ class Directory(Device):
             async with asyncio.timeout(GONE_AFTER_S):
                 while self._awaited:
                     await self._drop_the_dead()
-                    await asyncio.sleep(CHECK_S / 5)
+                    await asyncio.sleep(CHECK_S)
         except TimeoutError:
             self.log.warning("%d servers did not come back", len(self._awaited))
             self._awaited.clear()
@@ -117,9 +117,11 @@ class Directory(Device):
 
     def _is_own(self, record: ServerRecord | None) -> bool:
         """Tell whether a server hosts this very replica: it cannot be its own rival."""
-        return record is not None and (record.host, record.pid) == (
-            self.context.host,
-            self.context.pid,
+        own = self.context
+        return record is not None and (record.server_id, record.host, record.pid) == (
+            own.server_id,
+            own.host,
+            own.pid,
         )
 
     # -- for servers ----------------------------------------------------------------------------
@@ -225,8 +227,12 @@ class Directory(Device):
 
     @command()
     async def resolve(self, device_id: str) -> dict[str, Any]:
-        """Return where a device is."""
-        return self._model.resolve(device_id).to_wire()
+        """Return where a device is; an error says in its details whether everybody is known."""
+        try:
+            return self._model.resolve(device_id).to_wire()
+        except UnknownDeviceError as error:
+            error.details["complete"] = not self._awaited
+            raise
 
     @command()
     async def topology(self, pattern: str = "*", after: str = "") -> dict[str, Any]:
