@@ -62,6 +62,11 @@ class SocketPump:
         if not self._closed:
             self._drain()
 
+    def empty(self) -> None:
+        """Hand on everything that has arrived so far."""
+        while not self._closed and not self._draining and is_readable(self._socket):
+            self._drain()
+
     def _drain(self) -> None:
         socket = self._socket
         received = self._received

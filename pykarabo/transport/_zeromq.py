@@ -137,6 +137,7 @@ class _Dealer:
         if event & UP_EVENTS:
             self._handler.connected()
         elif not self._down:
+            self._pump.empty()  # the last answers: their calls have ended well
             self.close()
             self._handler.disconnected(describe_down(event))
 

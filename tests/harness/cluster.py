@@ -15,8 +15,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from pykarabo.client import Client
-from pykarabo.client import DIRECTORY_VARIABLE
+from pykarabo.client import DIRECTORY_VARIABLE, Client
 
 from .namespace import Namespace
 from .server_process import LEDGER_VARIABLE

@@ -17,7 +17,9 @@ _END_S: Final = 10.0
 class Processes:
     """Starts device servers as processes, and ends them with the test."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: Path, logs: Path) -> None:
+        self._program = program
+        self._logs = logs
         self._running: list[subprocess.Popen[str]] = []
         self.output: dict[int, list[str]] = {}
 
@@ -33,14 +35,19 @@ class Processes:
         self, server_id: str, *devices: str, directory: bool = False, host: str | None = None
     ) -> "subprocess.Popen[str]":
         """Start a server without waiting."""
-        command = [sys.executable, str(_PROGRAM), server_id, *devices]
+        command = [sys.executable, str(self._program), server_id, *devices]
         if directory:
             command.append("--directory")
         if host is not None:
             command += ["--host", host]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        with self.log_of(server_id).open("a") as log:
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         self._running.append(process)
         return process
+
+    def log_of(self, server_id: str) -> Path:
+        """Return the file that a server writes its log to."""
+        return self._logs / f"{server_id.replace('/', '-')}.log"
 
     def wait_started(self, process: "subprocess.Popen[str]") -> list[str]:
         """Wait until a server serves; returns what it printed before."""
@@ -81,9 +88,18 @@ def _lines(stream: IO[str] | None) -> Iterator[str]:
 
 
 @pytest.fixture
-def processes(short_runtime: Path) -> Iterator[Processes]:
-    """Give the test a domain of its own and device servers to start in it."""
+def processes(short_runtime: Path, tmp_path: Path) -> Iterator[Processes]:
+    """Give the test a domain of its own and servers of Counters to start in it."""
     del short_runtime
-    running = Processes()
+    running = Processes(_PROGRAM, tmp_path)
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def benches(short_runtime: Path, tmp_path: Path) -> Iterator[Processes]:
+    """Give the test a domain of its own and servers of Benches to start in it."""
+    del short_runtime
+    running = Processes(_PROGRAM.with_name("semantics_process.py"), tmp_path)
     yield running
     running.close()
