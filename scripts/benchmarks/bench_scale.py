@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Callable
 from typing import Any, Final
 
+from scripts.benchmarks._devices import OWN_PROPERTIES
 from scripts.benchmarks._processes import Peer, domain, free_port, library, peer
 from scripts.benchmarks._report import Row
 
@@ -20,7 +21,7 @@ _Pair = tuple[dict[str, Any], dict[str, Any] | None]
 def rows() -> list[Row]:
     """Measure a server with many idle devices, and PyTango's with as many."""
     with domain("serve"):
-        pairs = [(_ours(), _tango()) for _ in range(ROUNDS)]
+        pairs = [(_ours(number), _tango()) for number in range(ROUNDS)]
     return [
         _row("idle_devices_start", "start", "s", pairs, lambda facts: facts["seconds"]),
         _row(
@@ -45,8 +46,8 @@ def _row(name: str, what: str, unit: str, pairs: list[_Pair], of: Callable[[Any]
     )
 
 
-def _ours() -> dict[str, Any]:
-    with peer("idle", "BENCH/IDLE", DEVICES, PROPERTIES + 7) as server:
+def _ours(number: int) -> dict[str, Any]:
+    with peer("idle", f"BENCH/{number}", DEVICES, PROPERTIES + OWN_PROPERTIES) as server:
         return _heard(server)
 
 
