@@ -5,11 +5,29 @@ while to import, so it is imported when the first quantity has to be converted.
 """
 
 import functools
-from typing import Any
+import re
+import tokenize
+from typing import Any, Final
 
 from pykarabo.errors import WrongUnitError
 
 _ALIASES = {"%": "percent", "": "dimensionless"}
+
+
+_LONGEST: Final = 100
+_POWER: Final = re.compile(r"[\d.)]\s*(\*\*|\^)|[⁰¹²³⁴⁵⁶⁷⁸⁹]\s*(\*\*|\^|[⁰¹²³⁴⁵⁶⁷⁸⁹]{3})")
+_MISREAD: Final = (
+    ValueError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    ArithmeticError,
+    LookupError,
+    RecursionError,
+    SyntaxError,
+    tokenize.TokenError,
+)
+"""What pint raises beside its own errors on text that is no quantity."""
 
 
 @functools.cache
@@ -25,6 +43,12 @@ def is_quantity(value: object) -> bool:
     return hasattr(value, "magnitude") and hasattr(value, "units")
 
 
+def _refuse_powers(text: str) -> None:
+    """Refuse a power of a number: pint computes ``9**9**9`` as long as it takes."""
+    if len(text) > _LONGEST or _POWER.search(text):
+        raise ValueError("write a number and a unit, such as 3 mm")
+
+
 def magnitude(value: Any, unit: str, *, device: str | None, key: str) -> Any:
     """Return the number that a quantity, or text such as ``"3 mm"``, is in `unit`.
 
@@ -37,16 +61,18 @@ def magnitude(value: Any, unit: str, *, device: str | None, key: str) -> Any:
     given = value
     try:
         if isinstance(value, str):
+            _refuse_powers(value)
             value = registry().Quantity(value.replace("%", "percent"))
         if not is_quantity(value):
             return value
         if value.dimensionless and wanted != "dimensionless" and value.units == registry().Unit(""):
             return value.magnitude
         return value.to(wanted).magnitude
-    except (pint.errors.PintError, ValueError, TypeError, AttributeError) as error:
+    except (pint.errors.PintError, *_MISREAD) as error:
         name = f"{device}.{key}" if device else key
+        reason = " ".join(str(error).split()) or "this is no quantity"
         raise WrongUnitError(
-            f"'{name}' cannot be set to '{given}': {error}",
+            f"'{name}' cannot be set to '{' '.join(str(given).split()):.60}': {reason:.200}",
             device=device,
             key=key,
             remedy=f"give a number, or a quantity in {unit or 'no unit'}",

@@ -50,7 +50,7 @@ def validate(info: "PropertyInfo", value: Any, device: str | None) -> Any:
 
 
 def _show(value: Any) -> str:
-    text = repr(value)
+    text = " ".join(repr(value).split())
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
 
 
@@ -237,7 +237,10 @@ def _vector(info: "PropertyInfo", value: Any, device: str | None) -> Any:
 def _strings(info: "PropertyInfo", value: Any, device: str | None) -> list[str]:
     if isinstance(value, str) or not hasattr(value, "__iter__"):
         raise _wrong_type(info, value, device)
-    texts = [str(item) if isinstance(item, str) else item for item in value]
+    try:
+        texts = [str(item) if isinstance(item, str) else item for item in value]
+    except TypeError:
+        raise _wrong_type(info, value, device) from None
     if not all(isinstance(item, str) for item in texts):
         raise _wrong_type(info, value, device)
     _check_size(info, len(texts), device)

@@ -105,7 +105,7 @@ def test_relatives_of_plain_values_travel_as_plain_values(sent: Any, received: A
 @pytest.mark.parametrize(
     "value",
     [2**64, -(2**63) - 1, object(), {1: 2}.keys, "\ud800", np.array(["a"]), np.array([object()])],
-    ids=["too large", "too small", "object", "method", "surrogate", "text array", "object array"],
+    ids=["too large", "too small", "object", "method", "surrogate", "texts", "objects"],
 )
 def test_what_cannot_travel_is_refused_where_it_is_sent(value: Any) -> None:
     with pytest.raises(WrongTypeError):

@@ -1,0 +1,183 @@
+"""What is fuzzed: functions that take any bytes, and may raise only what pykarabo promises.
+
+The bytes become a message: a header's kind and numbers, then frames. A target that raises anything
+but a typed rejection has found a defect.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from pykarabo.cli._facility import read_facility
+from pykarabo.data import decode, encode
+from pykarabo.errors import (
+    BadConfigurationError,
+    LimitExceededError,
+    MalformedMessageError,
+    PykaraboError,
+    VersionMismatchError,
+)
+from pykarabo.wire import (
+    Attach,
+    ClientIdentity,
+    ClientSession,
+    DeviceStream,
+    Event,
+    Execute,
+    Frame,
+    Get,
+    Header,
+    Kind,
+    PipelineInput,
+    PipelineOutput,
+    ServerSessions,
+    Target,
+    Welcome,
+    pack,
+    parse_attach,
+    parse_published,
+    parse_rows,
+    unpack,
+)
+
+_REJECTIONS: Final = (MalformedMessageError, LimitExceededError, VersionMismatchError)
+_INSTANCE: Final = b"D" * 16
+_TOKEN: Final = b"token!!!"
+_CALL_ID: Final = _TOKEN + (1).to_bytes(8, "big")
+_WELCOME: Final = Welcome("S/1", _INSTANCE, 1, 2, "1.0", "ipc://e", "ipc://d")
+_IDENTITY: Final = ClientIdentity("host", 42, "user", "program")
+_KINDS: Final = tuple(Kind)
+_LONGEST_FRAME: Final = 255
+_HEADER_BYTES: Final = 4
+
+
+def _frames(data: bytes) -> list[Frame]:
+    """Cut bytes into frames: each begins with its length."""
+    frames: list[Frame] = []
+    while data:
+        length = data[0]
+        if length == _LONGEST_FRAME:
+            return [*frames, data[1:]]
+        frames.append(data[1 : 1 + length])
+        data = data[1 + length :]
+    return frames
+
+
+def _message(data: bytes) -> list[Frame]:
+    """Return a message with a good header, except that sometimes it is none at all."""
+    if len(data) < _HEADER_BYTES or data[0] == _LONGEST_FRAME:
+        return _frames(data[1:])
+    header = Header(
+        _KINDS[data[0] % len(_KINDS)],
+        _INSTANCE if data[1] & 1 else bytes(16),
+        1,
+        data[2],
+        _CALL_ID if data[1] & 2 else bytes(16),
+        data[3] * 100,
+        0 if data[1] & 4 else 2**63,
+    )
+    return pack(header, _frames(data[_HEADER_BYTES:]), checksum=bool(data[1] & 8))
+
+
+def fuzz_decode(data: bytes) -> None:
+    """The codec; what it makes can be encoded again."""
+    with suppress(*_REJECTIONS):
+        value = decode(_frames(data))
+        decode(encode(value))
+
+
+def fuzz_unpack(data: bytes) -> None:
+    """The header."""
+    with suppress(*_REJECTIONS):
+        unpack([data[:80], data[80:]])
+
+
+def fuzz_server(data: bytes) -> None:
+    """A server that was greeted and gets two messages."""
+    server = ServerSessions(_WELCOME)
+    hello = pack(Header(Kind.HELLO), encode(list(_IDENTITY)))
+    server.receive(b"a", hello, now_ns=0, utc_ns=0)
+    half = len(data) // 2
+    for part in (data[:half], data[half:]):
+        action = server.receive(b"a", _message(part), now_ns=10**9, utc_ns=0)
+        if isinstance(action, Execute):
+            unpack(server.reply(action, None))
+    if server.in_flight:
+        raise AssertionError("a call that was answered still counts")
+
+
+def fuzz_client(data: bytes) -> None:
+    """A client with a call under way; the call ends once."""
+    client = ClientSession(_TOKEN, _IDENTITY)
+    client.connected(0)
+    greeting = data[:1] == b"g"
+    if not greeting:
+        client.receive(pack(Header(Kind.WELCOME), encode(list(_WELCOME))))
+        client.call(Get("A/1"), Target(), timeout_s=5, now_ns=0)
+    with suppress(*_REJECTIONS):
+        client.receive(_message(data[1:]))
+    ended = client.disconnected("gone")
+    if len(ended) > 1:
+        raise AssertionError("a call ended twice")
+
+
+def fuzz_stream(data: bytes) -> None:
+    """A subscriber that gets three messages and a snapshot between them."""
+    stream = DeviceStream()
+    stream.echo()
+    third = len(data) // 3
+    for number in range(3):
+        with suppress(*_REJECTIONS):
+            part = data[number * third : (number + 1) * third]
+            message = parse_published([b"A/1\0", *_message(part)])
+            if isinstance(message, Event):
+                stream.event(message)
+            rows = parse_rows(decode(_frames(part)))
+            stream.snapshot(Header(Kind.REPLY, _INSTANCE, 1, number), rows, 1)
+
+
+def fuzz_pipeline(data: bytes) -> None:
+    """Both ends of a pipeline."""
+    reader = PipelineInput(Attach("A/1", "output", "drop", 2), _INSTANCE)
+    output = PipelineOutput("A/1", "output", instance=_INSTANCE, epoch=1, description={})
+    frames = _message(data)
+    with suppress(*_REJECTIONS):
+        reader.receive(frames)
+    with suppress(*_REJECTIONS, BadConfigurationError):
+        output.attach(b"peer", parse_attach(decode(frames[1:])), 0)
+
+
+def fuzz_error(data: bytes) -> None:
+    """An error that another process describes."""
+    with suppress(*_REJECTIONS):
+        body = decode([data])
+        if isinstance(body, dict):
+            str(PykaraboError.from_wire(body))
+
+
+def fuzz_facility(data: bytes) -> None:
+    """The facility file."""
+    handle, name = tempfile.mkstemp(suffix=".yaml")
+    path = Path(name)
+    try:
+        os.write(handle, data)
+        with suppress(BadConfigurationError):
+            read_facility(path, {"HOST": "h"}, data=Path("/d"))
+    finally:
+        os.close(handle)
+        path.unlink()
+
+
+TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
+    "client": fuzz_client,
+    "decode": fuzz_decode,
+    "error": fuzz_error,
+    "facility": fuzz_facility,
+    "pipeline": fuzz_pipeline,
+    "server": fuzz_server,
+    "stream": fuzz_stream,
+    "unpack": fuzz_unpack,
+}
