@@ -24,7 +24,7 @@ from ._server import DeviceSettings, Server
 _STEM_BYTES: Final = 6
 _START_TIMEOUT_S: Final = 30.0
 _FILES: Final = 65_536
-"""A directory of 300 servers has 1 200 files open; the usual limit is 1 024, for select()."""
+"""A directory of 300 servers has 1 500 files open; the usual limit is 1 024, for select()."""
 
 
 @dataclass(frozen=True, slots=True)
