@@ -52,6 +52,8 @@ from pykarabo.wire import (
 
 SILENCE_S: Final = 3.5
 """Three missed heartbeats: the server's loop does not run, so its values are not current."""
+LOOK_S: Final = 0.25
+"""How often the silence is looked at: values are stale within 4 s of a cut."""
 SNAPSHOT_TIMEOUT_S: Final = 5.0
 MAX_UNDER_WAY: Final = 1_000
 """Calls under way on one link. The server's queue to us holds as many answers: above it answers
@@ -407,4 +409,4 @@ class ServerLink:
             reason = f"no sign of life for {silent_s:.1f} s"
             for entry in list(self._followed.values()):
                 entry.sink.stream(entry.stream.lost(reason))
-        self._watchdog = self._loop.call_later(1.0, self._watch)
+        self._watchdog = self._loop.call_later(LOOK_S, self._watch)
