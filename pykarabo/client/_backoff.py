@@ -4,7 +4,7 @@ import random
 from typing import Final
 
 FIRST_S: Final = 0.1
-LONGEST_S: Final = 1.0
+LONGEST_S: Final = 0.7
 """A device that was restarted is followed again within 2 s, one attempt included."""
 _GROWTH: Final = 1.6
 _JITTER: Final = 0.25

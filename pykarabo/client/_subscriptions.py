@@ -47,6 +47,8 @@ from pykarabo.wire import (
 
 SILENCE_S: Final = 2.5
 """Two missed heartbeats: the server's loop does not run, so its values are not current."""
+LOOK_S: Final = 0.25
+"""How often the silence is looked at."""
 SLOW_S: Final = 0.75
 """Events that are older when they are looked at show the past: a display must skip them."""
 ANSWER_TIMEOUT_S: Final = 5.0
@@ -292,7 +294,7 @@ class Subscriptions:
             reason = f"no sign of life for {silent_s:.1f} s"
             for entry in self._all():
                 entry.sink.stream(entry.stream.lost(reason))
-        self._watchdog = self._loop.call_later(0.5, self._watch)
+        self._watchdog = self._loop.call_later(LOOK_S, self._watch)
 
     # -- repairing ------------------------------------------------------------------------------
 

@@ -46,7 +46,7 @@ _TELL_NS: Final = 10**9
 """A replica that does not answer for so long does not keep us from telling the others."""
 _START_TIMEOUT_S: Final = 30.0
 _FILES: Final = 65_536
-"""A directory of 300 servers has 1 200 files open; the usual limit is 1 024, for select()."""
+"""A directory of 300 servers has 1 500 files open; the usual limit is 1 024, for select()."""
 
 
 @dataclass(frozen=True, slots=True)

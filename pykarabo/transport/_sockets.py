@@ -20,8 +20,9 @@ MAX_SOCKETS: Final = 65_535
 """libzmq's default of 1 023 is reached by a client of some hundred servers."""
 MAX_CONTROL_MESSAGE: Final = 8 * 2**20
 MAX_BULK_MESSAGE: Final = MAX_ITEM_ARRAY
-CONNECT_TIMEOUT_MS: Final = 1_000
-"""A host that does not answer is given up after this; the kernel would take two minutes."""
+CONNECT_TIMEOUT_MS: Final = 500
+"""A host that does not answer is given up after this; the kernel would take two minutes. It asks
+a second time after 1 s, so that waiting until then gains nothing."""
 HANDSHAKE_MS: Final = 3_000
 HEARTBEAT_MS: Final = 1_000
 HEARTBEAT_TIMEOUT_MS: Final = 3_000

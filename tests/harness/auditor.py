@@ -89,7 +89,6 @@ class StreamAudit:
     Attributes:
         value: the latest value received.
         live: whether it was said to be current.
-        live_at, stale_at: when it last became so, by `time.monotonic`.
         made_ns: when the device made the latest value, in ns since 1970.
     """
 
@@ -98,7 +97,6 @@ class StreamAudit:
         self.value = 0
         self.made_ns = 0
         self.live = False
-        self.live_at = self.stale_at = 0.0
         self._lives: list[_Life] = []
         self._account = StreamAccount()
         self._unknown_gap = True
@@ -123,7 +121,7 @@ class StreamAudit:
         elif isinstance(update, Gap):
             self._gap(update)
         elif isinstance(update, Stale):
-            self.live, self.stale_at = False, time.monotonic()
+            self.live = False
             self._account.stale += 1
 
     def _changed(self, new: PropertyValue) -> None:
@@ -149,7 +147,7 @@ class StreamAudit:
             self._account.disorder += 1
         life.last = max(life.last, value)
         self.value, self.made_ns = value, update.values["value"].timestamp.to_ns()
-        self.live, self.live_at = True, time.monotonic()
+        self.live = True
         self._unknown_gap = False
 
     def _gap(self, gap: Gap) -> None:

@@ -78,11 +78,6 @@ class FaultyProcess:
         """Return how many file descriptors it has open."""
         return int(psutil.Process(self.pid).num_fds())
 
-    def cpu_s(self) -> float:
-        """Return the CPU time that it has used, in s."""
-        times = psutil.Process(self.pid).cpu_times()
-        return float(times.user + times.system)
-
     def kill(self) -> None:
         """SIGKILL: dead at once, without any goodbye."""
         self._process.kill()

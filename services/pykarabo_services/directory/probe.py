@@ -15,9 +15,11 @@ from pykarabo.errors import NotConnectedError, PykaraboError
 from pykarabo.transport import DealerPort
 from pykarabo.wire import ClientSession, Frame, Welcomed
 
-PROBE_S: Final = 0.8
-"""A host that lives refuses or accepts a connection far sooner. Attempts at one that cannot be
-reached are given up after 1 s, which says nothing about its processes: stop before that."""
+PROBE_S: Final = 1.0
+"""A living server on a reachable host answers far sooner."""
+REFUSED_S: Final = 0.4
+"""A host refuses a connection far sooner. An attempt that ends later was given up, because the
+host cannot be reached, and that says nothing about its processes."""
 
 
 class _Probe:
@@ -25,6 +27,7 @@ class _Probe:
         self.dead: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.port: DealerPort | None = None
         self._clock = client.clock
+        self._begun_ns = client.clock.monotonic_ns()
         self._instance = instance
         self._session = ClientSession(
             secrets.token_bytes(8), client.identity, checksum=rpc.startswith("tcp")
@@ -45,9 +48,10 @@ class _Probe:
             self._found(dead=event.welcome.instance.hex() != self._instance)
 
     def disconnected(self, reason: str) -> None:
-        """Nobody listens there."""
+        """Nobody listens there, or the host cannot be reached."""
         del reason
-        self._found(dead=True)
+        waited_s = (self._clock.monotonic_ns() - self._begun_ns) / 1e9
+        self._found(dead=waited_s < REFUSED_S)
 
     def _found(self, *, dead: bool) -> None:
         if not self.dead.done():
