@@ -262,7 +262,7 @@ class Registration:
                 wanted[device_id].refused = refusal
 
     async def _grants(self, replica: Replica, device_ids: list[str]) -> list[Any]:
-        """Ask for device ids, again as long as the replica was restarted and listens only."""
+        """Ask for device ids; again if the replica was restarted and does not grant any yet."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + CLAIM_S
         while loop.time() < deadline:
@@ -270,6 +270,7 @@ class Registration:
             if answers is not None:
                 return answers
             await asyncio.sleep(LISTENING_S)
+            await replica.tell()
         raise NotConnectedError(
             f"the directory at {replica.endpoint} was restarted and waits for others to return",
             remedy="try again in some seconds",
