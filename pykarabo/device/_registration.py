@@ -308,7 +308,7 @@ class Registration:
         """Make a device known; whoever asks for it finds it from now on.
 
         Args:
-            wait: until a majority of the replicas knows it; else it is told soon.
+            wait: until the replicas that are there know it; else it is told soon.
 
         Raises:
             NotConnectedError: no replica has taken it.
@@ -321,22 +321,15 @@ class Registration:
             await self.tell_all(self._concerned(record.device_id))
 
     async def tell_all(self, replicas: Sequence[Replica] | None = None) -> None:
-        """Return when most of the replicas that are there know everything, or all have been told.
+        """Return when the replicas that are there know everything.
 
         Raises:
             NotConnectedError: no replica has taken it.
         """
         wanted = self._replicas if replicas is None else replicas
-        concerned = [replica for replica in wanted if replica.connected] or wanted
-        pending = {
-            self._tasks.spawn(replica.tell(), name=f"tell {replica.endpoint}")
-            for replica in concerned
-        }
-        taken = 0
-        while pending and taken < _majority(concerned):
-            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            taken += sum(task.result() for task in done if not task.cancelled())
-        if not taken and not self._allow_offline:
+        there = [replica for replica in wanted if replica.connected] or wanted
+        taken = await asyncio.gather(*(replica.tell() for replica in there))
+        if not any(taken) and not self._allow_offline:
             raise self._too_few("a device cannot be made known")
 
     def _record(self, device: Device) -> DeviceRecord:

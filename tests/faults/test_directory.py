@@ -366,6 +366,7 @@ def test_d1_status_and_doctor_show_within_3_s_which_replica_is_missing(site: Sit
     ]  # fmt: skip
 
 
+@pytest.mark.nightly
 def test_d1_a_server_starts_without_the_directory_only_where_that_is_allowed(site: Site) -> None:
     for index in range(3):
         site.kill_replica(index)
