@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, TypeVar
 
 from pykarabo.errors import InvalidNameError, MalformedMessageError
@@ -43,7 +43,7 @@ class ServerRecord:
 
     def to_wire(self) -> dict[str, Any]:
         """Return the record as a plain map."""
-        return asdict(self) | {"classes": list(self.classes)}
+        return _plain(self) | {"classes": list(self.classes)}
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> "ServerRecord":
@@ -83,7 +83,7 @@ class DeviceRecord:
 
     def to_wire(self) -> dict[str, Any]:
         """Return the record as a plain map."""
-        return asdict(self) | {"tags": list(self.tags)}
+        return _plain(self) | {"tags": list(self.tags)}
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> "DeviceRecord":
@@ -91,10 +91,18 @@ class DeviceRecord:
         return _rebuild(cls, {**wire, "tags": tuple(wire.get("tags", ()))})
 
 
+_NAMES: Final[Mapping[type, tuple[str, ...]]] = {
+    cls: tuple(item.name for item in fields(cls)) for cls in (ServerRecord, DeviceRecord)
+}
+
+
+def _plain(record: ServerRecord | DeviceRecord) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in _NAMES[type(record)]}
+
+
 def _rebuild(cls: type[_R], wire: Mapping[str, Any]) -> _R:
-    known = {item.name for item in fields(cls)}
     try:
-        return cls(**{key: value for key, value in wire.items() if key in known})
+        return cls(**{name: wire[name] for name in _NAMES[cls] if name in wire})
     except TypeError:
         raise MalformedMessageError(
             f"a {cls.__name__} lacks fields", remedy="update pykarabo on both sides"

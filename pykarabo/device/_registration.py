@@ -262,7 +262,7 @@ class Registration:
                 wanted[device_id].refused = refusal
 
     async def _grants(self, replica: Replica, device_ids: list[str]) -> list[Any]:
-        """Ask for device ids, again as long as the replica was restarted and listens only."""
+        """Ask for device ids; again if the replica was restarted and does not grant any yet."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + CLAIM_S
         while loop.time() < deadline:
@@ -270,6 +270,7 @@ class Registration:
             if answers is not None:
                 return answers
             await asyncio.sleep(LISTENING_S)
+            await replica.tell()
         raise NotConnectedError(
             f"the directory at {replica.endpoint} was restarted and waits for others to return",
             remedy="try again in some seconds",
@@ -307,7 +308,7 @@ class Registration:
         """Make a device known; whoever asks for it finds it from now on.
 
         Args:
-            wait: until a majority of the replicas knows it; else it is told soon.
+            wait: until the replicas that are there know it; else it is told soon.
 
         Raises:
             NotConnectedError: no replica has taken it.
@@ -320,22 +321,15 @@ class Registration:
             await self.tell_all(self._concerned(record.device_id))
 
     async def tell_all(self, replicas: Sequence[Replica] | None = None) -> None:
-        """Return when most of the replicas that are there know everything, or all have been told.
+        """Return when the replicas that are there know everything.
 
         Raises:
             NotConnectedError: no replica has taken it.
         """
         wanted = self._replicas if replicas is None else replicas
-        concerned = [replica for replica in wanted if replica.connected] or wanted
-        pending = {
-            self._tasks.spawn(replica.tell(), name=f"tell {replica.endpoint}")
-            for replica in concerned
-        }
-        taken = 0
-        while pending and taken < _majority(concerned):
-            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            taken += sum(task.result() for task in done if not task.cancelled())
-        if not taken and not self._allow_offline:
+        there = [replica for replica in wanted if replica.connected] or wanted
+        taken = await asyncio.gather(*(replica.tell() for replica in there))
+        if not any(taken) and not self._allow_offline:
             raise self._too_few("a device cannot be made known")
 
     def _record(self, device: Device) -> DeviceRecord:

@@ -336,6 +336,18 @@ def _statuses_everywhere(site: Site, pattern: str = "T/*") -> list[set[str]]:
     return found
 
 
+def test_d1_killed_replicas_are_started_again_at_once_under_the_same_name(site: Site) -> None:
+    site.start("T/SERVER", "T/COUNT/1")
+    for index in (0, 1, 2, 0):
+        site.kill_replica(index)
+        started = time.monotonic()
+        site.start_replica(index)
+        assert time.monotonic() - started < 5
+    with BlockingClient() as client:
+        _call(client, "T/SERVER", "instantiate", "Counter", "T/COUNT/2")
+        _eventually(lambda: _statuses_everywhere(site) == [{"online"}] * 3, 5)
+
+
 def test_d1_status_and_doctor_show_within_3_s_which_replica_is_missing(site: Site) -> None:
     site.kill_replica(1)
     started = time.monotonic()
@@ -352,6 +364,21 @@ def test_d1_status_and_doctor_show_within_3_s_which_replica_is_missing(site: Sit
     assert [line.split()[0] for line in done.stdout.splitlines() if "directory " in line[5:15]] == [
         "ok", "FAIL", "ok",
     ]  # fmt: skip
+
+
+@pytest.mark.nightly
+def test_d1_a_server_starts_without_the_directory_only_where_that_is_allowed(site: Site) -> None:
+    for index in range(3):
+        site.kill_replica(index)
+    refused = site.spawn("T/REFUSED", "T/COUNT/1")
+    site.start("T/ALLOWED", "T/COUNT/2", "--allow-offline")
+    assert site.output(refused) == []
+    assert refused.wait(_END_S) != 0
+    for index in range(3):
+        site.start_replica(index)
+    _eventually(lambda: _statuses_everywhere(site) == [{"online"}] * 3, 5)
+    with BlockingClient() as client:
+        assert _call(client, "T/COUNT/2", "count") == 1
 
 
 @pytest.mark.nightly
@@ -422,7 +449,10 @@ async def _count(client: Client) -> tuple[int, set[str]]:
 async def _restart_with_devices(site: Site, servers: int, devices: int) -> float:
     """Restart the only replica under many devices; returns how long it was incomplete."""
     transport = ZmqTransport(Binding(run_directory(create=True), "fake"))
-    router = transport.bind_router("rpc", lambda _peer, _frames: None)
+    routers = [
+        transport.bind_router(f"rpc{number}", lambda _peer, _frames: None)
+        for number in range(servers)
+    ]
     endpoint = site.endpoints[0]
     wanted = servers * devices
     loop = asyncio.get_running_loop()
@@ -433,7 +463,7 @@ async def _restart_with_devices(site: Site, servers: int, devices: int) -> float
                     lambda: None
                 )
             )
-            for number in range(servers)
+            for number, router in enumerate(routers)
         ]
         try:
             await _until(own, wanted, 60)
@@ -459,7 +489,8 @@ async def _restart_with_devices(site: Site, servers: int, devices: int) -> float
             for keeper in keepers:
                 keeper.cancel()
             await asyncio.gather(*keepers, return_exceptions=True)
-            router.close()
+            for router in routers:
+                router.close()
             await own.aclose()
             transport.close()
 

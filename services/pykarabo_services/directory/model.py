@@ -105,13 +105,26 @@ class DirectoryModel:
         if server is None:
             server = self._servers[record.instance] = _Server(record, now_ns)
         server.record, server.renewed_ns = record, now_ns
+        left = self._forget_predecessors(record)
         dropped = [device_id for device_id in server.claims if device_id not in claims]
         for device_id in dropped:
             self._drop(server, device_id)
         for device_id, fence in claims.items():
             self._claim(server, device_id, fence, now_ns)
         taken = self._take(server, devices)
-        return self._show({*dropped, *taken}, now_ns)
+        return self._show({*left, *dropped, *taken}, now_ns)
+
+    def _forget_predecessors(self, record: ServerRecord) -> list[str]:
+        """Forget who answered at this server's endpoint before it; returns what they had.
+
+        An endpoint belongs to one process: its earlier owner is dead, though something listens.
+        """
+        dead = [
+            name
+            for name, server in self._servers.items()
+            if server.record.rpc == record.rpc and server.record.epoch < record.epoch
+        ]
+        return [device_id for name in dead for device_id in self._forget(name)]
 
     def renew(
         self, instance: str, devices: Iterable[DeviceRecord], lag_s: float, now_ns: int
@@ -144,14 +157,16 @@ class DirectoryModel:
 
     def unregister(self, instance: str, now_ns: int) -> TopologyUpdate | None:
         """Forget a server that says goodbye, with its claims and devices."""
-        server = self._servers.get(instance)
-        if server is None:
-            return None
+        return self._show(self._forget(instance), now_ns) if instance in self._servers else None
+
+    def _forget(self, instance: str) -> list[str]:
+        """Forget a server; returns the ids that it had."""
+        server = self._servers[instance]
         ids = list(server.claims)
         for device_id in ids:
             self._drop(server, device_id)
         del self._servers[instance]
-        return self._show(ids, now_ns)
+        return ids
 
     # -- claims ---------------------------------------------------------------------------------
 

@@ -115,6 +115,12 @@ class Directory(Device):
             if is_gone:
                 self._awaited.pop(instance, None)
 
+    def _arrived(self, record: ServerRecord) -> None:
+        """Await a server no more, nor whoever answered at its endpoint before it."""
+        for instance, rpc in list(self._awaited.items()):
+            if record.instance == instance or record.rpc == rpc:
+                del self._awaited[instance]
+
     def _is_own(self, record: ServerRecord | None) -> bool:
         """Tell whether a server hosts this very replica: it cannot be its own rival."""
         own = self.context
@@ -135,7 +141,7 @@ class Directory(Device):
         records = [DeviceRecord.from_wire(device) for device in devices]
         now_ns = self.clock.monotonic_ns()
         self._tell(self._model.register(record, records, claims, now_ns))
-        self._awaited.pop(record.instance, None)
+        self._arrived(record)
         if not self._is_own(record):
             self._tethers.hold(record)
         return self._lost(record.instance, now_ns)
@@ -168,12 +174,13 @@ class Directory(Device):
         """Reserve device ids for a server.
 
         Returns:
-            Per id its fencing number or an error; None asks to try again soon, because this
-            replica was restarted and still listens.
+            Per id its fencing number or an error; None asks to register and to try again soon,
+            because this replica was restarted.
         """
-        if self._awaited and not self._is_own(self._model.server(instance)):
+        server = self._model.server(instance)
+        if server is None or (self._awaited and not self._is_own(server)):
             return None
-        await self._reserve(instance, len(device_ids))
+        await self._reserve(len(device_ids))
         await self._forget_dead_rivals(instance, device_ids)
         return [self._grant(instance, device_id) for device_id in device_ids]
 
@@ -183,25 +190,24 @@ class Directory(Device):
         except PykaraboError as error:
             return error.to_wire()
 
-    async def _reserve(self, instance: str, count: int) -> None:
+    async def _reserve(self, count: int) -> None:
         """See that the numbers are on the disk before they are given."""
         async with self._writing:
             wanted = self._model.fence + count
-            holders = self._holders(instance)
+            holders = self._holders()
             if wanted > self._ledger.fence:
                 await self._write(Ledger(wanted + BLOCK, holders))
             elif not holders.keys() <= self._ledger.servers.keys():
                 await self._write(Ledger(self._ledger.fence, holders))
 
-    def _holders(self, *more: str) -> dict[str, str]:
+    def _holders(self) -> dict[str, str]:
         """Return the endpoints of the servers that have or may have a device id, by instance."""
-        living = {
+        known = {
             record.instance: record.rpc
             for record in self._model.servers()
             if not self._is_own(record)
-            and (record.instance in more or record.instance in self._ledger.servers)
         }
-        return self._awaited | living
+        return self._awaited | known
 
     async def _write(self, content: Ledger) -> None:
         await asyncio.to_thread(ledger.save, content, self._path)

@@ -21,17 +21,9 @@ X: Final = "T/X"
 
 def _server(instance: str, epoch: int = 1) -> ServerRecord:
     return ServerRecord(
-        f"T/{instance[0].upper()}",
-        instance,
-        epoch,
-        "host",
-        42,
-        "user",
-        "0",
-        "rpc",
-        "events",
-        "data",
-    )
+        f"T/{instance[0].upper()}", instance, epoch, "host", 42, "user", "0",
+        f"rpc of {instance}", "events", "data",
+    )  # fmt: skip
 
 
 def _device(instance: str, device_id: str = X, *, fence: int = 1, version: int = 1) -> DeviceRecord:
@@ -157,6 +149,18 @@ def test_devices_of_the_dead_are_forgotten_after_a_while() -> None:
     assert update is not None
     assert update.gone == (X,)
     assert model.server_count == 0
+
+
+def test_a_server_that_answers_where_another_did_has_taken_its_place() -> None:
+    model = _with(A)
+    _start(model, A)
+    newer = replace(_server(B, 2), rpc=_server(A).rpc)
+    update = model.register(newer, [], {}, 0)
+    assert update is not None
+    assert update.gone == (X,)
+    assert model.claim(B, X, 0) == 2
+    assert model.register(_server(A), [], {}, 0) is None
+    assert model.server(B) == newer
 
 
 # -- twins ------------------------------------------------------------------------------------
@@ -321,5 +325,5 @@ class Facility(RuleBasedStateMachine):
             assert record.instance in (alive or holders)
 
 
-Facility.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Facility.TestCase.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
 TestFacility = Facility.TestCase
