@@ -112,7 +112,8 @@ def test_keyed_calls_at_the_same_time_get_one_answer(benches: Any) -> None:
 
     async def scenario(client: Client) -> list[int]:
         device = await client.device("B/1", follow=False)
-        return await asyncio.gather(*(device.call("execute", 0.2, once_key="a") for _ in range(5)))
+        calls = [device.call("execute", 0.2, once_key="a") for _ in range(5)]
+        return list(await asyncio.gather(*calls))
 
     assert _run(scenario) == [1] * 5
 
