@@ -26,7 +26,6 @@ from pykarabo.errors import (
     WrongInstanceError,
 )
 from pykarabo.transport import data_directory, domain_name, run_directory
-from pykarabo.wire import Locate
 
 from ._app import common
 from ._complete import complete_devices
@@ -43,7 +42,7 @@ _MANY_FILES: Final = 80.0
 _LEASES: Final = {
     "busy": "its event loop is late: something blocks it, see the next steps",
     "suspect": "nothing was heard from its server for 6 s: the next steps tell why",
-    "gone": "nothing was heard from its server for 10 s: the next steps tell why",
+    "gone": "its server has died, or was not heard for 9 s: the next steps tell why",
 }
 
 
@@ -285,19 +284,18 @@ def _process(record: DeviceRecord) -> Finding | None:
 
 def _greet(client: BlockingClient, record: DeviceRecord) -> str:
     try:
-        client.request(record.server_id, Locate([record.server_id]))
+        client.locate(record.rpc, [record.server_id])
     except (NotConnectedError, CallTimeoutError):
         raise NotConnectedError(
             f"server {record.server_id} takes connections but does not answer",
             remedy="code of a device blocks its event loop. See what: "
             f"py-spy dump --pid {record.pid} (on {record.host}); then wait, or restart the server",
         ) from None
-    return f"server {record.server_id} answers"
+    return "the server answers"
 
 
 def _same_instance(client: BlockingClient, record: DeviceRecord) -> str:
-    wanted = [record.device_id, record.server_id]
-    device, server = client.request(record.server_id, Locate(wanted))
+    device, server = client.locate(record.rpc, [record.device_id, record.server_id])
     if server is None:
         raise WrongInstanceError(
             f"another server than {record.server_id} has the address {record.rpc} now",

@@ -67,7 +67,7 @@ class Attempts:
             if left and isinstance(error, CERTAINLY_NOT_RUN):
                 return _PAUSE_S
             raise self._unsure
-        if isinstance(error, CERTAINLY_NOT_RUN) and not self._moved:
+        if left and isinstance(error, CERTAINLY_NOT_RUN) and not self._moved:
             self._moved = True
             return 0.0
         raise error

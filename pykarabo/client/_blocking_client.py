@@ -156,6 +156,21 @@ class BlockingClient:
         record: DeviceRecord = self._ask(Query(endpoint))
         return record
 
+    def locate(self, endpoint: str, device_ids: list[str]) -> list[Any]:
+        """Ask whoever answers at an endpoint which of some devices it hosts.
+
+        Returns:
+            Per id its instance and epoch, or None.
+
+        Raises:
+            NotConnectedError: nobody answers there.
+        """
+        link = self._link(endpoint, f"what listens at {endpoint}")
+        found, _sequence = link.call(
+            Locate(device_ids), Target(), timeout_s=_left_s(CALL_TIMEOUT_S)
+        )
+        return list(found)
+
     def topology(self, pattern: str = "*") -> list[DeviceRecord]:
         """Return the devices whose id matches the shell pattern, by id."""
         found = self.directory("topology", pattern)

@@ -8,6 +8,7 @@ because sending takes the notice away. This pump keeps that rule in one place. M
 
 import asyncio
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, Final
 
 import zmq
@@ -17,8 +18,8 @@ from pykarabo.wire import Frame
 from ._frames import NOBLOCK, is_readable, receive_frames, receive_views, send_frames
 from ._sockets import Socket
 
-_BATCH: Final = 200
-"""Messages handled before the loop serves others: some 5 ms."""
+_TURN_S: Final = 0.005
+"""Messages are handled for so long before the loop serves others."""
 
 
 class SocketPump:
@@ -73,13 +74,14 @@ class SocketPump:
         receive = self._receive
         self._draining = True
         try:
-            for _ in range(_BATCH):
-                if not is_readable(socket):
-                    return
+            until = monotonic() + _TURN_S
+            while is_readable(socket):
                 received(receive(socket, NOBLOCK))
                 if self._closed:
                     return
-            self.kick()
+                if monotonic() > until:
+                    self.kick()
+                    return
         except BaseException:
             self.kick()
             raise

@@ -105,7 +105,7 @@ class DirectoryModel:
         if server is None:
             server = self._servers[record.instance] = _Server(record, now_ns)
         server.record, server.renewed_ns = record, now_ns
-        left = self._forget_predecessors(record)
+        left = self._bury_predecessors(record, now_ns)
         dropped = [device_id for device_id in server.claims if device_id not in claims]
         for device_id in dropped:
             self._drop(server, device_id)
@@ -114,17 +114,18 @@ class DirectoryModel:
         taken = self._take(server, devices)
         return self._show({*left, *dropped, *taken}, now_ns)
 
-    def _forget_predecessors(self, record: ServerRecord) -> list[str]:
-        """Forget who answered at this server's endpoint before it; returns what they had.
+    def _bury_predecessors(self, record: ServerRecord, now_ns: int) -> list[str]:
+        """Note the death of who answered at this server's endpoint before; returns what they had.
 
         An endpoint belongs to one process: its earlier owner is dead, though something listens.
         """
-        dead = [
-            name
-            for name, server in self._servers.items()
-            if server.record.rpc == record.rpc and server.record.epoch < record.epoch
-        ]
-        return [device_id for name in dead for device_id in self._forget(name)]
+        ids: list[str] = []
+        for server in self._servers.values():
+            if server.record.rpc == record.rpc and server.record.epoch < record.epoch:
+                server.renewed_ns = min(server.renewed_ns, now_ns - int(GONE_AFTER_S * 1e9))
+                server.status = Liveness.GONE
+                ids += server.claims
+        return ids
 
     def renew(
         self, instance: str, devices: Iterable[DeviceRecord], lag_s: float, now_ns: int
