@@ -30,7 +30,6 @@ from pykarabo.wire import (
     Item,
     Kind,
     Policy,
-    Row,
     Welcome,
 )
 
@@ -42,7 +41,14 @@ _INTEGER: Final = {"type": "integer"}
 _INSTANCE: Final = {"type": "string", "pattern": f"^[0-9a-f]{{{2 * len(NO_INSTANCE)}}}$"}
 _TEXT: Final = {"type": "string"}
 _TEXTS: Final = {"type": "array", "items": _TEXT}
-_ROW_FIELDS: Final = ("key", "value", "seconds", "fraction", "train_id", "quality")
+_ROW: Final = {
+    "key": _TEXT,
+    "value": _ANYTHING,
+    "seconds": _INTEGER,
+    "fraction": _INTEGER,
+    "train_id": _INTEGER,
+    "quality": _TEXT,
+}
 _PLAIN: Final[Mapping[Any, dict[str, Any]]] = {
     Any: _ANYTHING,
     NoneType: {"type": "null"},
@@ -111,8 +117,7 @@ def _request(operation: str, cls: Any) -> dict[str, Any]:
 
 
 def _event() -> dict[str, Any]:
-    fields = [_INTEGER if field is int else _of(field) for field in get_args(Row)]
-    rows = _array(dict(zip(_ROW_FIELDS, fields, strict=True)))
+    rows = _array(_ROW)
     return {"description": "Properties that have changed.", "type": "array", "items": rows}
 
 

@@ -23,6 +23,7 @@ from pykarabo.wire import (
     HEARTBEAT_TOPIC,
     AgeMeter,
     BeatWatch,
+    Changed,
     DeviceStream,
     Echo,
     Ending,
@@ -308,7 +309,7 @@ class Subscriptions:
             else:
                 told.append(output)
         if told:
-            entry.sink.stream(told)
+            entry.sink.stream(_conflated(told) if entry.latest and len(told) > 1 else told)
 
     def _failed(self, entry: Followed, error: PykaraboError) -> None:
         if self._is_followed(entry):
@@ -374,6 +375,19 @@ class Subscriptions:
             return
         header = Header(Kind.REPLY, instance, epoch, sequence)
         self._hand_on(entry, entry.stream.snapshot(header, parsed, number))
+
+
+def _conflated(outputs: list[StreamOutput]) -> list[StreamOutput]:
+    """Join changes that follow each other: who wants the latest values need not see each."""
+    joined: list[StreamOutput] = []
+    for output in outputs:
+        before = joined[-1] if joined else None
+        if isinstance(output, Changed) and isinstance(before, Changed):
+            rows = {row[0]: row for row in [*before.rows, *output.rows]}
+            joined[-1] = Changed(list(rows.values()), output.sequence)
+        else:
+            joined.append(output)
+    return joined
 
 
 def _answers(answer: Any, count: int) -> list[Any]:

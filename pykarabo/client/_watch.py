@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
-from pykarabo.data import PropertyValue, from_row
+from pykarabo.data import PropertyValue, Row, from_row
 from pykarabo.errors import PykaraboError
 from pykarabo.wire import (
     Changed,
@@ -13,7 +13,6 @@ from pykarabo.wire import (
     DeviceStream,
     GapFound,
     Resumed,
-    Row,
     SchemaChanged,
     StreamOutput,
     Synchronised,
@@ -221,6 +220,8 @@ class Watch(AsyncIterator[Update]):
         if keys is None or isinstance(update, Gap | NewSchema):
             return update
         values = {key: value for key, value in update.values.items() if _selected(key, keys)}
+        if len(values) == len(update.values):
+            return update
         if isinstance(update, Change):
             return Change(update.device_id, values, update.sequence) if values else None
         if isinstance(update, Live):

@@ -13,7 +13,7 @@ from ._state import State, most_significant
 from ._timestamp import Timestamp, TrainReference
 from ._types import AccessLevel, AccessMode, Quality, ValueType
 from ._units import is_quantity, registry
-from ._value import PropertyValue, from_row, to_row
+from ._value import PropertyValue, Row, from_row, to_row
 
 if TYPE_CHECKING:
     from ._configurable import BoundNode, Configurable, flat_configuration, iterate_leaves
@@ -82,6 +82,7 @@ __all__ = [
     "PropertyInfo",
     "PropertyValue",
     "Quality",
+    "Row",
     "Schema",
     "State",
     "StateProperty",

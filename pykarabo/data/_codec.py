@@ -126,9 +126,33 @@ def encode(
     Raises:
         WrongTypeError: it holds something that cannot travel.
     """
+    packed = _pack_plain(value)
+    if packed is not None:
+        return [packed]
     encoder = _Encoder(inline_limit, max_frames)
     encoder.frames[0] = encoder.pack(value)
     return encoder.frames
+
+
+_packers: Final[list[msgpack.Packer]] = []
+"""Packers that are not in use: making one costs five times as much as packing a row."""
+_LARGE: Final = 2**20
+"""A packer keeps the memory of the largest message that it has made."""
+
+
+def _pack_plain(value: Any) -> bytes | None:
+    """Return a value that holds nothing but plain values as bytes; None for any other."""
+    try:
+        packer = _packers.pop()
+    except IndexError:
+        packer = msgpack.Packer(use_bin_type=True, strict_types=True)
+    try:
+        packed = cast(bytes, packer.pack(value))
+    except (TypeError, ValueError, OverflowError):
+        return None
+    if len(packed) < _LARGE:
+        _packers.append(packer)
+    return packed
 
 
 class _Decoder:
@@ -306,7 +330,45 @@ def decode(frames: Sequence[Frame], limits: Limits = DEFAULT_LIMITS) -> Any:
         raise LimitExceededError(
             f"a message has {len(frames)} frames and a body of {len(body)} bytes", remedy=_REMEDY
         )
-    value = _Decoder(frames, limits).unpack(body)
-    if len(body) > limits.max_depth:
+    if len(frames) == 1 and len(body) < limits.max_nodes and limits is DEFAULT_LIMITS:
+        try:
+            value = _unpack_plain(body)
+        except Exception:  # noqa: BLE001 - the long way knows what is wrong, if anything is
+            value = _Decoder(frames, limits).unpack(body)
+    else:
+        value = _Decoder(frames, limits).unpack(body)
+    if len(body) > limits.max_depth and _may_be_deep(body, limits):
         _check_depth(value, limits)
     return value
+
+
+def _unpack_plain(body: Frame) -> Any:
+    """Return the value of a small body without arrays and the like; raises for any other."""
+    return msgpack.unpackb(
+        body, raw=False, strict_map_key=True, object_pairs_hook=_plain_map, ext_hook=_no_extension
+    )
+
+
+def _plain_map(pairs: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
+    decoded: dict[Any, Any] = dict(pairs)
+    if len(decoded) != len(pairs) or not all(_is_key(key) for key in decoded):
+        raise ValueError("not a plain map")
+    return decoded
+
+
+def _is_key(key: Any) -> bool:
+    return isinstance(key, str) and len(key) <= DEFAULT_LIMITS.max_key
+
+
+def _no_extension(code: int, data: bytes) -> Any:
+    raise ValueError("not a plain value")
+
+
+_OPENERS: Final = bytes([*range(0x80, 0xA0), *range(0xDC, 0xE0), *range(0xC7, 0xCA)])
+"""Bytes with which a map, a list or an extension may begin."""
+_NO_OPENERS: Final = bytes(set(range(256)) - set(_OPENERS))
+
+
+def _may_be_deep(body: Frame, limits: Limits) -> bool:
+    """Tell cheaply whether a body has enough bytes that could begin a level."""
+    return not isinstance(body, bytes) or len(body.translate(None, _NO_OPENERS)) > limits.max_depth

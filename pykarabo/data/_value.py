@@ -8,7 +8,8 @@ from pykarabo.errors import MalformedMessageError
 from ._timestamp import Timestamp
 from ._types import Quality
 
-Row: TypeAlias = tuple[str, Any, int, int, int, str]
+Row: TypeAlias = list[Any]
+"""A property as it travels: key, value, seconds, fraction, train id, quality."""
 _QUALITIES = {quality.value: quality for quality in Quality}
 
 
@@ -30,7 +31,7 @@ class PropertyValue(NamedTuple):
 def to_row(key: str, value: PropertyValue) -> Row:
     """Return a property and its value as they travel."""
     seconds, fraction, train_id = value[1]
-    return (key, value[0], seconds, fraction, train_id, value[2].value)
+    return [key, value[0], seconds, fraction, train_id, value[2].value]
 
 
 def from_row(row: Sequence[Any], sequence: int) -> tuple[str, PropertyValue]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from pykarabo.data import CommandInfo, to_row
+from pykarabo.data import CommandInfo, Row, to_row
 from pykarabo.errors import (
     BadInputError,
     CancelledByCallerError,
@@ -33,7 +33,6 @@ from pykarabo.wire import (
     Open,
     ReadMany,
     Replay,
-    Row,
     Set,
     SetMany,
 )

@@ -441,8 +441,9 @@ class Server:
     def _publish(self, device: Device, changes: list[tuple[str, PropertyValue]]) -> None:
         hosted = self._hosting.require(device.context.device_id)
         self.streams.changed(hosted, [to_row(key, value) for key, value in changes])
-        if any(key == "state" for key, _value in changes):
-            self._registration.state_changed(device)
+        for key, _value in changes:
+            if key == "state":
+                self._registration.state_changed(device)
 
     async def _beat(self) -> None:
         """Publish the heartbeat; how late it comes is the event loop's lag."""

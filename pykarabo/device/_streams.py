@@ -5,8 +5,8 @@ import logging
 import secrets
 from typing import Final
 
-from pykarabo.data import to_row
-from pykarabo.errors import MalformedMessageError, WrongInstanceError
+from pykarabo.data import Row, to_row
+from pykarabo.errors import LimitExceededError, MalformedMessageError, WrongInstanceError
 from pykarabo.transport import Clock, Transport
 from pykarabo.wire import (
     CHOICE_PREFIX,
@@ -14,7 +14,6 @@ from pykarabo.wire import (
     EventSource,
     Frame,
     Publisher,
-    Row,
     parse_stream,
 )
 
@@ -68,10 +67,18 @@ class EventStreams:
     # -- publishing -----------------------------------------------------------------------------
 
     def changed(self, hosted: Hosted, rows: list[Row]) -> None:
-        """Publish changes of a device."""
+        """Publish changes of a device: in one message, unless they are too much for one."""
         now_ns = self._clock.monotonic_ns()
         source = hosted.source
-        self._port.publish(self._publisher.event(source, rows, now_ns))
+        try:
+            frames = self._publisher.event(source, rows, now_ns)
+        except LimitExceededError:
+            if len(rows) == 1:
+                raise
+            self.changed(hosted, rows[: len(rows) // 2])
+            self.changed(hosted, rows[len(rows) // 2 :])
+            return
+        self._port.publish(frames)
         for row in rows:
             hosted.changed_at[row[0]] = source.sequence
         for chosen in self._by_device.get(source.stream, ()):

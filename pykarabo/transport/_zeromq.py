@@ -41,6 +41,8 @@ from ._sockets import (
 
 _LAST_ANSWERS_MS: Final = 200
 """The answer to "shut down" is still under way when the socket is closed."""
+_SUBSCRIPTIONS_S: Final = 0.001
+"""A subscription may wait so long while events are being sent."""
 _RESOLVE_TIMEOUT_S: Final = 5.0
 """A name server that does not answer in this time is not worth waiting for."""
 
@@ -106,7 +108,7 @@ class _Publisher:
     ) -> None:
         self.endpoint = endpoint
         self._subscription = subscription
-        self._pump = SocketPump(socket, self._message)
+        self._pump = SocketPump(socket, self._message, look_s=_SUBSCRIPTIONS_S)
 
     def _message(self, frames: list[bytes]) -> None:
         self._subscription(frames[0])

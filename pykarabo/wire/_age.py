@@ -41,14 +41,14 @@ class AgeMeter:
 
     def age_ns(self, sent_ns: int, now_ns: int) -> int:
         """Return how much longer than the quickest recent message this one took, in ns."""
-        seen = _Least(now_ns - sent_ns, now_ns)
+        difference_ns = now_ns - sent_ns
         if self._current is None or now_ns >= self._window_end:
             self._previous = self._current
-            self._current = seen
+            self._current = _Least(difference_ns, now_ns)
             self._window_end = now_ns + WINDOW_NS
-        elif seen.difference_ns < self._current.difference_ns:
-            self._current = seen
+        elif difference_ns < self._current.difference_ns:
+            self._current = _Least(difference_ns, now_ns)
         least = self._current.at(now_ns)
         if self._previous is not None:
             least = min(least, self._previous.at(now_ns))
-        return max(0, seen.difference_ns - least)
+        return max(0, difference_ns - least)

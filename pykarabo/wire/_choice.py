@@ -15,9 +15,8 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from pykarabo.data import Row
 from pykarabo.errors import BadConfigurationError, MalformedMessageError
-
-from ._publisher import Row
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,7 +75,7 @@ class Choice(NamedTuple):
         wanted = (row for row in rows if self.wants(row[0]))
         if self.region is None and self.binning is None:
             return list(wanted)
-        return [(row[0], self._part(row[1]), *row[2:]) for row in wanted]
+        return [[row[0], self._part(row[1]), *row[2:]] for row in wanted]
 
     def _part(self, value: Any) -> Any:
         import numpy as np

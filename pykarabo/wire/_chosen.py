@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable
 
+from pykarabo.data import Row
+
 from ._choice import Choice
-from ._publisher import EventSource, Row
+from ._publisher import EventSource
 
 
 class ChosenStream:

@@ -32,7 +32,7 @@ from pykarabo.errors import (
     VersionMismatchError,
 )
 
-from ._checks import check_size
+from ._checks import MAX_FRAME, check_size
 from ._greetings import ClientIdentity, Welcome, parse_welcome
 from ._header import MAX_TTL_MS, NO_INSTANCE, Frame, Header, Kind, pack, unpack
 from ._requests import Request, request_body
@@ -94,8 +94,7 @@ SessionEvent: TypeAlias = Answered | Failed | Welcomed | Rejected | Ignored
 
 class _Pending(NamedTuple):
     deadline_ns: int
-    what: str
-    device: str | None
+    request: Request
 
 
 class ClientSession:
@@ -152,7 +151,8 @@ class ClientSession:
                 remedy="wait until it is online or start it",
             )
         body = encode(request_body(request))
-        check_size(body, _what(request), device=_device_of(request))
+        if len(body) > 1 or len(body[0]) > MAX_FRAME:
+            check_size(body, _what(request), device=_device_of(request))
         self._counter += 1
         call_id = self._token + self._counter.to_bytes(8, "big")
         ttl_ms = max(1, round(min(timeout_s * 1000, MAX_TTL_MS)))
@@ -160,7 +160,7 @@ class ClientSession:
             Kind.CALL, target.instance, target.epoch, self._counter, call_id, ttl_ms, now_ns
         )
         deadline_ns = now_ns + ttl_ms * _MS
-        self._pending[call_id] = _Pending(deadline_ns, _what(request), _device_of(request))
+        self._pending[call_id] = _Pending(deadline_ns, request)
         return call_id, pack(header, body, checksum=self._checksum)
 
     def cancel(self, call_id: bytes, now_ns: int) -> list[Frame] | None:
@@ -230,8 +230,9 @@ class ClientSession:
             Failed(
                 call_id,
                 ConnectionLostError(
-                    f"the connection to {self.peer} was lost during {pending.what}: {reason}",
-                    device=pending.device,
+                    f"the connection to {self.peer} was lost during "
+                    f"{_what(pending.request)}: {reason}",
+                    device=_device_of(pending.request),
                     remedy="whether it ran is unknown: read the device before you repeat it",
                 ),
             )
@@ -260,8 +261,8 @@ class ClientSession:
         return Failed(
             call_id,
             CallTimeoutError(
-                f"{self.peer} did not answer {pending.what} in time",
-                device=pending.device,
+                f"{self.peer} did not answer {_what(pending.request)} in time",
+                device=_device_of(pending.request),
                 remedy="whether it ran is unknown: read the device before you repeat it, "
                 "or allow more time",
             ),

@@ -141,8 +141,21 @@ def unpack(frames: Sequence[Frame]) -> Header:
             "a message without a pykarabo header arrived",
             remedy="connect only pykarabo programs to this port",
         )
-    fields = _STRUCT.unpack(frames[0])
-    magic, major, _minor, kind, flags, _reserved = fields[:6]
+    (
+        magic,
+        major,
+        _minor,
+        kind,
+        flags,
+        _reserved,
+        instance,
+        epoch,
+        sequence,
+        call_id,
+        ttl_ms,
+        sent_ns,
+        crc,
+    ) = _STRUCT.unpack(frames[0])
     if magic != MAGIC:
         raise MalformedMessageError(
             f"a message starts with {magic!r} instead of {MAGIC!r}",
@@ -154,12 +167,11 @@ def unpack(frames: Sequence[Frame]) -> Header:
             remedy="install the same major version of pykarabo on both sides",
             details={"theirs": major, "ours": PROTOCOL_MAJOR},
         )
-    if fields[12] != (_crc(frames[0][:-_CRC_SIZE], frames[1:]) if flags & CHECKSUM else 0):
+    if crc != (_crc(frames[0][:-_CRC_SIZE], frames[1:]) if flags & CHECKSUM else 0):
         raise MalformedMessageError(
             "a message was damaged on its way: its checksum does not fit",
             remedy="check the network between the two hosts",
         )
-    instance, epoch, sequence, call_id, ttl_ms, sent_ns = fields[6:12]
     return Header(kind, instance, epoch, sequence, call_id, ttl_ms, sent_ns, flags)
 
 

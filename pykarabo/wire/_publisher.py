@@ -13,13 +13,13 @@ ZeroMQ topics are byte prefixes, so a topic ends with a NUL: ``MOTOR/1`` does no
 for streams with a choice, see `Choice`.
 """
 
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
 
-from pykarabo.data import Quality, decode, encode
+from pykarabo.data import Quality, Row, decode, encode
 from pykarabo.errors import MalformedMessageError
 
-from ._checks import are_bytes, is_instance, is_number, is_stamp
+from ._checks import MAX_FRAME, are_bytes, check_size, is_instance, is_number
 from ._header import Frame, Header, Kind, pack, unpack
 from ._journal import Entry, Journal
 
@@ -32,8 +32,6 @@ _ECHO_PREFIX: Final = b"\x01"
 _SUBSCRIBE: Final = 1
 MAX_TOPIC: Final = 256
 """Longer subscriptions are not echoed: nobody's device id is that long."""
-
-Row: TypeAlias = tuple[str, Any, int, int, int, str]
 
 
 def stream_topic(stream: str) -> bytes:
@@ -61,6 +59,10 @@ class EventSource:
     epoch: int
     sequence: int = 0
     journaled: bool = True
+    topic: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.topic = stream_topic(self.stream)
 
 
 class Publisher:
@@ -78,7 +80,11 @@ class Publisher:
         self.published = 0
 
     def event(self, source: EventSource, rows: list[Row], now_ns: int) -> list[Frame]:
-        """Number one set of changes and return its message, topic first."""
+        """Number one set of changes and return its message, topic first.
+
+        Raises:
+            LimitExceededError: they are too much for one message; nothing was numbered.
+        """
         return self._numbered(Kind.EVENT, source, rows, now_ns)
 
     def schema(self, source: EventSource, version: str, now_ns: int) -> list[Frame]:
@@ -87,6 +93,8 @@ class Publisher:
 
     def _numbered(self, kind: Kind, source: EventSource, body: Any, now_ns: int) -> list[Frame]:
         encoded = encode(body)
+        if len(encoded) > 1 or len(encoded[0]) > MAX_FRAME:
+            check_size(encoded, "an event", device=source.stream)
         source.sequence += 1
         self._changed[source.stream] = source
         self.published += 1
@@ -94,7 +102,7 @@ class Publisher:
             kept = encoded if len(encoded) == 1 else [bytes(frame) for frame in encoded]
             self.journal.add(source.instance, Entry(source.sequence, kind, kept), now_ns)
         header = Header(kind, source.instance, source.epoch, source.sequence, sent_ns=now_ns)
-        return [stream_topic(source.stream), *pack(header, encoded, checksum=self._checksum)]
+        return [source.topic, *pack(header, encoded, checksum=self._checksum)]
 
     def replay(self, source: EventSource, first: int) -> list[Any] | None:
         """Return the answer to a `Replay` request; None when `first` was forgotten."""
@@ -275,8 +283,12 @@ def _replayed(stream: str, instance: bytes, entry: object) -> Event:
 
 def parse_rows(body: object) -> list[Row]:
     """Rebuild property rows from an event or a snapshot; raises `MalformedMessageError`."""
-    if isinstance(body, list) and all(_is_row(row) for row in body):
-        return [tuple(row[:_ROW_LENGTH]) for row in body]
+    if isinstance(body, list):
+        for row in body:
+            if not _is_row(row):
+                break
+        else:
+            return [row if len(row) == _ROW_LENGTH else row[:_ROW_LENGTH] for row in body]
     raise _malformed("a message with values holds no list of property rows")
 
 
@@ -286,11 +298,10 @@ _QUALITIES: Final = tuple(quality.value for quality in Quality)
 
 def _is_row(row: object) -> bool:
     return (
-        isinstance(row, list)
+        type(row) is list
         and len(row) >= _ROW_LENGTH
-        and isinstance(row[0], str)
-        and is_stamp(row[2:5])
-        and isinstance(row[5], str)
+        and type(row[0]) is str
+        and type(row[2]) is type(row[3]) is type(row[4]) is int
         and row[5] in _QUALITIES
     )
 

@@ -150,9 +150,12 @@ _Check: TypeAlias = Callable[[object], bool]
 
 
 def _are(fields: list[Any], *checks: _Check) -> bool:
-    return len(fields) == len(checks) and all(
-        check(field) for check, field in zip(checks, fields, strict=True)
-    )
+    if len(fields) != len(checks):
+        return False
+    for check, field in zip(checks, fields, strict=True):  # noqa: SIM110 - twice as fast
+        if not check(field):
+            return False
+    return True
 
 
 def _is_text(value: object) -> bool:

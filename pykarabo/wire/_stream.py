@@ -44,8 +44,10 @@ from collections import deque
 from enum import StrEnum
 from typing import Final, NamedTuple, TypeAlias
 
+from pykarabo.data import Row
+
 from ._header import Header
-from ._publisher import Event, Row
+from ._publisher import Event
 
 MAX_KEPT: Final = 10_000
 """Events kept while an answer is under way; above it they are dropped and asked for again."""

@@ -240,6 +240,6 @@ def test_message_of_exactly_the_allowed_size_is_understood() -> None:
     with pytest.raises(LimitExceededError):
         decode([_packed(["xyz"] * 50)], limits)
     with pytest.raises(LimitExceededError):
-        decode([_packed([[["x" * 40]]])], limits)
+        decode([_packed([[[["x" * 40]]]])], limits)
     with pytest.raises(LimitExceededError):
         decode([b"\xc0", b"", b""], limits)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pykarabo.data import PropertyValue, Timestamp, to_row
+from pykarabo.data import PropertyValue, Row, Timestamp, to_row
 from pykarabo.errors import BadConfigurationError, MalformedMessageError
-from pykarabo.wire import CHOICE_PREFIX, Choice, ChosenStream, EventSource, Row, parse_stream
+from pykarabo.wire import CHOICE_PREFIX, Choice, ChosenStream, EventSource, parse_stream
 
 _S = 1_000_000_000
 _CHOICES = st.builds(

@@ -77,7 +77,7 @@ def test_change_of_the_schema_is_numbered_with_the_events() -> None:
 def test_event_that_cannot_be_encoded_uses_no_number() -> None:
     source = _source()
     with pytest.raises(Exception, match="cannot travel"):
-        _publisher().event(source, [("value", object(), 0, 0, 0, "valid")], 0)
+        _publisher().event(source, [["value", object(), 0, 0, 0, "valid"]], 0)
     assert source.sequence == 0
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pykarabo.data import PropertyValue, Timestamp, decode, encode, to_row
+from pykarabo.data import PropertyValue, Row, Timestamp, decode, encode, to_row
 from pykarabo.wire import (
     BeatWatch,
     Changed,
@@ -27,7 +27,6 @@ from pykarabo.wire import (
     NeedSnapshot,
     Publisher,
     Resumed,
-    Row,
     SchemaChanged,
     StreamOutput,
     StreamState,
