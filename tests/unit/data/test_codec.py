@@ -236,9 +236,9 @@ def test_damaged_body_is_refused_or_understood(value: Any, data: st.DataObject) 
 def test_message_of_exactly_the_allowed_size_is_understood() -> None:
     limits = Limits(max_depth=3, max_nodes=50, max_frames=2)
     assert decode([_packed([["x" * 40]])], limits) == [["x" * 40]]
-    assert decode([_packed(["xyz"] * 49)], limits) == ["xyz"] * 49
+    assert decode([_packed(["xyz"] * 50)], limits) == ["xyz"] * 50
     with pytest.raises(LimitExceededError):
-        decode([_packed(["xyz"] * 50)], limits)
+        decode([_packed([["xyz"] * 25, ["xyz"] * 25])], limits)
     with pytest.raises(LimitExceededError):
         decode([_packed([[[["x" * 40]]]])], limits)
     with pytest.raises(LimitExceededError):
