@@ -20,6 +20,7 @@ from pykarabo.wire import (
     HEADER_LAYOUT,
     HEADER_SIZE,
     MAGIC,
+    MAX_BUNDLE,
     NO_INSTANCE,
     OPERATIONS,
     PROTOCOL_MAJOR,
@@ -40,6 +41,7 @@ _NUMBER: Final = {"type": "integer", "minimum": 0, "maximum": 2**64 - 1}
 _INTEGER: Final = {"type": "integer"}
 _INSTANCE: Final = {"type": "string", "pattern": f"^[0-9a-f]{{{2 * len(NO_INSTANCE)}}}$"}
 _TEXT: Final = {"type": "string"}
+_BYTES: Final = {"type": "string", "pattern": "^([0-9a-f]{2})*$"}
 _TEXTS: Final = {"type": "array", "items": _TEXT}
 _ROW: Final = {
     "key": _TEXT,
@@ -141,6 +143,13 @@ def _bodies() -> dict[Kind, dict[str, Any]]:
         Kind.CALL: {"description": "What a caller asks.", "oneOf": calls},
         Kind.REPLY: {"description": "The result of a call; its operation says which."},
         Kind.ERROR: _error(),
+        Kind.BUNDLE: {
+            "description": "Messages that travel as one, each with its frames.",
+            "type": "array",
+            "items": {"type": "array", "items": _BYTES, "minItems": 1},
+            "minItems": 1,
+            "maxItems": MAX_BUNDLE,
+        },
         Kind.EVENT: _event(),
         Kind.HEARTBEAT: {
             "description": inspect.getdoc(Heartbeat),

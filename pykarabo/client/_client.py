@@ -106,6 +106,7 @@ class Client:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._links: dict[str, ServerLink] = {}
         self._opening: dict[str, asyncio.Lock] = {}
+        self._reachable: dict[str, tuple[ServerLink, Target]] = {}
         self._records: dict[str, DeviceRecord] = {}
         self._schemas: dict[str, tuple[str, Schema]] = {}
         self._followers: dict[str, dict[tuple[Choice, bool], _Following]] = {}
@@ -219,6 +220,7 @@ class Client:
     def forget_record(self, device_id: str) -> None:
         """Ask the directory again before the next call of this device."""
         self._records.pop(device_id, None)
+        self._reachable.pop(device_id, None)
 
     def forget_schema(self, device_id: str) -> None:
         """Ask the device again before its schema is next used."""
@@ -291,7 +293,7 @@ class Client:
             self._opening.pop(link.rpc, None)
         for device_id, record in list(self._records.items()):
             if record.rpc == link.rpc:
-                del self._records[device_id]
+                self.forget_record(device_id)
 
     async def request(
         self,
@@ -316,12 +318,17 @@ class Client:
     async def _request(
         self, device_id: str, request: Request, *, timeout_s: float, idempotent: bool = False
     ) -> tuple[Any, int]:
+        self._require_own_loop()
         now_ns = self.clock.monotonic_ns
         keyed = getattr(request, "once", None) is not None
         attempts = Attempts(timeout_s, now_ns(), keyed=keyed, idempotent=idempotent)
         while True:
             try:
-                link, target = await self._reach_in_time(device_id, attempts)
+                known = self._reachable.get(device_id)
+                if known is None or not known[0].alive:
+                    known = await self._reach_in_time(device_id, attempts)
+                    self._reachable[device_id] = known
+                link, target = known
                 attempts.aim(target)
                 return await link.call(request, target, timeout_s=attempts.left_s(now_ns()))
             except PykaraboError as error:

@@ -30,6 +30,9 @@ from pykarabo.wire import (
     Target,
     Welcome,
     Welcomed,
+    bundled,
+    is_bundle,
+    unbundled,
 )
 
 from ._subscriptions import Followed, Subscriptions
@@ -69,14 +72,16 @@ class ServerLink:
         self._transport = transport
         self._clock = clock
         self._closed = closed
+        self._checksum = rpc.startswith("tcp")
         self._session = ClientSession(
-            secrets.token_bytes(8), identity, peer=peer, checksum=rpc.startswith("tcp")
+            secrets.token_bytes(8), identity, peer=peer, checksum=self._checksum
         )
         self._loop = asyncio.get_running_loop()
         self._port: DealerPort | None = None
         self._ready: asyncio.Future[Welcome] = self._loop.create_future()
         self._futures: dict[bytes, asyncio.Future[tuple[Any, int]]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._waiting: dict[bytes, list[Frame]] | None = None
         self.subscriptions = Subscriptions(transport, clock, self, tasks)
 
     @property
@@ -154,13 +159,9 @@ class ServerLink:
             )
         now_ns = self._clock.monotonic_ns()
         call_id, frames = self._session.call(request, target, timeout_s=timeout_s, now_ns=now_ns)
-        if self._port is None or not self._port.send(frames):
-            self._session.cancel(call_id, now_ns)
-            reason = "its queue is full or the connection is gone"
-            self.disconnected(reason)
-            raise self._not_connected(reason)
         future: asyncio.Future[tuple[Any, int]] = self._loop.create_future()
         self._futures[call_id] = future
+        self._send(call_id, frames)
         if self._timer is None or self._timer.when() > self._loop.time() + timeout_s:
             self._arm()
         try:
@@ -169,8 +170,36 @@ class ServerLink:
             self._cancel(call_id)
             raise
 
+    def _send(self, call_id: bytes, frames: list[Frame]) -> None:
+        """Send the first call of a turn of the loop at once, and all others as one at its end."""
+        if self._waiting is not None:
+            self._waiting[call_id] = frames
+            return
+        self._waiting = {}
+        self._loop.call_soon(self._send_waiting)
+        if self._port is None or not self._port.send(frames):
+            self._refused([call_id])
+
+    def _send_waiting(self) -> None:
+        waiting, self._waiting = self._waiting or {}, None
+        for frames in bundled(waiting.values(), checksum=self._checksum):
+            if self._port is None or not self._port.send(frames):
+                self._refused(list(waiting))
+                return
+
+    def _refused(self, call_ids: list[bytes]) -> None:
+        """End calls that could not be sent, and the link."""
+        reason = "its queue is full or the connection is gone"
+        for call_id in call_ids:
+            self._session.cancel(call_id, self._clock.monotonic_ns())
+            self._end(Failed(call_id, self._not_connected(reason)))
+        self.disconnected(reason)
+
     def _cancel(self, call_id: bytes) -> None:
         self._futures.pop(call_id, None)
+        if self._waiting is not None and self._waiting.pop(call_id, None) is not None:
+            self._session.cancel(call_id, self._clock.monotonic_ns())
+            return
         frames = self._session.cancel(call_id, self._clock.monotonic_ns())
         if frames is not None and self._port is not None:
             self._port.send(frames)
@@ -191,7 +220,19 @@ class ServerLink:
         self._arm()
 
     def received(self, frames: list[Frame]) -> None:
-        """Take a message of the server."""
+        """Take a message of the server, or a bundle of them."""
+        if not is_bundle(frames):
+            self._received_one(frames)
+            return
+        try:
+            messages = unbundled(frames)
+        except _BAD_MESSAGE:
+            self.malformed += 1
+            return
+        for message in messages:
+            self._received_one(message)
+
+    def _received_one(self, frames: list[Frame]) -> None:
         try:
             event = self._session.receive(frames)
         except _BAD_MESSAGE:

@@ -12,7 +12,14 @@ from typing import Any, Final
 import pykarabo
 from pykarabo.client import DIRECTORY_ID, Client, ServerRecord, check_device_id
 from pykarabo.data import PropertyValue, State, TrainReference, to_row
-from pykarabo.errors import DuplicateDeviceError, PykaraboError, RemoteError
+from pykarabo.errors import (
+    DuplicateDeviceError,
+    LimitExceededError,
+    MalformedMessageError,
+    PykaraboError,
+    RemoteError,
+    VersionMismatchError,
+)
 from pykarabo.transport import Clock, Delivery, SystemClock, TaskOwner, Transport, deadline
 from pykarabo.wire import (
     HEARTBEAT_INTERVAL_S,
@@ -25,6 +32,9 @@ from pykarabo.wire import (
     Outcome,
     ServerSessions,
     Welcome,
+    bundled,
+    is_bundle,
+    unbundled,
 )
 
 from ._answers import Answers, guarded, needs_waiting
@@ -117,6 +127,8 @@ class Server:
         )
         self._sessions = ServerSessions(welcome, checksum=transport.checksum)
         self._once = OnceMemory()
+        self._checksum = transport.checksum
+        self._answers_of: dict[bytes, list[list[Frame]]] = {}
         self._time = TimeSource(client, time_source)
         self._registration = Registration(self, allow_offline=allow_offline)
 
@@ -363,6 +375,24 @@ class Server:
     # -- calls ----------------------------------------------------------------------------------
 
     def _received(self, peer: bytes, frames: list[Frame]) -> None:
+        if not is_bundle(frames):
+            self._received_one(peer, frames)
+            return
+        try:
+            messages = unbundled(frames)
+        except (MalformedMessageError, LimitExceededError, VersionMismatchError):
+            self._sessions.dropped += 1
+            return
+        self._answers_of[peer] = []
+        try:
+            for message in messages:
+                self._received_one(peer, message)
+        finally:
+            answers = self._answers_of.pop(peer)
+            for bundle in bundled(answers, checksum=self._checksum):
+                self._deliver(peer, bundle)
+
+    def _received_one(self, peer: bytes, frames: list[Frame]) -> None:
         action = self._sessions.receive(
             peer, frames, now_ns=self.clock.monotonic_ns(), utc_ns=self.clock.time_ns()
         )
@@ -430,6 +460,13 @@ class Server:
         self._send(call.peer, frames)
 
     def _send(self, peer: bytes, frames: list[Frame]) -> None:
+        answers = self._answers_of.get(peer)
+        if answers is None:
+            self._deliver(peer, frames)
+        else:
+            answers.append(frames)
+
+    def _deliver(self, peer: bytes, frames: list[Frame]) -> None:
         delivery = self._router.send(peer, frames)
         if delivery is not Delivery.SENT:
             self._sessions.forget(peer)

@@ -1,13 +1,14 @@
 """The protocol as pure state machines: frames in, events out, no I/O, time is an argument.
 
 Read in this order: `_header` (what every message says), `_requests` (what may be asked),
-`_client_session` and `_server_session` (one link, both ends), `_once` (calls that run once however
-often they are sent), `_publisher`, `_journal` and `_stream` (events without silent loss, both
-ends), `_choice` and `_chosen` (what a subscriber wants of them), `_pipeline` (bulk data with
-credits, both ends), `_liveness`.
+`_client_session` and `_server_session` (one link, both ends), `_bundle` (many small messages as
+one), `_once` (calls that run once however often they are sent), `_publisher`, `_journal` and
+`_stream` (events without silent loss, both ends), `_choice` and `_chosen` (what a subscriber
+wants of them), `_pipeline` (bulk data with credits, both ends), `_liveness`.
 """
 
 from ._age import AgeMeter
+from ._bundle import MAX_BUNDLE, bundled, is_bundle, unbundled
 from ._choice import CHOICE_PREFIX, MAX_CHOICE, Choice, parse_stream
 from ._chosen import ChosenStream
 from ._client_session import (
@@ -129,6 +130,7 @@ __all__ = [
     "ITEM_LIMITS",
     "KEEPALIVE_S",
     "MAGIC",
+    "MAX_BUNDLE",
     "MAX_CHOICE",
     "MAX_IN_FLIGHT",
     "MAX_IN_FLIGHT_PER_PEER",
@@ -212,7 +214,9 @@ __all__ = [
     "Welcome",
     "Welcomed",
     "WentStale",
+    "bundled",
     "echo_topic",
+    "is_bundle",
     "liveness",
     "pack",
     "parse_attach",
@@ -225,5 +229,6 @@ __all__ = [
     "parse_welcome",
     "request_body",
     "stream_topic",
+    "unbundled",
     "unpack",
 ]

@@ -65,6 +65,7 @@ class Kind(IntEnum):
     ERROR = 5
     CANCEL = 6
     GOODBYE = 7
+    BUNDLE = 8
     EVENT = 16
     HEARTBEAT = 17
     ECHO = 18
