@@ -132,6 +132,15 @@ def test_keyed_call_survives_a_lost_connection_and_is_not_run_twice(benches: Any
     assert _run(scenario) == (1, 1)
 
 
+def test_work_goes_on_when_its_caller_has_timed_out(benches: Any) -> None:
+    benches.start("S/1", "B/1", directory=True)
+    device = connect("B/1")
+    with pytest.raises(CallTimeoutError):
+        device.call("execute", 0.6, once_key="a", timeout_s=0.2)
+    assert device.call("execute", 0.6, once_key="a") == 1  # the answer of the first one
+    assert (device.executed, device.cancelled) == (1, 0)
+
+
 def test_keyed_call_is_not_repeated_on_the_next_life_of_its_device(benches: Any) -> None:
     benches.start("S/0", directory=True)
     server = benches.start("S/1", "B/1")
