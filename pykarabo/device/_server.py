@@ -12,7 +12,7 @@ from typing import Any, Final
 import pykarabo
 from pykarabo.client import DIRECTORY_ID, Client, ServerRecord, check_device_id
 from pykarabo.data import PropertyValue, State, TrainReference, to_row
-from pykarabo.errors import DuplicateDeviceError, PykaraboError, RemoteError
+from pykarabo.errors import DuplicateDeviceError, ExpiredError, PykaraboError, RemoteError
 from pykarabo.transport import Clock, Delivery, SystemClock, TaskOwner, Transport, deadline
 from pykarabo.wire import (
     HEARTBEAT_INTERVAL_S,
@@ -378,10 +378,9 @@ class Server:
     def _execute(self, call: Execute) -> None:
         if needs_waiting(call):
             if self._is_new(call):
-                key = (call.peer, call.call_id)
                 task = self._tasks.spawn(self._run(call), name=type(call.request).__name__)
-                self._running[key] = task
-                task.add_done_callback(lambda _done: self._running.pop(key, None))
+                self._running[call.peer, call.call_id] = task
+                task.add_done_callback(lambda done: self._ran(call, done))
             return
         try:
             result, sequence = self._answers.now(call)
@@ -411,13 +410,22 @@ class Server:
                 outcome.result, outcome.sequence = await self._answers.answer(call)
         except PykaraboError as error:
             outcome.error = error
-        except asyncio.CancelledError:
-            self._sessions.abandon(call)
-            raise
-        key = getattr(call.request, "once", None)
-        twins = self._once.end(key, outcome) if key is not None else []
-        for answered in [call, *twins]:
+        for answered in [call, *self._twins(call, outcome)]:
             self._answer(answered, outcome)
+
+    def _twins(self, call: Execute, outcome: Outcome) -> list[Execute]:
+        """Note how a call ended; returns the repetitions of it that wait for the same answer."""
+        key = getattr(call.request, "once", None)
+        return self._once.end(key, outcome) if key is not None else []
+
+    def _ran(self, call: Execute, task: asyncio.Task[None]) -> None:
+        """Forget a call's task, and free what it held if it was cancelled before its first step."""
+        self._running.pop((call.peer, call.call_id), None)
+        if task.cancelled():
+            self._sessions.abandon(call)
+            outcome = Outcome(error=ExpiredError("the call was cancelled before it began"))
+            for twin in self._twins(call, outcome):
+                self._answer(twin, outcome)
 
     def _answer(self, call: Execute, outcome: Outcome) -> None:
         if outcome.error is not None:

@@ -85,6 +85,25 @@ def test_R8_cancelled_caller_stops_the_remote_task_within_100_ms(benches: Any) -
     assert _run(scenario) < 0.1
 
 
+@pytest.mark.parametrize("once_key", [None, "a"])
+def test_calls_cancelled_before_they_begin_leave_nothing_at_the_server(
+    benches: Any, once_key: str | None
+) -> None:
+    benches.start("S/1", "B/1", directory=True)
+
+    async def scenario(client: Client) -> int:
+        device = await client.device("B/1", follow=False)
+        for _ in range(300):
+            call = asyncio.create_task(device.call("execute", 5.0, once_key=once_key))
+            await asyncio.sleep(0)  # it is sent, and its cancellation right behind it
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+        return int(await device.call("execute", 0.0, once_key="b"))
+
+    assert _run(scenario) >= 1
+
+
 def test_background_task_does_not_inherit_the_deadline_of_the_call_that_began_it(
     benches: Any,
 ) -> None:
