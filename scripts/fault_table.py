@@ -2,7 +2,7 @@
 """Write docs/reference/fault-cases.md: the fault cases, their bars, figures and tests.
 
     PYKARABO_RECORD=/tmp/figures scripts/test --nightly tests/faults
-    scripts/fault_table.py /tmp/figures
+    .venv/bin/python scripts/fault_table.py /tmp/figures
 
 What is provoked and the bar of each case stand in docs/reference/fault-cases.json. Figures are
 taken from the files named and kept there too. Tests are found by the case in their name:
