@@ -57,6 +57,8 @@ class Attempts:
 
     def failed(self, error: PykaraboError, now_ns: int) -> float:
         """Return after how many seconds to try again; raises what the caller is to be told."""
+        if error is self._unsure:  # `aim` has refused
+            raise error
         left = self.deadline_ns > now_ns
         if self._may_have_run(error):
             if left and isinstance(error, ConnectionLostError):

@@ -258,7 +258,7 @@ class BlockingClient:
     def read(self, device_id: str, keys: list[str] | None = None) -> dict[str, PropertyValue]:
         """Return some properties with time stamp, quality and event number, or all of them."""
         rows, sequence = self._request(device_id, Get(device_id, keys), timeout_s=CALL_TIMEOUT_S)
-        return dict(from_row(tuple(row), sequence) for row in rows)
+        return dict(from_row(row, sequence) for row in rows)
 
     def set(
         self,
@@ -303,9 +303,9 @@ class BlockingClient:
             except PykaraboError as error:
                 answers |= dict.fromkeys(devices, error)
                 continue
-            for device_id, (rows, refusal) in zip(devices, found, strict=True):
+            for device_id, (rows, refusal, sequence) in zip(devices, found, strict=True):
                 answers[device_id] = (
-                    dict(from_row(tuple(row), 0) for row in rows)
+                    dict(from_row(row, sequence) for row in rows)
                     if refusal is None
                     else PykaraboError.from_wire(refusal)
                 )

@@ -352,14 +352,14 @@ class Client:
 
     async def read_many(
         self, wanted: Mapping[str, list[str] | None], *, timeout_s: float = CALL_TIMEOUT_S
-    ) -> dict[str, list[Any] | PykaraboError]:
+    ) -> dict[str, dict[str, PropertyValue] | PykaraboError]:
         """Read properties of many devices with one call per server.
 
         Returns:
-            Per device its property rows, or the error that it answered.
+            Per device its property values, or the error that it answered.
         """
         servers: dict[ServerLink, list[str]] = {}
-        answers: dict[str, list[Any] | PykaraboError] = {}
+        answers: dict[str, dict[str, PropertyValue] | PykaraboError] = {}
         for device_id in wanted:
             try:
                 link, _target = await self.reach(device_id)
@@ -375,8 +375,12 @@ class Client:
             except PykaraboError as error:
                 answers |= dict.fromkeys(devices, error)
                 continue
-            for device_id, (rows, refusal) in zip(devices, found, strict=True):
-                answers[device_id] = rows if refusal is None else PykaraboError.from_wire(refusal)
+            for device_id, (rows, refusal, sequence) in zip(devices, found, strict=True):
+                answers[device_id] = (
+                    dict(from_row(row, sequence) for row in rows)
+                    if refusal is None
+                    else PykaraboError.from_wire(refusal)
+                )
         return answers
 
     async def set_many(
@@ -435,7 +439,7 @@ class Client:
         rows, sequence = await self._request(
             device_id, Get(device_id, keys), timeout_s=CALL_TIMEOUT_S
         )
-        return dict(from_row(tuple(row), sequence) for row in rows)
+        return dict(from_row(row, sequence) for row in rows)
 
     async def set(
         self,

@@ -47,7 +47,9 @@ class _Job:
             raise PykaraboError.from_wire(answer["error"])
         if answer["state"] == "cancelled":
             raise CancelledByCallerError(
-                f"job {self.job_id} of '{self.device_id}' was cancelled", device=self.device_id
+                f"job {self.job_id} of '{self.device_id}' was cancelled",
+                device=self.device_id,
+                remedy="it may be half done: read the device before you start another",
             )
         return bool(answer["state"] == "done")
 

@@ -96,9 +96,11 @@ class Answers:
 
     def _read(self, device_id: str, keys: list[str] | None) -> list[Any]:
         try:
-            return [_rows(self._hosting.require(device_id).device, keys), None]
+            hosted = self._hosting.require(device_id)
+            hosted.device.flush()
+            return [_rows(hosted.device, keys), None, hosted.source.sequence]
         except PykaraboError as error:
-            return [None, error.to_wire()]
+            return [None, error.to_wire(), 0]
 
     def _locate(self, device_id: str) -> list[Any] | None:
         if device_id not in self._hosting:
@@ -224,9 +226,10 @@ def _require_unchanged(hosted: Hosted, expected: Mapping[str, int]) -> None:
     device_id = hosted.source.stream
     for key, sequence in expected.items():
         hosted.device.schema().require_property(key, device_id)
-        if hosted.changed_at.get(key, 0) > sequence:
+        if hosted.changed_at.get(key, hosted.began_at) > sequence:
             raise ChangedMeanwhileError(
-                f"'{device_id}.{key}' has changed since you read it; nothing was written",
+                f"'{device_id}.{key}' has changed since you read it, or '{device_id}' was "
+                "restarted; nothing was written",
                 device=device_id,
                 key=key,
                 remedy="read it again and decide anew",

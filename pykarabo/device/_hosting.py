@@ -19,6 +19,7 @@ class Hosted:
 
     Attributes:
         changed_at: per property the number of the event that told its latest change.
+        began_at: the number before the first event of this life.
         refused: why it takes no writes and commands, None when it does.
     """
 
@@ -26,6 +27,10 @@ class Hosted:
     source: EventSource
     changed_at: dict[str, int] = field(default_factory=dict[str, int])
     refused: DuplicateDeviceError | None = None
+    began_at: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.began_at = self.source.sequence
 
     def require_ours(self) -> None:
         """Raise `DuplicateDeviceError` if the device's id belongs to a twin."""

@@ -14,6 +14,7 @@ from pykarabo.client import DIRECTORY_ID, Client, ServerRecord, check_device_id
 from pykarabo.data import PropertyValue, State, TrainReference, to_row
 from pykarabo.errors import (
     DuplicateDeviceError,
+    ExpiredError,
     LimitExceededError,
     MalformedMessageError,
     PykaraboError,
@@ -50,6 +51,9 @@ from ._streams import EventStreams
 from ._trains import TimeSource
 
 _log: Final = logging.getLogger(__name__)
+_EVENT_NUMBER_NS: Final = 1_000
+"""A device's events are numbered on from the microsecond of its start, so that a later life never
+uses a number again: who has read a value in an earlier life has read an old one."""
 PROBE_BEATS: Final = 60
 """Clients that went without a goodbye are looked for once a minute."""
 
@@ -302,7 +306,9 @@ class Server:
         device = cls(configuration, context=context)
         if isinstance(device, DeviceServer):
             device.attach(self)
-        source = EventSource(device_id, context.instance, context.epoch)
+        source = EventSource(
+            device_id, context.instance, context.epoch, context.epoch // _EVENT_NUMBER_NS
+        )
         await self._initialize(device)
         self._hosting.add(device, source)
         device.go_online()
@@ -408,10 +414,9 @@ class Server:
     def _execute(self, call: Execute) -> None:
         if needs_waiting(call):
             if self._is_new(call):
-                key = (call.peer, call.call_id)
                 task = self._tasks.spawn(self._run(call), name=type(call.request).__name__)
-                self._running[key] = task
-                task.add_done_callback(lambda _done: self._running.pop(key, None))
+                self._running[call.peer, call.call_id] = task
+                task.add_done_callback(lambda done: self._ran(call, done))
             return
         try:
             result, sequence = self._answers.now(call)
@@ -441,13 +446,25 @@ class Server:
                 outcome.result, outcome.sequence = await self._answers.answer(call)
         except PykaraboError as error:
             outcome.error = error
-        except asyncio.CancelledError:
-            self._sessions.abandon(call)
-            raise
-        key = getattr(call.request, "once", None)
-        twins = self._once.end(key, outcome) if key is not None else []
-        for answered in [call, *twins]:
+        for answered in [call, *self._twins(call, outcome)]:
             self._answer(answered, outcome)
+
+    def _twins(self, call: Execute, outcome: Outcome) -> list[Execute]:
+        """Note how a call ended; returns the repetitions of it that wait for the same answer."""
+        key = getattr(call.request, "once", None)
+        return self._once.end(key, outcome) if key is not None else []
+
+    def _ran(self, call: Execute, task: asyncio.Task[None]) -> None:
+        """Forget a call's task, and free what it held if it was cancelled before its first step."""
+        self._running.pop((call.peer, call.call_id), None)
+        if task.cancelled():
+            self._sessions.abandon(call)
+            error = ExpiredError(
+                "the call was cancelled before it began", remedy="nothing was executed: call again"
+            )
+            outcome = Outcome(error=error)
+            for twin in self._twins(call, outcome):
+                self._answer(twin, outcome)
 
     def _answer(self, call: Execute, outcome: Outcome) -> None:
         if outcome.error is not None:

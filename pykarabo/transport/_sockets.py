@@ -29,7 +29,10 @@ HEARTBEAT_TIMEOUT_MS: Final = 3_000
 """Half-open connections (a host that lost its power) are noticed after this."""
 RECONNECT_MS: Final = 100
 RECONNECT_MAX_MS: Final = 2_000
-NO_RECONNECT: Final = -1
+NO_RECONNECT_MS: Final = 10**9
+"""Eleven days: the link is over and closed long before. The value for "never" (-1) would make
+libzmq throw away, with the connection, the last answers that arrived and were not read yet; so
+does the option IMMEDIATE."""
 EVENT_BUFFER: Final = 64 * 2**10
 """Kernel buffers in front of a slow subscriber hold stale values: keep them small."""
 EVENT_HWM: Final = 10_000
@@ -46,7 +49,6 @@ _COMMON: Final = {
     zmq.HEARTBEAT_TTL: HEARTBEAT_TIMEOUT_MS,
     zmq.TCP_KEEPALIVE: 1,
 }
-_CONNECTING: Final = {zmq.IMMEDIATE: 1, zmq.CONNECT_TIMEOUT: CONNECT_TIMEOUT_MS}
 
 
 def make_context() -> "zmq.Context[Socket]":
@@ -83,7 +85,8 @@ def make_dealer(context: "zmq.Context[Socket]", *, bulk: bool = False) -> Socket
     return _make(
         context,
         zmq.DEALER,
-        {zmq.RECONNECT_IVL: NO_RECONNECT} | _CONNECTING | _size(bulk=bulk),
+        {zmq.RECONNECT_IVL: NO_RECONNECT_MS, zmq.CONNECT_TIMEOUT: CONNECT_TIMEOUT_MS}
+        | _size(bulk=bulk),
     )
 
 
@@ -107,7 +110,8 @@ def make_subscriber(context: "zmq.Context[Socket]") -> Socket:
         zmq.RECONNECT_IVL_MAX: RECONNECT_MAX_MS,
         zmq.MAXMSGSIZE: MAX_CONTROL_MESSAGE,
     }
-    return _make(context, zmq.SUB, options | _CONNECTING)
+    options |= {zmq.IMMEDIATE: 1, zmq.CONNECT_TIMEOUT: CONNECT_TIMEOUT_MS}
+    return _make(context, zmq.SUB, options)
 
 
 DOWN_EVENTS: Final = (

@@ -57,7 +57,8 @@ class GetSchema(NamedTuple):
 class ReadMany(NamedTuple):
     """Read properties of many devices of one server: ``[[device, [key, ...]], ...]``.
 
-    Answer: per target ``[rows, None]`` or ``[None, error]``; one bad target spoils no other.
+    Answer: per target ``[rows, None, event number]`` or ``[None, error, 0]``; one bad target
+    spoils no other.
     """
 
     targets: list[list[Any]]

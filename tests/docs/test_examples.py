@@ -1,4 +1,4 @@
-"""What the documentation shows runs, and what it links to exists.
+"""What the documentation shows runs, and what it links to or names as a test exists.
 
 A fenced ``python`` block below a line ``<!-- run -->`` is run; the blocks of one page are one
 program, in order, in an empty directory and a domain of its own.
@@ -22,6 +22,7 @@ _RUN_BLOCK: Final = re.compile(
 )
 _FENCED: Final = re.compile(r"^```.*?^```[ \t]*$", re.MULTILINE | re.DOTALL)
 _LINK: Final = re.compile(r"\]\((?P<target>[^)\s]+)\)")
+_TEST: Final = re.compile(r"(?P<path>tests/[\w/]+\.py)::(?P<name>test_\w+)")
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*:")
 
 
@@ -71,6 +72,16 @@ def test_examples_of_page_run(page: Path, tmp_path: Path, short_runtime: Path) -
 def test_relative_links_of_page_exist(page: Path) -> None:
     links = relative_links_of(page.read_text("utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=_name)
+def test_tests_that_a_page_names_exist(page: Path) -> None:
+    named = {(found["path"], found["name"]) for found in _TEST.finditer(page.read_text("utf-8"))}
+    assert [name for path, name in named if not _is_test(_ROOT / path, name)] == []
+
+
+def _is_test(path: Path, name: str) -> bool:
+    return path.exists() and f"def {name}(" in path.read_text("utf-8")
 
 
 def test_every_page_is_reached_from_the_readme() -> None:

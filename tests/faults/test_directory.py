@@ -36,6 +36,7 @@ from pykarabo.device._replica import Replica
 from pykarabo.errors import DuplicateDeviceError, NotConnectedError, PykaraboError
 from pykarabo.transport import Binding, ZmqTransport, run_directory
 from pykarabo.wire import Call
+from tests.harness import record
 
 _PROGRAM: Final = Path(__file__).parents[1] / "integration/device_process.py"
 _END_S: Final = 10.0
@@ -496,14 +497,14 @@ async def _restart_with_devices(site: Site, servers: int, devices: int) -> float
 
 
 async def _listed(client: Client) -> AsyncIterator[ServerRecord]:
-    for record in await client.servers("F/*"):
-        yield record
+    for server in await client.servers("F/*"):
+        yield server
 
 
 async def _claim_one_each(client: Client, endpoint: str, servers: list[ServerRecord]) -> None:
     """Have the replica note that it gave something to each server."""
-    for record in servers:
-        await client.ask_replica(endpoint, "claim", record.instance, [f"{record.server_id}/X"])
+    for server in servers:
+        await client.ask_replica(endpoint, "claim", server.instance, [f"{server.server_id}/X"])
 
 
 async def _until(client: Client, wanted: int, timeout_s: float) -> None:
@@ -535,7 +536,7 @@ def test_d2_a_restarted_replica_is_complete_within_10_s_and_nothing_seems_gone(
     lone_site: Site, servers: int, devices: int
 ) -> None:
     took_s = asyncio.run(_restart_with_devices(lone_site, servers, devices))
-    print(f"{servers * devices} devices were complete after {took_s:.2f} s")
+    record(f"D2 ({servers * devices} devices)", "<= 10 s", f"complete after {took_s:.2f} s")
     assert took_s <= 10
 
 
@@ -586,7 +587,7 @@ def test_d3_both_sides_of_a_partition_go_on_and_are_one_5_s_after_it(sides: Side
                 _call(here, "T/SIDE/A", "instantiate", "Counter", "T/A/2")
             site.relays.heal(sides.between)
             took_s = _eventually(lambda: _statuses_everywhere(site) == [{"online"}] * 3, 5)
-            print(f"one again after {took_s:.2f} s")
+            record("D3", "<= 5 s", f"one view after {took_s:.2f} s")
             end = time.monotonic() + 12
             while time.monotonic() < end:
                 assert _statuses_everywhere(site) == [{"online"}] * 3
@@ -611,7 +612,7 @@ def test_d5_of_two_devices_of_one_id_the_later_refuses_writes_when_the_partition
             clients = {here.resolve("T/TWIN").instance: here}
             clients[there.resolve("T/TWIN").instance] = there
             took_s = _eventually(lambda: _refusing(clients.values()), 5)
-            print(f"the loser refuses after {took_s:.2f} s")
+            record("D5", "<= 5 s", f"refused after {took_s:.2f} s")
             (loser,) = _refusing(clients.values())
             (winner,) = (client for client in clients.values() if client is not loser)
             values = loser.device("T/TWIN").get()
@@ -679,7 +680,7 @@ def test_d4_of_two_devices_started_at_once_under_one_id_exactly_one_starts(
     for server_id in ("T/RACE/1", "T/RACE/2"):
         site.start(server_id)
     times = asyncio.run(_races(runs))
-    print(f"the longest of {runs} races took {max(times):.3f} s")
+    record(f"D4 ({runs} races)", "one starts, <= 2 s", f"the longest took {max(times):.3f} s")
     assert max(times) <= 2
 
 
@@ -728,7 +729,7 @@ def test_d7_1000_clients_are_back_10_s_after_a_restart_and_the_replica_is_idle(
 ) -> None:
     lone_site.start("T/SERVER", "T/COUNT/1")
     took_s = asyncio.run(_reconnect(lone_site, 1_000))
-    print(f"1000 clients were back after {took_s:.2f} s")
+    record("D7", "<= 10 s", f"back after {took_s:.2f} s")
     assert took_s <= 10
     process = psutil.Process(lone_site.replicas[0].pid)
     process.cpu_percent()

@@ -439,7 +439,11 @@ def test_R13_threads_share_a_blocking_proxy(cluster: Cluster) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-    record("R13", "works or a clear error, never a crash", f"{len(wrong)} of 1500 answers wrong")
+    record(
+        "R13 (threads)",
+        "works or a clear error, never a crash",
+        f"{len(wrong)} of 1500 answers wrong",
+    )
     assert not wrong
 
 

@@ -85,6 +85,25 @@ def test_R8_cancelled_caller_stops_the_remote_task_within_100_ms(benches: Any) -
     assert _run(scenario) < 0.1
 
 
+@pytest.mark.parametrize("once_key", [None, "a"])
+def test_calls_cancelled_before_they_begin_leave_nothing_at_the_server(
+    benches: Any, once_key: str | None
+) -> None:
+    benches.start("S/1", "B/1", directory=True)
+
+    async def scenario(client: Client) -> int:
+        device = await client.device("B/1", follow=False)
+        for _ in range(300):
+            call = asyncio.create_task(device.call("execute", 5.0, once_key=once_key))
+            await asyncio.sleep(0)  # it is sent, and its cancellation right behind it
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+        return int(await device.call("execute", 0.0, once_key="b"))
+
+    assert _run(scenario) >= 1
+
+
 def test_background_task_does_not_inherit_the_deadline_of_the_call_that_began_it(
     benches: Any,
 ) -> None:
@@ -132,6 +151,15 @@ def test_keyed_call_survives_a_lost_connection_and_is_not_run_twice(benches: Any
     assert _run(scenario) == (1, 1)
 
 
+def test_work_goes_on_when_its_caller_has_timed_out(benches: Any) -> None:
+    benches.start("S/1", "B/1", directory=True)
+    device = connect("B/1")
+    with pytest.raises(CallTimeoutError):
+        device.call("execute", 0.6, once_key="a", timeout_s=0.2)
+    assert device.call("execute", 0.6, once_key="a") == 1  # the answer of the first one
+    assert (device.executed, device.cancelled) == (1, 0)
+
+
 def test_keyed_call_is_not_repeated_on_the_next_life_of_its_device(benches: Any) -> None:
     benches.start("S/0", directory=True)
     server = benches.start("S/1", "B/1")
@@ -142,8 +170,9 @@ def test_keyed_call_is_not_repeated_on_the_next_life_of_its_device(benches: Any)
         await _until(lambda: _reads(device, "executed", 1))
         benches.end(server, signal.SIGKILL)
         await asyncio.to_thread(benches.start, "S/1", "B/1")
-        with pytest.raises(OutcomeUnknownError):
-            await call
+        async with asyncio.timeout(5):  # long before the call's own time is over
+            with pytest.raises(OutcomeUnknownError):
+                await call
         return int((await device.get("executed"))["executed"])
 
     assert _run(scenario) == 0
@@ -183,6 +212,34 @@ def test_write_that_expects_what_has_changed_is_refused(benches: Any) -> None:
     mine.set(target=2.0, expected=mine.read("target", "other"))
     assert mine.target == 2.0
     theirs.close()
+
+
+def test_write_that_expects_what_was_read_before_a_restart_is_refused(benches: Any) -> None:
+    benches.start("S/1", "B/1", directory=True)
+    device = connect("B/1")
+    for value in (1.0, 2.0, 3.0):
+        device.other = value
+    known = device.read("target", "other")
+    server = connect("S/1")
+    server.shutdown_device("B/1")
+    server.instantiate("Bench", "B/1")
+    with pytest.raises(ChangedMeanwhileError):
+        device.set(other=4.0, expected={"other": known["other"]})
+    with pytest.raises(ChangedMeanwhileError):
+        device.set(other=4.0, expected={"target": known["target"]})
+    device.set(other=4.0, expected=device.read("target", "other"))
+    assert device.other == 4.0
+
+
+def test_values_read_from_many_devices_can_be_expected(benches: Any) -> None:
+    benches.start("S/1", "B/1", directory=True)
+    with BlockingClient() as client:
+        client.set("B/1", {"other": 1.0})
+        known = client.read_many({"B/1": ["other"]})["B/1"]
+        assert isinstance(known, dict)
+        client.set("B/1", {"other": 2.0}, expected=known)
+        with pytest.raises(ChangedMeanwhileError):
+            client.set("B/1", {"other": 3.0}, expected=known)
 
 
 def test_of_many_that_count_up_from_what_they_read_none_is_lost(benches: Any) -> None:

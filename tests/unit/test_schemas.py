@@ -41,6 +41,7 @@ from pykarabo.wire import (
     SetMany,
     Target,
     Welcome,
+    bundled,
     pack,
     parse_attach,
     parse_request,
@@ -147,7 +148,12 @@ def _pipeline_messages() -> list[list[Frame]]:
     return messages
 
 
-_MESSAGES: Final = [*_session_messages(), *_published_messages(), *_pipeline_messages()]
+_MESSAGES: Final = [
+    *_session_messages(),
+    *_published_messages(),
+    *_pipeline_messages(),
+    *bundled([pack(Header(Kind.CANCEL), [])] * 2),
+]
 
 
 def test_files_are_what_the_code_generates() -> None:

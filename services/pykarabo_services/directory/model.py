@@ -153,6 +153,7 @@ class DirectoryModel:
             f"device '{device_id}' runs twice; server '{holder.server_id}' on host {holder.host}, "
             f"process {holder.pid}, holds it by the older grant",
             device=device_id,
+            remedy="stop one of the two",
             details={"server": holder.server_id, "host": holder.host, "pid": holder.pid},
         )
 

@@ -14,6 +14,7 @@ from pykarabo.cli._doctor import _answers
 from pykarabo.client import BlockingClient, connect, wait_until
 from pykarabo.errors import BusyError, PykaraboError
 from pykarabo.transport._sockets import HANDSHAKE_MS
+from tests.harness import record
 
 _MIB: Final = 2**20
 _LIMIT_MIB: Final = 300
@@ -80,7 +81,11 @@ def _fuzz(target: Any, healthy: Any, *, seconds: float, seed: int) -> int:
     assert client.errors == []
     assert client.p99_s < 0.1
     assert grown < 50 * _MIB
-    print(f"{thrown} connections, p99 {client.p99_s * 1e3:.1f} ms, grown {grown / _MIB:.1f} MiB")
+    record(
+        f"B1 ({seconds:.0f} s)",
+        "alive, p99 < 100 ms, RSS +< 50 MB",
+        f"{thrown} connections, p99 {client.p99_s * 1e3:.1f} ms, RSS +{grown / _MIB:.1f} MiB",
+    )
     return thrown
 
 
@@ -142,7 +147,11 @@ def test_b4_endless_message_is_cut_off_at_the_limit_of_the_process(
                     peak = max(peak, target.rss)
                 raise AssertionError("nobody cut it off")
         wait_until(lambda: target.rss < _LIMIT_MIB * _MIB // 2, timeout_s=10)
-    print(f"peak {peak / _MIB:.0f} MiB, then {target.rss / _MIB:.0f} MiB, p99 {client.p99_s:.3f} s")
+    record(
+        "B4",
+        "the process keeps its limit",
+        f"limit {_LIMIT_MIB} MiB: peak {peak / _MIB:.0f} MiB, p99 {client.p99_s * 1e3:.1f} ms",
+    )
     assert peak < _LIMIT_MIB * _MIB
     assert client.errors == []
     assert client.p99_s < 0.25
@@ -175,7 +184,11 @@ def test_b6_idle_connections_are_freed_when_no_handshake_comes(
         last = time.monotonic()
         wait_until(lambda: target.files <= before + 1, timeout_s=20)
         freed_s = time.monotonic() - last
-    print(f"freed after {freed_s:.1f} s, p99 {client.p99_s * 1e3:.1f} ms")
+    record(
+        "B6 (3000 idle)",
+        "freed <= 4 s, p99 < 100 ms",
+        f"freed after {freed_s:.1f} s, p99 {client.p99_s * 1e3:.1f} ms",
+    )
     assert freed_s < HANDSHAKE_MS / 1e3 + 1
     assert client.errors == []
     assert client.p99_s < 0.1
@@ -201,7 +214,11 @@ def test_b6_sessions_go_on_when_connections_use_up_the_files(
             _answers(watcher, "T/SERVER")
         wait_until(lambda: target.files < 100, timeout_s=10)
         share = (target.cpu_s - used) / (time.monotonic() - started)
-    print(f"cpu {share:.0%}, p99 {client.p99_s * 1e3:.1f} ms, errors {len(client.errors)}")
+    record(
+        "B6 (400 at 256 files)",
+        "no errors, p99 < 100 ms",
+        f"{len(client.errors)} errors, p99 {client.p99_s * 1e3:.1f} ms, CPU {share:.0%}",
+    )
     assert client.errors == []
     assert client.p99_s < 0.1
     assert share < 0.8  # libzmq tries in vain to accept the rest until it has cut off the first
