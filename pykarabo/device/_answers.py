@@ -84,6 +84,7 @@ class Answers:
             return _rows(hosted.device, request.keys), hosted.source.sequence
         if isinstance(request, GetSchema):
             hosted = self._hosting.addressed(request.device, call.instance)
+            hosted.device.flush()
             return hosted.device.schema().to_wire(), hosted.source.sequence
         if isinstance(request, ReadMany):
             return [self._read(*target) for target in request.targets], 0

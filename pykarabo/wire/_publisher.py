@@ -13,10 +13,11 @@ ZeroMQ topics are byte prefixes, so a topic ends with a NUL: ``MOTOR/1`` does no
 for streams with a choice, see `Choice`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from pykarabo.data import Quality, decode, encode
+from pykarabo.data import Quality, Schema, decode, encode
 from pykarabo.errors import MalformedMessageError
 
 from ._checks import are_bytes, is_instance, is_number, is_stamp
@@ -81,9 +82,9 @@ class Publisher:
         """Number one set of changes and return its message, topic first."""
         return self._numbered(Kind.EVENT, source, rows, now_ns)
 
-    def schema(self, source: EventSource, version: str, now_ns: int) -> list[Frame]:
-        """Announce that the device's schema has become another one."""
-        return self._numbered(Kind.SCHEMA, source, version, now_ns)
+    def schema(self, source: EventSource, schema: Mapping[str, Any], now_ns: int) -> list[Frame]:
+        """Announce that the device's schema has become another one: all of it, as a plain map."""
+        return self._numbered(Kind.SCHEMA, source, schema, now_ns)
 
     def _numbered(self, kind: Kind, source: EventSource, body: Any, now_ns: int) -> list[Frame]:
         encoded = encode(body)
@@ -177,11 +178,12 @@ class Ending(NamedTuple):
 
 
 class Event(NamedTuple):
-    """A numbered message of a stream; `rows` is None when the device's schema changed."""
+    """A numbered message of a stream; `rows` is None when the device's schema became `schema`."""
 
     stream: str
     header: Header
     rows: list[Row] | None
+    schema: Schema | None = None
 
 
 class Echo(NamedTuple):
@@ -230,7 +232,7 @@ def parse_published(frames: list[Frame]) -> Event | Ending | Heartbeat | Echo | 
     if kind == Kind.HEARTBEAT:
         return _heartbeat(header, decode(frames[2:]))
     if kind == Kind.SCHEMA:
-        return Event(_stream_of(topic), header, None)
+        return Event(_stream_of(topic), header, None, parse_schema(decode(frames[2:])))
     if kind == Kind.GOODBYE:
         return Ending(_stream_of(topic), header.instance)
     if kind == Kind.ECHO:
@@ -267,8 +269,10 @@ def parse_replay(stream: str, instance: bytes, body: object) -> tuple[list[Event
 def _replayed(stream: str, instance: bytes, entry: object) -> Event:
     match entry:
         case [sequence, int() as kind, [*frames]] if is_number(sequence) and are_bytes(frames):
-            rows = parse_rows(decode(frames)) if kind == Kind.EVENT else None
-            return Event(stream, Header(kind, instance, sequence=sequence), rows)
+            header, body = Header(kind, instance, sequence=sequence), decode(frames)
+            if kind == Kind.SCHEMA:
+                return Event(stream, header, None, parse_schema(body))
+            return Event(stream, header, parse_rows(body))
         case _:
             raise _malformed("a replayed event has another form than expected")
 
@@ -278,6 +282,13 @@ def parse_rows(body: object) -> list[Row]:
     if isinstance(body, list) and all(_is_row(row) for row in body):
         return [tuple(row[:_ROW_LENGTH]) for row in body]
     raise _malformed("a message with values holds no list of property rows")
+
+
+def parse_schema(body: object) -> Schema:
+    """Rebuild a schema from an event or a snapshot; raises `MalformedMessageError`."""
+    if isinstance(body, dict):
+        return Schema.from_wire(body)
+    raise _malformed("a message with a schema holds no map")
 
 
 _ROW_LENGTH: Final = len(("key", "value", "seconds", "fraction", "train id", "quality"))
