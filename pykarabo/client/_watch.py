@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
-from pykarabo.data import PropertyValue, Schema, from_row
+from pykarabo.data import PropertyValue, Schema, ValueType, from_row
 from pykarabo.errors import PykaraboError
 from pykarabo.wire import (
     Changed,
@@ -151,15 +151,14 @@ class Follower:
                 self._went_stale(getattr(output, "reason", "unknown"))
 
     def _described(self, schema: Schema | None) -> None:
-        """Take the device's schema; properties that it lacks have no value any more."""
+        """Take the device's schema; what it lacks or has of another type has no value any more."""
         known = self.schema
         if schema is None or schema is known:
             return
-        news = known is not None and known.version != schema.version
         self.schema = schema
-        for key in [key for key in self.values if key not in schema.properties]:
-            del self.values[key]
-        if news:
+        if known is not None and known.version != schema.version:
+            for key, _kind in _kinds(known).items() - _kinds(schema).items():
+                self.values.pop(key, None)
             self._tell(NewSchema(self.device_id, schema))
 
     def _went_stale(self, reason: str) -> None:
@@ -171,6 +170,10 @@ class Follower:
     def _tell(self, update: Update) -> None:
         for listener in list(self._listeners):
             listener(update)
+
+
+def _kinds(schema: Schema) -> dict[str, tuple[ValueType, bool]]:
+    return {key: (info.value_type, info.node) for key, info in schema.properties.items()}
 
 
 def _values(rows: Iterable[Row], sequence: int) -> dict[str, PropertyValue]:

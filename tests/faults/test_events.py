@@ -1,6 +1,5 @@
 """Event streams under faults: every change is delivered or reported missing, none is silent.
 
-E12 is missing: a device cannot change its schema at run time yet.
 """
 
 import asyncio

@@ -136,9 +136,9 @@ def test_what_was_injected_can_be_removed() -> None:
         assert type(device) is _Stage
         assert device.schema().version == _Stage.schema().version
         assert "axis.offset" not in device.values()
-        for read in (lambda: device.gain, lambda: axis.offset, lambda: second.position):
+        for owner, name in ((device, "gain"), (axis, "offset"), (second, "position")):
             with pytest.raises(AttributeError):
-                read()
+                getattr(owner, name)
 
     _with(check)
 
@@ -195,6 +195,7 @@ def test_a_replaced_property_keeps_its_value_if_it_fits() -> None:
         (lambda stage: stage.remove("axis.position"), "declared"),
         (lambda stage: stage.update_attributes("axis.position", minimum=5), "present value"),
         (lambda stage: stage.update_attributes("speed", minimum=7), "7"),
+        (lambda stage: stage.inject(gain=String(warn_high=7)), "string"),
         (lambda stage: stage.update_attributes("speed", maximal=7), "maximum"),
         (lambda stage: stage.update_attributes("speed", unit="m/s"), "unit"),
         (lambda stage: stage.update_attributes("axis", description="x"), "node"),
