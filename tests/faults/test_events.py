@@ -1,6 +1,4 @@
-"""Event streams under faults: every change is delivered or reported missing, none is silent.
-
-"""
+"""Event streams under faults: every change is delivered or reported missing, none is silent."""
 
 import asyncio
 import contextlib

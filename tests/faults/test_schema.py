@@ -20,9 +20,15 @@ from pykarabo.client import (
     Update,
 )
 from pykarabo.data import PropertyValue, Schema, same
-from pykarabo.errors import BadInputError, PykaraboError, StaleValueError
+from pykarabo.errors import (
+    BadInputError,
+    NotConnectedError,
+    OutcomeUnknownError,
+    PykaraboError,
+    StaleValueError,
+)
 from pykarabo.wire import Call, Choice
-from tests.harness import Auditor, Cluster, describe, record
+from tests.harness import PROXY_HOST, SERVER_HOST, Auditor, Cluster, Proxy, describe, record
 
 _ARRIVES_S: Final = 3.0
 _CHOSEN: Final = Choice(keys=("value", "part", "p1"))
@@ -74,10 +80,9 @@ class _Reader:
 class _Operator(threading.Thread):
     """Blocking code that reads, at all times, what it is said that the device has."""
 
-    def __init__(self, directory: str | None) -> None:
+    def __init__(self, client: BlockingClient) -> None:
         super().__init__()
-        self._client = BlockingClient(directory=directory)
-        self.proxy = DeviceProxy(self._client, "D/1")
+        self.proxy = DeviceProxy(client, "D/1")
         self.reads = 0
         self.wrong: list[str] = []
         self.ended = threading.Event()
@@ -85,29 +90,37 @@ class _Operator(threading.Thread):
     def run(self) -> None:
         while not self.ended.is_set():
             for name in dir(self.proxy):
-                self._read(name)
+                if not name.startswith("_"):
+                    self._read(name)
 
     def _read(self, name: str) -> None:
-        if name.startswith(("_", "p")) and not name.startswith("__"):
-            try:
-                getattr(self.proxy, name, None)
-                self.reads += 1
-            except PykaraboError as error:
-                self.wrong.append(f"{name}: {error!r}")
+        try:
+            getattr(self.proxy, name, None)
+            self.reads += 1
+        except (NotConnectedError, OutcomeUnknownError):
+            return
+        except PykaraboError as error:
+            self.wrong.append(f"{name}: {error!r}")
 
     @property
     def version(self) -> str:
         """The version of the schema that the proxy shows."""
         return self.proxy.schema.version
 
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def at_work(cls, directory: str | None) -> AsyncGenerator["_Operator", None]:
+        with BlockingClient(directory=directory) as client:
+            operator = await asyncio.to_thread(cls, client)
+            operator.start()
+            try:
+                yield operator
+            finally:
+                operator.stop()
+
     def stop(self) -> None:
         self.ended.set()
-        if self.is_alive():
-            self.join()
-
-    def close(self) -> None:
-        self.stop()
-        self._client.close()
+        self.join()
 
 
 async def _until(condition: Callable[[], bool], *, timeout_s: float = 30.0) -> float:
@@ -215,17 +228,23 @@ class _Audience:
             reader.close()
 
 
-def _change_schema_while_streaming(cluster: Cluster, seconds: float) -> None:
-    cluster.start_directory()
-    cluster.start("S/1", "D/1")
-
-    async def scenario(operator: _Operator) -> None:
-        async with cluster.client() as client, cluster.client() as far, _auditing(client) as audit:
+def _change_schema_while_streaming(
+    cluster: Cluster, seconds: float, reset_every: Callable[[float], None] = lambda _seconds: None
+) -> None:
+    async def scenario() -> None:
+        async with (
+            cluster.client() as client,
+            cluster.client() as far,
+            _auditing(client) as audit,
+            _Operator.at_work(cluster.directory) as operator,
+        ):
             audience = _Audience(client, far, await client.schema("D/1"))
             await audience.gather()
-            operator.start()
             await _do(client, "produce", 1_000_000, 200.0)
             await _do(client, "reshape", seconds, 12)
+            reset_every(0.5)
+            await asyncio.sleep(seconds)
+            reset_every(0)
             reshapes = await _do(client, "reshaped")
             last = await _do(client, "halt") + 1
             await _do(client, "produce", 1)
@@ -233,7 +252,7 @@ def _change_schema_while_streaming(cluster: Cluster, seconds: float) -> None:
                 lambda: audience.has_seen(last) and audit.streams["D/1"].value == last
             )
             audience.close()
-            operator.stop()
+            await asyncio.to_thread(operator.stop)
             account = audit.streams["D/1"].account(cluster.produced("D/1"))
             told = audience.readers["all"].schemas
             record(
@@ -254,14 +273,25 @@ def _change_schema_while_streaming(cluster: Cluster, seconds: float) -> None:
             assert operator.reads > 0
             assert arrived_s <= _ARRIVES_S
 
-    with contextlib.closing(_Operator(cluster.directory)) as operator:
-        asyncio.run(scenario(operator))
+    asyncio.run(scenario())
 
 
 def test_E12_schema_changes_while_streaming_for_5_s(cluster: Cluster) -> None:
+    cluster.start_directory()
+    cluster.start("S/1", "D/1")
     _change_schema_while_streaming(cluster, 5.0)
 
 
 @pytest.mark.nightly
 def test_E12_schema_changes_while_streaming_for_20_s(cluster: Cluster) -> None:
+    cluster.start_directory()
+    cluster.start("S/1", "D/1")
     _change_schema_while_streaming(cluster, 20.0)
+
+
+def test_E12_schema_changes_while_connections_are_reset(cluster: Cluster) -> None:
+    cluster.start_directory()
+    server = cluster.start("S/1", "D/1", host=SERVER_HOST, advertise=PROXY_HOST)
+    with Proxy(server.ports.values()) as proxy:
+        _change_schema_while_streaming(cluster, 5.0, proxy.reset_every)
+        assert proxy.resets >= 4
