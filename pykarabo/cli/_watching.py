@@ -107,7 +107,7 @@ def _lines(update: Update, properties: _Properties) -> Iterator[str]:
         yield click.style(f"{head} gap: {_loss(update)}", fg="yellow")
     elif isinstance(update, Stale):
         yield click.style(f"{head} stale: {update.reason}", fg="red")
-    elif isinstance(update, NewSchema):
+    elif not isinstance(update, Change):
         yield click.style(f"{head} {_difference(update, properties)}", fg="yellow")
         properties[update.device_id] = update.schema.properties
     if isinstance(update, Change | Live):

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Self, cast
 
 from pykarabo.errors import BadConfigurationError, BadInputError, ReadOnlyError
 
@@ -94,7 +94,7 @@ class Configurable:
             for info in iterate_leaves(cls.schema())
             if info.key not in self._values or is_below(info.key, touched)
         }
-        self.__class__ = cls
+        self.__class__ = cast("type[Self]", cls)
         for key in [key for key in self._values if key not in after or after[key].node]:
             del self._values[key]
         self._values.update(brought)

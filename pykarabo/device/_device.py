@@ -25,11 +25,12 @@ from pykarabo.data import (
     Timestamp,
     TrainReference,
     declared_class,
+    encode,
     with_attributes,
     with_members,
     without_member,
 )
-from pykarabo.errors import BadConfigurationError, ReadOnlyError, StateForbidsError
+from pykarabo.errors import BadConfigurationError, ReadOnlyError, StateForbidsError, WrongTypeError
 from pykarabo.transport import Clock, TaskOwner
 
 from ._command import command
@@ -292,6 +293,13 @@ class Device(Configurable):
     def _change_schema(
         self, cls: type[Configurable], touched: Collection[str], *, strict: bool
     ) -> None:
+        try:
+            encode(cls.schema().to_wire())
+        except WrongTypeError as error:
+            raise BadConfigurationError(
+                f"its schema holds what cannot travel: {error.message}",
+                remedy="use plain values as defaults",
+            ) from None
         if not self._schema_changed:
             self.flush()  # what was set before belongs to the schema before
         brought = self._take_class(cls, touched, strict=strict)

@@ -6,19 +6,27 @@ import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import numpy as np
 import pytest
 
-from pykarabo.client import Change, Live, NewSchema, Watch
+from pykarabo.client import Change, Gap, Live, NewSchema, Watch
+from pykarabo.client._watch import MAX_WAITING
 from pykarabo.data import (
     Array,
+    Bytes,
     Choice,
+    Complex128,
     Configurable,
     Float64,
+    HashProperty,
     Int64,
     Node,
     Quality,
     State,
+    StateProperty,
     String,
+    VectorFloat64,
+    VectorString,
 )
 from pykarabo.device import Device, command
 from pykarabo.errors import (
@@ -28,7 +36,7 @@ from pykarabo.errors import (
     ReadOnlyError,
     UnknownPropertyError,
 )
-from pykarabo.testing import run_device
+from pykarabo.testing import run_device, run_facility
 
 
 class _Axis(Configurable):
@@ -196,6 +204,7 @@ def test_a_replaced_property_keeps_its_value_if_it_fits() -> None:
         (lambda stage: stage.update_attributes("axis.position", minimum=5), "present value"),
         (lambda stage: stage.update_attributes("speed", minimum=7), "7"),
         (lambda stage: stage.inject(gain=String(warn_high=7)), "string"),
+        (lambda stage: stage.inject(gain=HashProperty(default={"a": object()})), "travel"),
         (lambda stage: stage.update_attributes("speed", maximal=7), "maximum"),
         (lambda stage: stage.update_attributes("speed", unit="m/s"), "unit"),
         (lambda stage: stage.update_attributes("axis", description="x"), "node"),
@@ -302,12 +311,64 @@ def _has_value(proxy: Any, key: str) -> bool:
     return True
 
 
+def test_a_watcher_that_does_not_read_is_told_the_present_schema() -> None:
+    async def check(stage: _Stage) -> None:
+        async with stage.client.watch("STAGE/1.speed") as updates:
+            assert isinstance(await _next(updates), Live)
+            stage.inject(gain=_gain())
+            for number in range(MAX_WAITING + 10):
+                stage.speed = number % 5
+                await asyncio.sleep(0)
+            told = [await _next(updates) for _ in range(3)]
+        assert [type(update) for update in told] == [Gap, NewSchema, Live]
+        assert told[1].schema.version == stage.schema().version
+
+    _with(check)
+
+
+def test_present_values_of_devices_with_large_schemas_come_in_parts() -> None:
+    members = {f"value_{number}": Float64() for number in range(2_000)}
+
+    async def scenario() -> None:
+        async with run_facility({"_Stage": _Stage}) as facility:
+            names = [f"STAGE/{number}" for number in range(8)]
+            for name in names:
+                device = await facility.server.instantiate("_Stage", name)
+                device.inject({**members, f"own_{name[-1]}": Int64()})
+            async with facility.client.watch(*names) as updates:
+                told = [await _next(updates) for _ in names]
+            assert {update.device_id for update in told} == set(names)
+            assert all(isinstance(update, Live) for update in told)
+
+    asyncio.run(scenario())
+
+
+def test_a_schema_has_the_same_version_after_its_journey() -> None:
+    async def check(stage: _Stage) -> None:
+        stage.inject(
+            choice=Choice([1, 2]),
+            gain=Float64(default=2, allowed_states={State.ON}, tags=["a"]),
+            image=Array("uint16", (None, 2), default=np.zeros((1, 2), "uint16")),
+            steps=VectorFloat64(default=[1.5, 2], max_size=4),
+            words=VectorString(default=["x"]),
+            second=Node(_Axis),
+            state_of=StateProperty(default=State.ON),
+            raw=Bytes(default=b"x"),
+            more=HashProperty(default={"a": 1}),
+            phase=Complex128(default=1j),
+        )
+        proxy = await stage.client.device("STAGE/1", follow=False)
+        assert proxy.schema.version == stage.schema().version
+
+    _with(check)
+
+
 def test_a_removed_node_may_come_back_as_a_property() -> None:
     async def check(stage: _Stage) -> None:
         device: Any = stage
         device.inject(part=Node(_Axis))
         device.inject(part=Choice(["in", "out"]))
-        assert device.part == "in"
+        assert device.values()["part"].value == "in"
         assert "part.position" not in device.values()
         device.inject(part=Node(_Axis))
         assert device.part.position == 0.0
