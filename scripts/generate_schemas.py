@@ -155,7 +155,11 @@ def _bodies() -> dict[Kind, dict[str, Any]]:
             "description": inspect.getdoc(Heartbeat),
             **_fields_of(Heartbeat, without=in_header),
         },
-        Kind.SCHEMA: {"description": "Version of the device's new schema.", "type": "string"},
+        Kind.SCHEMA: {
+            "description": "All of the device's new schema.",
+            "type": "object",
+            "required": ["class_id", "properties", "commands", "outputs"],
+        },
         Kind.ATTACH: {"description": inspect.getdoc(Attach), **_fields_of(Attach)},
         Kind.ATTACHED: {"description": "What the items will hold.", "type": "object"},
         Kind.ITEM: {"description": "One item.", **_fields_of(Item, without=own_fields)},

@@ -11,6 +11,7 @@ from pykarabo.client import (
     Change,
     Gap,
     Live,
+    NewSchema,
     Stale,
     Update,
     split_target,
@@ -24,7 +25,7 @@ from ._app import common
 from ._complete import complete_targets
 from ._text import print_json, to_text
 
-_Properties: TypeAlias = Mapping[str, Mapping[str, PropertyInfo]]
+_Properties: TypeAlias = dict[str, Mapping[str, PropertyInfo]]
 
 
 @click.command("watch")
@@ -89,6 +90,8 @@ def _as_json(update: Update) -> dict[str, object]:
         shown |= {"missed": update.missed, "recovered": update.recovered}
     elif isinstance(update, Stale):
         shown["reason"] = update.reason
+    elif isinstance(update, NewSchema):
+        shown["schema"] = update.schema.to_wire()
     return shown
 
 
@@ -105,12 +108,21 @@ def _lines(update: Update, properties: _Properties) -> Iterator[str]:
     elif isinstance(update, Stale):
         yield click.style(f"{head} stale: {update.reason}", fg="red")
     elif not isinstance(update, Change):
-        yield click.style(f"{head} has another schema now", fg="yellow")
+        yield click.style(f"{head} {_difference(update, properties)}", fg="yellow")
+        properties[update.device_id] = update.schema.properties
     if isinstance(update, Change | Live):
         infos = properties.get(update.device_id, {})
         for key, value in update.values.items():
             unit = infos[key].unit if key in infos else ""
             yield _value_line(f"{update.device_id}.{key}", value, unit)
+
+
+def _difference(update: NewSchema, properties: _Properties) -> str:
+    """Say what the device has now that it had not before, or the other way round."""
+    before, after = properties.get(update.device_id, {}), update.schema.properties
+    new = [f"+{key}" for key in after if key not in before]
+    gone = [f"-{key}" for key in before if key not in after]
+    return f"has another schema now: {' '.join(new + gone) or 'other attributes'}"
 
 
 def _loss(update: Gap) -> str:

@@ -1,11 +1,12 @@
 """Devices as Python objects for code that blocks."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pykarabo.data import PropertyValue, Schema
-from pykarabo.errors import ReadOnlyError, UnknownPropertyError
+from pykarabo.errors import BadInputError, PykaraboError, ReadOnlyError, UnknownPropertyError
 from pykarabo.wire import Call
 
 from ._identity import CALL_TIMEOUT_S
@@ -15,6 +16,7 @@ from ._namespace import Namespace, checked
 if TYPE_CHECKING:
     from ._blocking_client import BlockingClient
 
+_T = TypeVar("_T")
 accessed: Final[ContextVar[set["DeviceProxy"] | None]] = ContextVar("accessed", default=None)
 """Set while a condition is evaluated: the proxies that it reads are noted here."""
 
@@ -48,12 +50,22 @@ class DeviceProxy:
 
     @property
     def schema(self) -> Schema:
-        """The device's properties, commands and outputs, as last read."""
+        """The device's properties, commands and outputs; the device is asked for them."""
+        self.refresh()
         return self._schema
 
     def refresh(self) -> None:
-        """Read the schema again, after the device got other properties."""
+        """Read the schema again; happens by itself when a name or a value does not fit."""
         object.__setattr__(self, "_schema", self._client.schema(self._id))
+
+    def _with_schema(self, use: Callable[[Schema], _T]) -> _T:
+        """Use the schema as last read; if that is refused, the present one."""
+        try:
+            return use(self._schema)
+        except BadInputError:
+            with contextlib.suppress(PykaraboError):
+                self.refresh()
+            return use(self._schema)
 
     def get(self, *keys: str) -> dict[str, Any]:
         """Return some properties' values, or all of them."""
@@ -84,7 +96,8 @@ class DeviceProxy:
             BadInputError: a value that the device would refuse; nothing was written.
             ChangedMeanwhileError: one of `expected` has changed; nothing was written.
         """
-        plain = checked(self._schema, self._id, {**(values or {}), **more})
+        given = {**(values or {}), **more}
+        plain = self._with_schema(lambda schema: checked(schema, self._id, given))
         self._client.set(self._id, plain, expected=expected)
 
     def call(
@@ -107,7 +120,7 @@ class DeviceProxy:
             OutcomeUnknownError: nobody knows whether it ran.
             RemoteError: it ran and failed.
         """
-        info = self._schema.require_command(command, self._id)
+        info = self._with_schema(lambda schema: schema.require_command(command, self._id))
         request = Call(self._id, command, list(args), kwargs, once_key)
         result = self._client.request(
             self._id, request, timeout_s=timeout_s, idempotent=info.idempotent
@@ -123,7 +136,7 @@ class DeviceProxy:
         _assign(self, "", name, value)
 
     def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *Namespace(self._schema, self._id).names()]
+        return [*super().__dir__(), *_names(self, "")]
 
     def __repr__(self) -> str:
         return f"<{self._schema.class_id} {self._id}>"
@@ -148,10 +161,17 @@ class NodeProxy:
         _assign(self._proxy, self._prefix, name, value)
 
     def __dir__(self) -> list[str]:
-        return Namespace(self._proxy.schema, self._proxy.device_id, self._prefix).names()
+        return _names(self._proxy, self._prefix)
 
     def __repr__(self) -> str:
         return f"<node {self._proxy.device_id}.{self._prefix.rstrip('.')}>"
+
+
+def _names(proxy: DeviceProxy, prefix: str) -> list[str]:
+    """Return the names below a prefix, as last read where the device does not answer."""
+    with contextlib.suppress(PykaraboError):
+        proxy.refresh()
+    return Namespace(proxy._schema, proxy.device_id, prefix).names()
 
 
 def _member(proxy: DeviceProxy, prefix: str, name: str) -> Any:
@@ -161,16 +181,21 @@ def _member(proxy: DeviceProxy, prefix: str, name: str) -> Any:
         return _command(proxy, key)
     if kind == "node":
         return NodeProxy(proxy, f"{key}.")
-    return proxy.read(key)[key].value
+    try:
+        return proxy.read(key)[key].value
+    except (UnknownPropertyError, KeyError):  # it was removed, or became a node
+        proxy.refresh()
+        if _kind(proxy, prefix, name) == "property":
+            raise
+        return _member(proxy, prefix, name)
 
 
 def _kind(proxy: DeviceProxy, prefix: str, name: str) -> str:
+    def kind(schema: Schema) -> str:
+        return Namespace(schema, proxy.device_id, prefix).kind(name)
+
     try:
-        return Namespace(proxy.schema, proxy.device_id, prefix).kind(name)
-    except UnknownPropertyError:
-        proxy.refresh()
-    try:
-        return Namespace(proxy.schema, proxy.device_id, prefix).kind(name)
+        return proxy._with_schema(kind)
     except UnknownPropertyError as error:
         raise AttributeError(str(error)) from None
 
@@ -192,7 +217,7 @@ def _command(proxy: DeviceProxy, key: str) -> Callable[..., Any]:
     def run(*args: Any, **kwargs: Any) -> Any:
         return proxy.call(key, *args, **kwargs)
 
-    info = proxy.schema.commands[key]
+    info = proxy._schema.commands[key]
     run.__name__ = run.__qualname__ = key.rpartition(".")[2]
     run.__doc__ = info.description
     return run

@@ -108,7 +108,6 @@ class Client:
         self._opening: dict[str, asyncio.Lock] = {}
         self._reachable: dict[str, tuple[ServerLink, Target]] = {}
         self._records: dict[str, DeviceRecord] = {}
-        self._schemas: dict[str, tuple[str, Schema]] = {}
         self._followers: dict[str, dict[tuple[Choice, bool], _Following]] = {}
         self._ended = StreamCounters()
         self._finding = asyncio.Semaphore(_MAX_FINDING)
@@ -221,10 +220,6 @@ class Client:
         """Ask the directory again before the next call of this device."""
         self._records.pop(device_id, None)
         self._reachable.pop(device_id, None)
-
-    def forget_schema(self, device_id: str) -> None:
-        """Ask the device again before its schema is next used."""
-        self._schemas.pop(device_id, None)
 
     # -- calling --------------------------------------------------------------------------------
 
@@ -419,15 +414,8 @@ class Client:
         return time_left_s(timeout_s, self.clock.monotonic_ns())
 
     async def schema(self, device_id: str) -> Schema:
-        """Return the device's present schema."""
-        record = await self.resolve(device_id)
-        known = self._schemas.get(device_id)
-        if known is not None and known[0] == record.instance:
-            return known[1]
-        schema = Schema.from_wire(await self.request(device_id, GetSchema(device_id)))
-        record = await self.resolve(device_id)
-        self._schemas[device_id] = (record.instance, schema)
-        return schema
+        """Ask a device for its schema."""
+        return Schema.from_wire(await self.request(device_id, GetSchema(device_id)))
 
     async def get(self, device_id: str, keys: list[str] | None = None) -> list[Any]:
         """Return the rows of some properties, or of all."""

@@ -1,11 +1,18 @@
 """Devices as Python objects for asynchronous code."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pykarabo.data import PropertyValue, Schema
-from pykarabo.errors import NotConnectedError, StaleValueError, UnknownPropertyError
+from pykarabo.errors import (
+    BadInputError,
+    NotConnectedError,
+    PykaraboError,
+    StaleValueError,
+    UnknownPropertyError,
+)
 from pykarabo.wire import Call
 
 from ._identity import CALL_TIMEOUT_S
@@ -16,6 +23,8 @@ from ._updates import Live, Update
 if TYPE_CHECKING:
     from ._client import Client
     from ._watch import Follower
+
+_T = TypeVar("_T")
 
 
 class AsyncDeviceProxy:
@@ -28,7 +37,7 @@ class AsyncDeviceProxy:
     def __init__(self, client: "Client", device_id: str, schema: Schema) -> None:
         self._client = client
         self._id = device_id
-        self._schema = schema
+        self._known_schema = schema
         self._follower: Follower | None = None
         self._synchronised = asyncio.Event()
 
@@ -39,8 +48,27 @@ class AsyncDeviceProxy:
 
     @property
     def schema(self) -> Schema:
-        """The device's properties, commands and outputs, as last read."""
+        """The device's properties, commands and outputs: the present ones while it is live."""
         return self._schema
+
+    @property
+    def _schema(self) -> Schema:
+        if self._follower is not None and self._follower.schema is not None:
+            self._known_schema = self._follower.schema
+        return self._known_schema
+
+    async def refresh(self) -> None:
+        """Read the schema again; a proxy that does not follow its device knows no news of it."""
+        self._known_schema = await self._client.schema(self._id)
+
+    async def _with_schema(self, use: Callable[[Schema], _T]) -> _T:
+        """Use the schema; if that is refused and the schema may be old, use the present one."""
+        try:
+            return use(self._schema)
+        except BadInputError:
+            with contextlib.suppress(PykaraboError):
+                await self.refresh()
+            return use(self._known_schema)
 
     @property
     def is_live(self) -> bool:
@@ -72,6 +100,7 @@ class AsyncDeviceProxy:
     def disconnect(self) -> None:
         """Stop following; calls still work."""
         if self._follower is not None:
+            self._known_schema = self._schema
             self._follower = None
             self._client.unfollow(self._id, self._update)
 
@@ -101,7 +130,8 @@ class AsyncDeviceProxy:
             BadInputError: a value that the device would refuse; nothing was written.
             ChangedMeanwhileError: one of `expected` has changed; nothing was written.
         """
-        plain = checked(self._schema, self._id, {**(values or {}), **more})
+        given = {**(values or {}), **more}
+        plain = await self._with_schema(lambda schema: checked(schema, self._id, given))
         await self._client.set(self._id, plain, expected=expected)
 
     async def call(
@@ -124,7 +154,7 @@ class AsyncDeviceProxy:
             OutcomeUnknownError: nobody knows whether it ran.
             RemoteError: it ran and failed.
         """
-        info = self._schema.require_command(command, self._id)
+        info = await self._with_schema(lambda schema: schema.require_command(command, self._id))
         request = Call(self._id, command, list(args), kwargs, once_key)
         result = await self._client.request(
             self._id, request, timeout_s=timeout_s, idempotent=info.idempotent

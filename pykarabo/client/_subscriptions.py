@@ -8,9 +8,11 @@ handful of messages.
 
 import asyncio
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from pykarabo.data import Schema
 from pykarabo.errors import (
     LimitExceededError,
     MalformedMessageError,
@@ -43,6 +45,7 @@ from pykarabo.wire import (
     parse_published,
     parse_replay,
     parse_rows,
+    parse_schema,
     stream_topic,
 )
 
@@ -59,7 +62,13 @@ _BAD_MESSAGE: Final = (MalformedMessageError, LimitExceededError, VersionMismatc
 
 
 class StreamSink(Protocol):
-    """Who is told what a stream brings."""
+    """Who is told what a stream brings.
+
+    Attributes:
+        schema: the device's schema as far as it was told.
+    """
+
+    schema: Schema | None
 
     def stream(self, outputs: list[StreamOutput]) -> None:
         """Take what the stream hands on, in order."""
@@ -346,12 +355,18 @@ class Subscriptions:
 
     async def _open(self, wanted: list[tuple[Followed, int]]) -> None:
         """Ask for the present values of many streams at once."""
-        request = Open([[entry.name, entry.target.instance] for entry, _number in wanted])
+        known = {
+            schema.version: schema
+            for entry, _number in wanted
+            if (schema := entry.sink.schema) is not None
+        }
+        streams: list[list[Any]] = [[entry.name, entry.target.instance] for entry, _ in wanted]
         try:
             answer, _sequence = await self._calls.call(
-                request, Target(), timeout_s=ANSWER_TIMEOUT_S
+                Open(streams, list(known)), Target(), timeout_s=ANSWER_TIMEOUT_S
             )
-            found = _answers(answer, len(wanted))
+            found, schemas = _answers(answer, len(wanted))
+            known |= {version: parse_schema(wire) for version, wire in schemas.items()}
         except PykaraboError as error:
             for entry, _number in wanted:
                 self._failed(entry, error)
@@ -362,19 +377,21 @@ class Subscriptions:
             elif shown is None:
                 self._want(entry, number)
             else:
-                self._show(entry, shown, number)
+                self._show(entry, shown, number, known)
 
-    def _show(self, entry: Followed, shown: list[Any], number: int) -> None:
+    def _show(
+        self, entry: Followed, shown: list[Any], number: int, schemas: Mapping[str, Schema]
+    ) -> None:
         if not self._is_followed(entry):
             return
         try:
-            sequence, instance, epoch, _version, rows = shown
+            sequence, instance, epoch, version, rows = shown
             parsed = parse_rows(rows)
         except PykaraboError as error:
             self._failed(entry, error)
             return
         header = Header(Kind.REPLY, instance, epoch, sequence)
-        self._hand_on(entry, entry.stream.snapshot(header, parsed, number))
+        self._hand_on(entry, entry.stream.snapshot(header, parsed, number, schemas.get(version)))
 
 
 def _conflated(outputs: list[StreamOutput]) -> list[StreamOutput]:
@@ -390,15 +407,17 @@ def _conflated(outputs: list[StreamOutput]) -> list[StreamOutput]:
     return joined
 
 
-def _answers(answer: Any, count: int) -> list[Any]:
-    """Return the part of an answer to `Open` that tells of the streams.
+def _answers(answer: Any, count: int) -> tuple[list[Any], dict[str, Any]]:
+    """Return what an answer to `Open` tells of the streams, and schemas by their versions.
 
     Raises:
         MalformedMessageError: it has another form.
     """
     match answer:
-        case [list() as found, dict()] if len(found) == count and all(map(_is_answer, found)):
-            return found
+        case [list() as found, dict() as schemas] if len(found) == count and all(
+            map(_is_answer, found)
+        ):
+            return found, schemas
         case _:
             raise MalformedMessageError(
                 "the present values have another form than expected",

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from pykarabo.data import PropertyValue
+from pykarabo.data import PropertyValue, Schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +48,14 @@ class Stale:
 
 @dataclass(frozen=True, slots=True)
 class NewSchema:
-    """The device has other properties or commands now."""
+    """The device has other properties or commands now; their values come after this.
+
+    Attributes:
+        schema: all that it has now.
+    """
 
     device_id: str
+    schema: Schema
 
 
 Update: TypeAlias = Change | Live | Gap | Stale | NewSchema

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
-from pykarabo.data import PropertyValue, Row, from_row
+from pykarabo.data import PropertyValue, Row, Schema, ValueType, from_row
 from pykarabo.errors import PykaraboError
 from pykarabo.wire import (
     Changed,
@@ -45,6 +45,7 @@ class Follower:
         self._name = choice.stream(device_id)
         self._latest = latest or choice != EVERYTHING
         self.values: dict[str, PropertyValue] = {}
+        self.schema: Schema | None = None
         self.live = False
         self.reason = "not connected yet"
         self._client = client
@@ -134,6 +135,7 @@ class Follower:
                 self.values.update(values)
                 self._tell(Change(self.device_id, values, output.sequence))
             elif isinstance(output, Synchronised):
+                self._described(output.schema)
                 self.values = _values(output.rows, output.sequence)
                 self.live = self._synchronised = True
                 self._tell(Live(self.device_id, dict(self.values)))
@@ -143,10 +145,20 @@ class Follower:
             elif isinstance(output, GapFound):
                 self._tell(Gap(self.device_id, output.missed, output.recovered))
             elif isinstance(output, SchemaChanged):
-                self._client.forget_schema(self.device_id)
-                self._tell(NewSchema(self.device_id))
+                self._described(output.schema)
             else:
                 self._went_stale(getattr(output, "reason", "unknown"))
+
+    def _described(self, schema: Schema | None) -> None:
+        """Take the device's schema; what it lacks or has of another type has no value any more."""
+        known = self.schema
+        if schema is None or schema is known:
+            return
+        self.schema = schema
+        if known is not None and known.version != schema.version:
+            for key, _kind in _kinds(known).items() - _kinds(schema).items():
+                self.values.pop(key, None)
+            self._tell(NewSchema(self.device_id, schema))
 
     def _went_stale(self, reason: str) -> None:
         self.reason = reason
@@ -157,6 +169,10 @@ class Follower:
     def _tell(self, update: Update) -> None:
         for listener in list(self._listeners):
             listener(update)
+
+
+def _kinds(schema: Schema) -> dict[str, tuple[ValueType, bool]]:
+    return {key: (info.value_type, info.node) for key, info in schema.properties.items()}
 
 
 def _values(rows: Iterable[Row], sequence: int) -> dict[str, PropertyValue]:
@@ -204,13 +220,18 @@ class Watch(AsyncIterator[Update]):
     def _give_up(self) -> None:
         """Replace what waits unread by its count and by the present values."""
         missed: dict[str, int | None] = {}
+        schemas: dict[str, NewSchema] = {}
         for update in self._updates:
+            if isinstance(update, NewSchema):
+                schemas[update.device_id] = update
             known = missed.setdefault(update.device_id, 0)
             more = _messages(update)
             missed[update.device_id] = None if known is None or more is None else known + more
         self._updates.clear()
         for device_id, count in missed.items():
             self._updates.append(Gap(device_id, count))
+            if device_id in schemas:
+                self._updates.append(schemas[device_id])
             present = self._wanted(self._followers[device_id].present())
             if present is not None:
                 self._updates.append(present)

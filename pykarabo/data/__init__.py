@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         VectorUInt32,
         VectorUInt64,
     )
+    from ._injection import declared_class, with_attributes, with_members, without_member
 
 __all__ = [
     "AccessLevel",
@@ -107,6 +108,7 @@ __all__ = [
     "VectorUInt16",
     "VectorUInt32",
     "VectorUInt64",
+    "declared_class",
     "decode",
     "encode",
     "flat_configuration",
@@ -117,6 +119,9 @@ __all__ = [
     "registry",
     "same",
     "to_row",
+    "with_attributes",
+    "with_members",
+    "without_member",
 ]
 
 if not TYPE_CHECKING:
@@ -165,6 +170,10 @@ if not TYPE_CHECKING:
                     "VectorUInt64",
                 ),
                 "_descriptors",
+            ),
+            **dict.fromkeys(
+                ("declared_class", "with_attributes", "with_members", "without_member"),
+                "_injection",
             ),
         },
     )

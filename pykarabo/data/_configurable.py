@@ -2,12 +2,12 @@
 
 import functools
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, ClassVar, Final, Self, cast
 
-from pykarabo.errors import BadConfigurationError, ReadOnlyError
+from pykarabo.errors import BadConfigurationError, BadInputError, ReadOnlyError
 
 from ._descriptors import Node, Property
 from ._info import CommandInfo, OutputInfo, PropertyInfo
@@ -29,6 +29,7 @@ class Configurable:
         UnknownPropertyError, ReadOnlyError, BadInputError: the configuration does not fit.
     """
 
+    __pykarabo_schema__: ClassVar[Schema]
     _values: dict[str, PropertyValue]
 
     def __init__(self, configuration: Mapping[str, Any] | None = None) -> None:
@@ -55,8 +56,12 @@ class Configurable:
 
     @classmethod
     def schema(cls) -> Schema:
-        """Return the description of the class."""
-        return _schema_of(cls)  # type: ignore[arg-type]  # a class is hashable
+        """Return the description of the class; of an object, with what was injected into it."""
+        # Kept by the class itself: that of a single object lives no longer than it is needed.
+        known: Schema | None = cls.__dict__.get("__pykarabo_schema__")
+        if known is None:
+            known = cls.__pykarabo_schema__ = _schema_of(cls)
+        return known
 
     def _name(self) -> str:
         """Return what error messages call this object."""
@@ -71,6 +76,59 @@ class Configurable:
         plain = info.validate(value, device=self._name())
         self._values[info.key] = PropertyValue(plain, self._timestamp(), info.quality_of(plain))
 
+    def _take_class(
+        self, cls: "type[Configurable]", touched: Collection[str], *, strict: bool
+    ) -> dict[str, PropertyValue]:
+        """Become an object of `cls`, which is a class of its own; returns the values it brings.
+
+        Args:
+            touched: keys of the properties and nodes whose description is another one.
+            strict: refuse a present value that does not fit, instead of dropping it.
+
+        Raises:
+            BadConfigurationError: a present value or unit contradicts; nothing has changed.
+        """
+        before, after = self.schema().properties, cls.schema().properties
+        brought = {
+            info.key: self._carried(info, before.get(info.key), strict=strict)
+            for info in iterate_leaves(cls.schema())
+            if info.key not in self._values or is_below(info.key, touched)
+        }
+        self.__class__ = cast("type[Self]", cls)
+        for key in [key for key in self._values if key not in after or after[key].node]:
+            del self._values[key]
+        self._values.update(brought)
+        return brought
+
+    def _carried(
+        self, info: PropertyInfo, before: PropertyInfo | None, *, strict: bool
+    ) -> PropertyValue:
+        """Return the present value under a new description if it fits, else the initial one."""
+        value = self._values.get(info.key)
+        if value is not None and before is not None and before.value_type is info.value_type:
+            self._refuse_other_unit(info, before)
+            try:
+                plain = info.validate(value.value, device=self._name())
+                return PropertyValue(plain, value.timestamp, info.quality_of(plain))
+            except BadInputError as error:
+                if strict:
+                    raise BadConfigurationError(
+                        f"its present value does not fit: {error.message}",
+                        key=info.key,
+                        remedy="set it to one that fits before and after, then change attributes",
+                    ) from None
+        plain, quality = _initial(info)
+        return PropertyValue(plain, self._timestamp(), quality)
+
+    def _refuse_other_unit(self, info: PropertyInfo, before: PropertyInfo) -> None:
+        """Refuse another unit: a client that does not know it yet would write wrong numbers."""
+        if info.unit != before.unit:
+            raise BadConfigurationError(
+                f"the unit of '{info.key}' is '{before.unit}' and cannot become '{info.unit}'",
+                key=info.key,
+                remedy="inject a property of another name",
+            )
+
 
 class BoundNode:
     """A node of a certain object; its properties are the object's, below the node's name.
@@ -80,17 +138,26 @@ class BoundNode:
 
     def __init__(self, root: Configurable, node: type[Configurable], prefix: str) -> None:
         object.__setattr__(self, "_root", root)
-        object.__setattr__(self, "_node", node)
+        object.__setattr__(self, "_described", (type(root), node))
         object.__setattr__(self, "_prefix", prefix)
+
+    def _node_class(self) -> type[Configurable]:
+        """The present class of the node: injection may have replaced it."""
+        root_class, node = self._described
+        if root_class is not type(self._root):
+            root_class = type(self._root)
+            node = _node_class(root_class, self._prefix)
+            object.__setattr__(self, "_described", (root_class, node))
+        found: type[Configurable] = node
+        return found
 
     @property
     def __pykarabo_class__(self) -> type[Configurable]:
         """The class that describes the node."""
-        node: type[Configurable] = self._node
-        return node
+        return self._node_class()
 
     def __getattr__(self, name: str) -> Any:
-        member = inspect.getattr_static(self._node, name)
+        member = inspect.getattr_static(self._node_class(), name)
         if isinstance(member, Property):
             return self._root._values[self._prefix + member.key].value
         if isinstance(member, Node):
@@ -100,7 +167,7 @@ class BoundNode:
         return member
 
     def __setattr__(self, name: str, value: Any) -> None:
-        member = inspect.getattr_static(self._node, name, None)
+        member = inspect.getattr_static(self._node_class(), name, None)
         if not isinstance(member, Property):
             raise AttributeError(f"node '{self._prefix[:-1]}' has no property '{name}'")
         self._root._assign(self._root.schema().properties[self._prefix + member.key], value)
@@ -133,12 +200,27 @@ def flat_configuration(
     return flat
 
 
-@functools.cache
+def _node_class(cls: type[Configurable], prefix: str) -> type[Configurable]:
+    """Return the class of the node at a prefix; raises `AttributeError` if it was removed."""
+    for key in prefix.split(".")[:-1]:
+        nodes = (member for member in members_of(cls).values() if isinstance(member, Node))
+        found = next((member for member in nodes if member.key == key), None)
+        if found is None:
+            raise AttributeError(f"node '{prefix[:-1]}' was removed")
+        cls = found.node
+    return cls
+
+
+def is_below(key: str, roots: Collection[str]) -> bool:
+    """Tell whether a key is one of `roots`, or below one of them."""
+    return any(key == root or key.startswith(f"{root}.") for root in roots)
+
+
 def _schema_of(cls: type[Configurable]) -> Schema:
     properties: dict[str, PropertyInfo] = {}
     commands: dict[str, CommandInfo] = {}
     outputs: dict[str, OutputInfo] = {}
-    for member in _members(cls).values():
+    for member in members_of(cls).values():
         if isinstance(member, Property):
             _add(cls, properties, member.info)
         elif isinstance(member, Node):
@@ -183,7 +265,7 @@ def _refuse_taken_names(cls: type) -> None:
                 )
 
 
-def _members(cls: type) -> Mapping[str, Any]:
+def members_of(cls: type) -> Mapping[str, Any]:
     """Return the attributes of a class and its bases, base classes first, overrides in place."""
     members: dict[str, Any] = {}
     for base in reversed(cls.__mro__):

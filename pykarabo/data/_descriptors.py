@@ -1,24 +1,27 @@
 """Declaring properties: one descriptor class per type of value."""
 
+import copy
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from enum import Enum
 from types import FrameType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, cast, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from pykarabo.errors import BadConfigurationError, BadInputError
+from pykarabo.errors import BadConfigurationError, BadInputError, did_you_mean
 
 from ._info import PropertyInfo
 from ._state import State
-from ._types import AccessLevel, AccessMode, ValueType
+from ._types import FLOATS, INTEGER_LIMITS, AccessLevel, AccessMode, ValueType
 
 if TYPE_CHECKING:
     from ._configurable import BoundNode, Configurable
 
 T = TypeVar("T")
+_ARGUMENTS: Final = {"read_only": "access_mode", "init_only": "access_mode"}
+"""What is kept under another name than it is given."""
 
 
 class Property(Generic[T]):
@@ -114,9 +117,35 @@ class Property(Generic[T]):
         self.info = PropertyInfo(self.key, self.value_type, **self._arguments)
         self._check(owner)
 
+    def with_attributes(self, attributes: Mapping[str, Any]) -> "Property[T]":
+        """Return the same property with some other attributes, named as at its declaration.
+
+        Raises:
+            BadConfigurationError: there is no such attribute.
+        """
+        known = [*self._arguments, *_ARGUMENTS]
+        for name in attributes:
+            if name not in known:
+                raise BadConfigurationError(
+                    f"property '{self.key}' has no attribute '{name}' that can be changed",
+                    key=self.key,
+                    remedy=did_you_mean(name, known),
+                )
+        given: Property[T] = Property(**attributes)
+        changed = copy.copy(self)
+        changed._arguments = dict(self._arguments)
+        for name in attributes:
+            kept = _ARGUMENTS.get(name, name)
+            changed._arguments[kept] = given._arguments[kept]
+        return changed
+
     def _check(self, owner: type) -> None:
         """Refuse a declaration that contradicts itself."""
         info = self.info
+        if self.value_type not in (*INTEGER_LIMITS, *FLOATS) and (
+            {info.warn_low, info.warn_high, info.alarm_low, info.alarm_high} != {None}
+        ):
+            raise self._contradiction(owner, f"is of type {self.value_type}, which has no limits")
         for low, high in (
             (info.minimum, info.maximum),
             (info.warn_low, info.warn_high),
@@ -416,6 +445,12 @@ class Node:
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.key = self.key or name
+
+    def with_class(self, node: "type[Configurable]") -> "Node":
+        """Return the same group with another class."""
+        changed = copy.copy(self)
+        changed.node = node
+        return changed
 
     @property
     def info(self) -> PropertyInfo:

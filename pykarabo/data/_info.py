@@ -1,7 +1,7 @@
 """Descriptions of properties, commands and outputs: frozen data that travels."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -243,7 +243,8 @@ def _to_wire(info: "PropertyInfo | ParameterInfo | CommandInfo") -> dict[str, An
     wire: dict[str, Any] = {}
     for item in fields(info):
         value = getattr(info, item.name)
-        if item.default is MISSING or (value is not item.default and value != item.default):
+        # Arrays cannot be compared like this, but no default here is one.
+        if type(value) is not type(item.default) or value != item.default:
             wire[item.name] = _plain(value)
     return wire
 

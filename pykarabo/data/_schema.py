@@ -23,6 +23,11 @@ def _nothing() -> Mapping[str, Any]:
     return MappingProxyType({})
 
 
+def _digestible(value: Any) -> Any:
+    """Return what stands for a default that msgpack does not know; of an array all elements."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
 @dataclass(frozen=True)
 class Schema:
     """Properties, commands and outputs of a device, by dotted name in their order.
@@ -41,7 +46,7 @@ class Schema:
     @cached_property
     def version(self) -> str:
         """A digest of the content: equal for equal schemas."""
-        packed = cast(bytes, msgpack.packb(self.to_wire(), default=str))
+        packed = cast(bytes, msgpack.packb(self.to_wire(), default=_digestible))
         return hashlib.sha256(packed).hexdigest()[:16]
 
     def require_property(self, key: str, device: str | None = None) -> PropertyInfo:

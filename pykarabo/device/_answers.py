@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from pykarabo.data import CommandInfo, Row, to_row
+from pykarabo.data import CommandInfo, Row, Schema, to_row
 from pykarabo.errors import (
     BadInputError,
     CancelledByCallerError,
@@ -63,6 +63,9 @@ _MAX_BYTES: Final = 2 * 2**20
 """One answer to `Open` holds so much at most: half of what the other side would refuse."""
 _ROW_VALUES: Final = 7
 _ROW_BYTES: Final = 80
+_DESCRIPTION_VALUES: Final = 30
+_DESCRIPTION_BYTES: Final = 500
+"""About what the description of a property or a command takes."""
 
 
 class Answers:
@@ -83,6 +86,7 @@ class Answers:
             return _rows(hosted.device, request.keys), hosted.source.sequence
         if isinstance(request, GetSchema):
             hosted = self._hosting.addressed(request.device, call.instance)
+            hosted.device.flush()
             return hosted.device.schema().to_wire(), hosted.source.sequence
         if isinstance(request, ReadMany):
             return [self._read(*target) for target in request.targets], 0
@@ -120,22 +124,18 @@ class Answers:
             except PykaraboError as error:
                 found.append([None, error.to_wire()])
                 continue
-            if not room.takes(rows):
+            schema = hosted.device.schema()
+            unknown = known is not None and schema.version not in known
+            if not room.takes(rows, schema if unknown else None):
                 found.append([None, None])
                 continue
-            version = self._describe(hosted, known, schemas)
+            version = "" if known is None else schema.version
+            if known is not None and unknown:
+                known.add(version)
+                schemas[version] = schema.to_wire()
             shown = [source.sequence, source.instance, source.epoch, version, rows]
             found.append([shown, None])
         return [found, schemas]
-
-    def _describe(self, hosted: Hosted, known: set[str] | None, schemas: dict[str, Any]) -> str:
-        if known is None:
-            return ""
-        schema = hosted.device.schema()
-        if schema.version not in known:
-            known.add(schema.version)
-            schemas[schema.version] = schema.to_wire()
-        return schema.version
 
     # -- what does ------------------------------------------------------------------------------
 
@@ -178,11 +178,14 @@ class _Room:
         self._bytes = _MAX_BYTES
         self._empty = True
 
-    def takes(self, rows: list[Row]) -> bool:
-        """Take rows if they fit."""
+    def takes(self, rows: list[Row], schema: Schema | None) -> bool:
+        """Take rows, and a schema that goes with them, if they fit."""
         sizes = [_size(row[1]) for row in rows]
+        described = 0 if schema is None else len(schema.properties) + len(schema.commands)
         values = sum(count for count, _bytes in sizes) + _ROW_VALUES * len(rows)
+        values += _DESCRIPTION_VALUES * described
         size = sum(size for _count, size in sizes) + _ROW_BYTES * len(rows)
+        size += _DESCRIPTION_BYTES * described
         fits = self._empty or (values <= self._values and size <= self._bytes)
         if fits:
             self._empty = False

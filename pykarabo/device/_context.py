@@ -21,6 +21,7 @@ class DeviceContext:
         instance: 16 random bytes of this life.
         epoch: start of this life in ns since 1970 UTC.
         publish: takes the device and its changes, in the event loop's thread.
+        publish_schema: takes a device that has another schema now, likewise.
         train_reference: tells the relation of time and train ids, None without a time source.
     """
 
@@ -33,5 +34,6 @@ class DeviceContext:
     clock: Clock
     client: Client
     publish: Callable[["Device", list[tuple[str, PropertyValue]]], None]
+    publish_schema: Callable[["Device"], None]
     pipelines: "PipelineHost"
     train_reference: Callable[[], TrainReference | None]

@@ -354,6 +354,7 @@ class Server:
             clock=self.clock,
             client=self.client,
             publish=self._publish,
+            publish_schema=self._publish_schema,
             pipelines=self._pipelines,
             train_reference=self._train_reference,
         )
@@ -498,6 +499,9 @@ class Server:
         for key, _value in changes:
             if key == "state":
                 self._registration.state_changed(device)
+
+    def _publish_schema(self, device: Device) -> None:
+        self.streams.schema_changed(self._hosting.require(device.context.device_id))
 
     async def _beat(self) -> None:
         """Publish the heartbeat; how late it comes is the event loop's lag."""

@@ -85,6 +85,18 @@ class EventStreams:
             chosen.offer(rows)
             self._schedule(chosen, now_ns)
 
+    def schema_changed(self, hosted: Hosted) -> None:
+        """Publish that a device has another schema now; what it shows comes after it."""
+        now_ns = self._clock.monotonic_ns()
+        schema = hosted.device.schema()
+        wire = schema.to_wire()
+        self._port.publish(self._publisher.schema(hosted.source, wire, now_ns))
+        for key in [key for key in hosted.changed_at if key not in schema.properties]:
+            del hosted.changed_at[key]
+        for chosen in self._by_device.get(hosted.source.stream, ()):
+            chosen.keep(schema.properties)
+            self._port.publish(self._publisher.schema(chosen.source, wire, now_ns))
+
     def _schedule(self, chosen: ChosenStream, now_ns: int) -> None:
         due_ns = chosen.due_ns(now_ns)
         name = chosen.source.stream
@@ -97,7 +109,7 @@ class EventStreams:
 
     def _due(self, chosen: ChosenStream) -> None:
         self._timers.pop(chosen.source.stream, None)
-        self._publish_chosen(chosen, self._clock.monotonic_ns())
+        self._schedule(chosen, self._clock.monotonic_ns())
 
     def _publish_chosen(self, chosen: ChosenStream, now_ns: int) -> None:
         rows = chosen.take(now_ns)

@@ -74,6 +74,7 @@ from ._publisher import (
     parse_published,
     parse_replay,
     parse_rows,
+    parse_schema,
     stream_topic,
 )
 from ._requests import (
@@ -225,6 +226,7 @@ __all__ = [
     "parse_replay",
     "parse_request",
     "parse_rows",
+    "parse_schema",
     "parse_stream",
     "parse_welcome",
     "request_body",

@@ -1,6 +1,6 @@
 """The sending side of a stream with a choice: one for all subscribers that chose the same."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from pykarabo.data import Row
 
@@ -35,6 +35,11 @@ class ChosenStream:
                 wanted[key] = self.choice.wants(key)
             if wanted[key]:
                 self._latest[key] = row
+
+    def keep(self, keys: Container[str]) -> None:
+        """Forget what waits of other properties than these: the device has them no more."""
+        self._latest = {key: row for key, row in self._latest.items() if key in keys}
+        self._wanted.clear()
 
     def due_ns(self, now_ns: int) -> int | None:
         """Return when the next message may be sent; None when there is nothing to send."""

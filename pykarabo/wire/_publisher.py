@@ -13,10 +13,11 @@ ZeroMQ topics are byte prefixes, so a topic ends with a NUL: ``MOTOR/1`` does no
 for streams with a choice, see `Choice`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from pykarabo.data import Quality, Row, decode, encode
+from pykarabo.data import Quality, Row, Schema, decode, encode
 from pykarabo.errors import MalformedMessageError
 
 from ._checks import MAX_FRAME, are_bytes, check_size, is_instance, is_number
@@ -87,9 +88,9 @@ class Publisher:
         """
         return self._numbered(Kind.EVENT, source, rows, now_ns)
 
-    def schema(self, source: EventSource, version: str, now_ns: int) -> list[Frame]:
-        """Announce that the device's schema has become another one."""
-        return self._numbered(Kind.SCHEMA, source, version, now_ns)
+    def schema(self, source: EventSource, schema: Mapping[str, Any], now_ns: int) -> list[Frame]:
+        """Announce that the device's schema has become another one: all of it, as a plain map."""
+        return self._numbered(Kind.SCHEMA, source, schema, now_ns)
 
     def _numbered(self, kind: Kind, source: EventSource, body: Any, now_ns: int) -> list[Frame]:
         encoded = encode(body)
@@ -185,11 +186,12 @@ class Ending(NamedTuple):
 
 
 class Event(NamedTuple):
-    """A numbered message of a stream; `rows` is None when the device's schema changed."""
+    """A numbered message of a stream; `rows` is None when the device's schema became `schema`."""
 
     stream: str
     header: Header
     rows: list[Row] | None
+    schema: Schema | None = None
 
 
 class Echo(NamedTuple):
@@ -238,7 +240,7 @@ def parse_published(frames: list[Frame]) -> Event | Ending | Heartbeat | Echo | 
     if kind == Kind.HEARTBEAT:
         return _heartbeat(header, decode(frames[2:]))
     if kind == Kind.SCHEMA:
-        return Event(_stream_of(topic), header, None)
+        return Event(_stream_of(topic), header, None, parse_schema(decode(frames[2:])))
     if kind == Kind.GOODBYE:
         return Ending(_stream_of(topic), header.instance)
     if kind == Kind.ECHO:
@@ -275,8 +277,10 @@ def parse_replay(stream: str, instance: bytes, body: object) -> tuple[list[Event
 def _replayed(stream: str, instance: bytes, entry: object) -> Event:
     match entry:
         case [sequence, int() as kind, [*frames]] if is_number(sequence) and are_bytes(frames):
-            rows = parse_rows(decode(frames)) if kind == Kind.EVENT else None
-            return Event(stream, Header(kind, instance, sequence=sequence), rows)
+            header, body = Header(kind, instance, sequence=sequence), decode(frames)
+            if kind == Kind.SCHEMA:
+                return Event(stream, header, None, parse_schema(body))
+            return Event(stream, header, parse_rows(body))
         case _:
             raise _malformed("a replayed event has another form than expected")
 
@@ -290,6 +294,13 @@ def parse_rows(body: object) -> list[Row]:
         else:
             return [row if len(row) == _ROW_LENGTH else row[:_ROW_LENGTH] for row in body]
     raise _malformed("a message with values holds no list of property rows")
+
+
+def parse_schema(body: object) -> Schema:
+    """Rebuild a schema from an event or a snapshot; raises `MalformedMessageError`."""
+    if isinstance(body, dict):
+        return Schema.from_wire(body)
+    raise _malformed("a message with a schema holds no map")
 
 
 _ROW_LENGTH: Final = len(("key", "value", "seconds", "fraction", "train id", "quality"))

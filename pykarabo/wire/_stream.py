@@ -44,7 +44,7 @@ from collections import deque
 from enum import StrEnum
 from typing import Final, NamedTuple, TypeAlias
 
-from pykarabo.data import Row
+from pykarabo.data import Row, Schema
 
 from ._header import Header
 from ._publisher import Event
@@ -87,10 +87,11 @@ class Changed(NamedTuple):
 
 
 class Synchronised(NamedTuple):
-    """All values of the device; from here on the stream is live."""
+    """All values of the device, and its schema if it was asked for; the stream is live now."""
 
     rows: list[Row]
     sequence: int
+    schema: Schema | None = None
 
 
 class Resumed(NamedTuple):
@@ -109,7 +110,9 @@ class GapFound(NamedTuple):
 
 
 class SchemaChanged(NamedTuple):
-    """The device has another schema now."""
+    """The device has another schema now; new values come after it."""
+
+    schema: Schema
 
 
 class WentStale(NamedTuple):
@@ -220,9 +223,9 @@ class DeviceStream:
 
     def _hand_on(self, event: Event) -> StreamOutput:
         self.sequence = event.header.sequence
-        if event.rows is None:
-            return SchemaChanged()
-        return Changed(event.rows, self.sequence)
+        if event.schema is not None:
+            return SchemaChanged(event.schema)
+        return Changed(event.rows or [], self.sequence)
 
     def tail(self, instance: bytes, sequence: int) -> list[StreamOutput]:
         """Take the latest number of the stream from a heartbeat."""
@@ -242,7 +245,9 @@ class DeviceStream:
 
     # -- answers --------------------------------------------------------------------------------
 
-    def snapshot(self, header: Header, rows: list[Row], request: int) -> list[StreamOutput]:
+    def snapshot(
+        self, header: Header, rows: list[Row], request: int, schema: Schema | None = None
+    ) -> list[StreamOutput]:
         """Take the answer to a `NeedSnapshot`: all values, true at `header.sequence`.
 
         An answer that is not the latest request's is too old and says nothing.
@@ -257,7 +262,7 @@ class DeviceStream:
         self.sequence = header.sequence if restarted else max(header.sequence, self.sequence)
         self.state = StreamState.LIVE
         self._stale = False
-        outputs.append(Synchronised(rows, self.sequence))
+        outputs.append(Synchronised(rows, self.sequence, schema))
         for event in ours:
             if event.header.sequence > header.sequence:
                 outputs.extend(self.event(event))

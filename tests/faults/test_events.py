@@ -1,7 +1,4 @@
-"""Event streams under faults: every change is delivered or reported missing, none is silent.
-
-E12 is missing: a device cannot change its schema at run time yet.
-"""
+"""Event streams under faults: every change is delivered or reported missing, none is silent."""
 
 import asyncio
 import contextlib

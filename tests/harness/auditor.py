@@ -155,7 +155,7 @@ class StreamAudit:
         if gap.missed is None:
             self._account.unknown_gaps += 1
             self._unknown_gap = True
-        elif self._lives:
+        elif self._lives and not gap.recovered:
             self._lives[-1].missing += gap.missed
 
     def account(self, produced: Mapping[str, int]) -> StreamAccount:

@@ -6,17 +6,29 @@ so that a case compares what was received with what truly happened.
 
 import argparse
 import asyncio
+import contextlib
 import json
 import mmap
 import os
+import random
 import resource
 import signal
 import time
 from pathlib import Path
 from typing import Final
 
-from pykarabo.data import Int64, State, String
+from pykarabo.data import (
+    Configurable,
+    Float64,
+    Int64,
+    Node,
+    State,
+    String,
+    ValueType,
+    VectorInt32,
+)
 from pykarabo.device import Device, DeviceSettings, Server, ServerSettings, command, run_server
+from pykarabo.errors import BadInputError
 
 LEDGER_VARIABLE: Final = "PYKARABO_TEST_LEDGER"
 _COUNTER_BYTES: Final = 8
@@ -26,9 +38,31 @@ _GROWTH: Final = 1.585
 _FIRST_POWER: Final = 2_000_000
 
 
+_INJECTED: Final = 8
+"""Names that `reshape` chooses from, at every place."""
+_LONGEST_REST_S: Final = 0.3
+"""Between two injections, as Karabo's test of schema injection has it."""
+
+
+def _limited() -> Float64:
+    return Float64(minimum=0, maximum=10)
+
+
+_MEMBERS: Final = (_limited, Float64, Int64, String, VectorInt32)
+
+
+class _Part(Configurable):
+    """A part of a device."""
+
+    level = Float64(read_only=True)
+
+
 class Specimen(Device):
     """Produces numbered changes and executes numbered commands."""
 
+    level = Float64(read_only=True)
+    group = Node(_Part)
+    reshapes = 0
     value = Int64(read_only=True, description="How many changes this life has produced.")
     life = String(read_only=True, description="Hex of this life's instance.")
 
@@ -84,6 +118,50 @@ class Specimen(Device):
         if self._producing is not None:
             await asyncio.wait([self._producing])
         return self.value
+
+    @command()
+    async def reshape(self, seconds: float, seed: int) -> None:
+        """Inject, change and remove properties at random moments, in the background."""
+        self._reshaping = self.spawn(self._reshape(seconds, random.Random(seed)), name="reshape")
+
+    async def _reshape(self, seconds: float, chance: random.Random) -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while loop.time() < end:
+            for _ in range(chance.randint(1, 3)):
+                with contextlib.suppress(BadInputError):  # removed already, or does not fit
+                    self._reshape_once(chance)
+                    self.reshapes += 1
+            self._set_some(chance)
+            await asyncio.sleep(chance.uniform(0.0, _LONGEST_REST_S))
+
+    def _reshape_once(self, chance: random.Random) -> None:
+        name = f"p{chance.randrange(_INJECTED)}"
+        below = chance.choice(("", "", "group", "part"))
+        key = f"{below}.{name}" if below else name
+        what = chance.randrange(6)
+        if what <= 1:
+            self.inject({name: chance.choice(_MEMBERS)()}, below=below)
+        elif what == 2:
+            self.remove(chance.choice((key, "part")))
+        elif what == 3:
+            self.inject(part=Node(_Part))
+        else:
+            wanted = chance.choice((key, "level", "group.level"))
+            self.update_attributes(
+                wanted, description=f"{chance.random()}", warn_high=chance.uniform(1, 10)
+            )
+
+    def _set_some(self, chance: random.Random) -> None:
+        for key, info in self.schema().properties.items():
+            if info.value_type is ValueType.FLOAT64:
+                self.set_values({key: chance.uniform(0, 10)})
+
+    @command()
+    async def reshaped(self) -> int:
+        """Wait until the properties stay as they are; returns how often they were changed."""
+        await self._reshaping
+        return self.reshapes
 
     @command()
     async def execute(self, key: str, duration: float = 0.0) -> str:

@@ -5,8 +5,19 @@ import asyncio
 import signal
 import time
 
-from pykarabo.data import Float64, Int64, State, String
+from pykarabo.data import Configurable, Float64, Int64, Node, State, String
 from pykarabo.device import Device, DeviceSettings, Server, ServerSettings, command, run_server
+
+
+class Part(Configurable):
+    """A part that a device may have."""
+
+    offset = Float64(unit="mm", default=1.5)
+
+    @command()
+    async def reset(self) -> None:
+        """Forget the offset."""
+        self.offset = 0.0
 
 
 class Counter(Device):
@@ -29,6 +40,26 @@ class Counter(Device):
             if pause:
                 await asyncio.sleep(pause)
         return self.value
+
+    @command()
+    async def inject_gain(self, maximum: float = 10.0) -> None:
+        """Get a property more."""
+        self.inject(gain=Float64(unit="mm", default=2.5, maximum=maximum))
+
+    @command()
+    async def inject_part(self) -> None:
+        """Get a node more."""
+        self.inject(part=Node(Part))
+
+    @command()
+    async def remove_injected(self, key: str) -> None:
+        """Lose what was injected."""
+        self.remove(key)
+
+    @command()
+    async def limit(self, key: str, maximum: float) -> None:
+        """Change the limit of a property."""
+        self.update_attributes(key, maximum=maximum)
 
     @command()
     async def execute(self, duration: float = 0.0) -> int:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import jsonschema
 import pytest
 
-from pykarabo.data import PropertyValue, Quality, Timestamp, decode, to_row
+from pykarabo.data import PropertyValue, Quality, Schema, Timestamp, decode, to_row
 from pykarabo.errors import MalformedMessageError, StateForbidsError
 from pykarabo.wire import (
     HEADER_SIZE,
@@ -132,7 +132,10 @@ def _published_messages() -> list[list[Frame]]:
         to_row("a", PropertyValue(1.5, Timestamp(1, 2, 3), Quality.ALARM)),
         to_row("b.c", PropertyValue("x", Timestamp(-1, 0))),
     ]
-    messages = [publisher.event(source, rows, 0), publisher.schema(source, "v2", 0)]
+    messages = [
+        publisher.event(source, rows, 0),
+        publisher.schema(source, Schema("Motor").to_wire(), 0),
+    ]
     messages.append(publisher.heartbeat(0, lag_s=0.1))
     messages += [publisher.ended(source, 0), publisher.heartbeat(0, lag_s=0.0)]
     return [frames[1:] for frames in messages]

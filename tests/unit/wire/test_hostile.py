@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pykarabo.data import PropertyValue, Timestamp, decode, encode, to_row
+from pykarabo.data import PropertyValue, Schema, Timestamp, decode, encode, to_row
 from pykarabo.errors import LimitExceededError, MalformedMessageError, VersionMismatchError
 from pykarabo.wire import (
     Answer,
@@ -202,7 +202,7 @@ def _published() -> list[list[Frame]]:
     source = EventSource("A/1", _INSTANCE, 1)
     return [
         publisher.event(source, [_ROW], 0),
-        publisher.schema(source, "v2", 0),
+        publisher.schema(source, Schema("Motor").to_wire(), 0),
         publisher.heartbeat(0, lag_s=0.5),
         publisher.ended(source, 0),
         publisher.heartbeat(0, lag_s=0.5),

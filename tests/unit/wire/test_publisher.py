@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pykarabo.data import PropertyValue, Timestamp, to_row
+from pykarabo.data import PropertyInfo, PropertyValue, Schema, Timestamp, ValueType, to_row
 from pykarabo.wire import (
     HEARTBEAT_TOPIC,
     BeatWatch,
@@ -69,8 +69,11 @@ def test_change_of_the_schema_is_numbered_with_the_events() -> None:
     publisher = _publisher()
     source = _source()
     publisher.event(source, [_ROW], 0)
-    message = parse_published(publisher.schema(source, "v2", 0))
+    schema = Schema("Motor", properties={"speed": PropertyInfo("speed", ValueType.FLOAT64)})
+    message = parse_published(publisher.schema(source, schema.to_wire(), 0))
     assert isinstance(message, Event)
+    assert message.schema is not None
+    assert message.schema.version == schema.version
     assert (message.rows, message.header.sequence, source.sequence) == (None, 2, 2)
 
 

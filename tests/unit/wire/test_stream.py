@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pykarabo.data import PropertyValue, Row, Timestamp, decode, encode, to_row
+from pykarabo.data import PropertyValue, Row, Schema, Timestamp, decode, encode, to_row
 from pykarabo.wire import (
     BeatWatch,
     Changed,
@@ -40,6 +40,7 @@ from pykarabo.wire._stream import MAX_KEPT
 
 _LIFE = b"1" * 16
 _NEXT_LIFE = b"2" * 16
+_SCHEMA = Schema("Another")
 
 
 def _row(key: str, value: Any) -> Row:
@@ -47,8 +48,10 @@ def _row(key: str, value: Any) -> Row:
 
 
 def _event(sequence: int, *, instance: bytes = _LIFE, schema: bool = False) -> Event:
-    rows = None if schema else [_row("value", sequence)]
-    return Event("D/1", Header(Kind.EVENT, instance, 1, sequence), rows)
+    header = Header(Kind.EVENT, instance, 1, sequence)
+    if schema:
+        return Event("D/1", header, None, _SCHEMA)
+    return Event("D/1", header, [_row("value", sequence)])
 
 
 def _answer(
@@ -88,7 +91,7 @@ def test_first_synchronisation_is_no_gap() -> None:
 def test_events_in_order_are_handed_on() -> None:
     stream = _live(10)
     assert stream.event(_event(11)) == [Changed([_row("value", 11)], 11)]
-    assert stream.event(_event(12, schema=True)) == [SchemaChanged()]
+    assert stream.event(_event(12, schema=True)) == [SchemaChanged(_SCHEMA)]
     assert stream.sequence == 12
 
 
@@ -357,7 +360,7 @@ class _Network:
         self._send(self.publisher.event(self.source, rows, 0))
 
     def change_schema(self) -> None:
-        self._send(self.publisher.schema(self.source, "another", 0))
+        self._send(self.publisher.schema(self.source, _SCHEMA.to_wire(), 0))
 
     def beat(self) -> None:
         self._send(self.publisher.heartbeat(0, lag_s=0.0))

@@ -1,0 +1,173 @@
+"""Classes of single objects: what is injected into one object, others of its class do not get.
+
+An object with injected properties has a class of its own, derived from the one that declares it,
+and so has every node of it that holds injected properties. Thus they are checked like declared
+ones, are read and assigned like them, and cost nothing as long as there are none. Nothing here
+changes an object: a class that cannot be made leaves everything as it was.
+"""
+
+import copy
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, TypeAlias
+
+from pykarabo.errors import BadConfigurationError
+
+from ._configurable import Configurable, members_of
+from ._descriptors import Node, Property
+
+Member: TypeAlias = Property[Any] | Node
+_DECLARED: Final = "__pykarabo_declared__"
+_Class: TypeAlias = type[Configurable]
+
+
+def declared_class(cls: _Class) -> _Class:
+    """Return the class that an author wrote, from that of a single object."""
+    declared: _Class = vars(cls).get(_DECLARED, cls)
+    return declared
+
+
+def with_members(cls: _Class, members: Mapping[str, Any], below: str = "") -> _Class:
+    """Return a class that has more properties and nodes, by attribute.
+
+    Args:
+        below: key of the node that they are put below.
+
+    Raises:
+        BadConfigurationError: they contradict themselves or what is there.
+    """
+
+    def inject(node: _Class, own: dict[str, Member]) -> None:
+        for name, member in members.items():
+            _refuse_unfit(node, name, member)
+            own[name] = copy.copy(member)
+
+    return _edited(cls, below.split(".") if below else [], inject)
+
+
+def without_member(cls: _Class, key: str) -> _Class:
+    """Return a class that lacks an injected property or node.
+
+    Raises:
+        BadConfigurationError: it was not injected.
+    """
+    *path, last = key.split(".")
+
+    def remove(node: _Class, own: dict[str, Member]) -> None:
+        name, _member = _find(node, last)
+        if name in members_of(declared_class(node)):
+            raise BadConfigurationError(
+                f"property '{key}' is declared by class '{node.__name__}'",
+                key=key,
+                remedy="only what was injected can be removed",
+            )
+        del own[name]
+
+    return _edited(cls, path, remove)
+
+
+def with_attributes(cls: _Class, key: str, attributes: Mapping[str, Any]) -> _Class:
+    """Return a class in which a property has other attributes.
+
+    Raises:
+        BadConfigurationError: there is no such attribute, or they contradict each other.
+    """
+    *path, last = key.split(".")
+
+    def update(node: _Class, own: dict[str, Member]) -> None:
+        name, member = _find(node, last)
+        if isinstance(member, Node):
+            raise BadConfigurationError(
+                f"'{key}' is a node, which has no attributes that can be changed",
+                key=key,
+                remedy="name a property below it",
+            )
+        own[name] = member.with_attributes(attributes)
+
+    return _edited(cls, path, update)
+
+
+def _edited(
+    cls: _Class, path: list[str], edit: Callable[[_Class, dict[str, Member]], None]
+) -> _Class:
+    """Return a class whose node at `path`, or which itself, has other members of its own."""
+    own = _own_members(cls)
+    if path:
+        name, node = _find(cls, path[0])
+        if not isinstance(node, Node):
+            raise BadConfigurationError(
+                f"'{node.key}' is a property, nothing can be below it",
+                key=node.key,
+                remedy="name a node",
+            )
+        own[name] = node.with_class(_edited(node.node, path[1:], edit))
+    else:
+        edit(cls, own)
+    return _class_with(declared_class(cls), own)
+
+
+def _class_with(declared: _Class, own: Mapping[str, Member]) -> _Class:
+    inherited = members_of(declared)
+    own = {name: member for name, member in own.items() if not _same_node(member, inherited, name)}
+    if not own:
+        return declared
+    names = ("__module__", "__qualname__", "__doc__")
+    namespace = {name: getattr(declared, name) for name in names}
+    metaclass: Any = type(declared)
+    try:
+        made: _Class = metaclass(
+            declared.__name__, (declared,), {**namespace, **own, _DECLARED: declared}
+        )
+    except RuntimeError as error:  # so Python 3.11 wraps what `__set_name__` raises
+        if isinstance(error.__cause__, BadConfigurationError):
+            raise error.__cause__ from None
+        raise
+    return made
+
+
+def _same_node(member: Member, inherited: Mapping[str, Any], name: str) -> bool:
+    """Tell whether a node is as it was declared: nothing is injected below it any more."""
+    declared = inherited.get(name)
+    return isinstance(member, Node) and isinstance(declared, Node) and declared.node is member.node
+
+
+def _own_members(cls: _Class) -> dict[str, Member]:
+    if _DECLARED not in vars(cls):
+        return {}
+    return dict(_members(vars(cls).items()))
+
+
+def _members(attributes: Iterable[tuple[str, Any]]) -> Iterable[tuple[str, Member]]:
+    return (item for item in attributes if isinstance(item[1], Property | Node))
+
+
+def _find(cls: _Class, key: str) -> tuple[str, Member]:
+    """Return the attribute that has a key, and what it is."""
+    for name, member in _members(members_of(cls).items()):
+        if member.key == key:
+            return name, member
+    raise BadConfigurationError(
+        f"class '{cls.__name__}' has no property '{key}'", key=key, remedy="inject it first"
+    )
+
+
+def _refuse_unfit(cls: _Class, name: str, member: object) -> None:
+    """Refuse what cannot be injected under a name."""
+    if not isinstance(member, Property | Node):
+        raise BadConfigurationError(
+            f"'{name}' is no property and no node: {member!r:.60}",
+            key=name,
+            remedy="commands cannot be injected: declare them in the class, or inject a node whose"
+            " class has them",
+        )
+    if not name.isidentifier() or "." in member.key:
+        raise BadConfigurationError(
+            f"'{name}' with the key '{member.key or name}' is no name of a property",
+            key=name,
+            remedy="use letters, digits and underscores; below=... puts it below a node",
+        )
+    if isinstance(members_of(declared_class(cls)).get(name), Property | Node):
+        raise BadConfigurationError(
+            f"class '{cls.__name__}' declares '{name}' already",
+            key=name,
+            remedy="use another name, or change its attributes with update_attributes",
+        )
