@@ -5,7 +5,6 @@
 
 import asyncio
 import contextlib
-import json
 import secrets
 import time
 from pathlib import Path

@@ -184,9 +184,11 @@ class Cluster:
         self.directory: str | None = None
         self.servers: dict[str, ServerProcess] = {}
 
-    def start_directory(self, *, host: str | None = None) -> ServerProcess:
+    def start_directory(self, *devices: str, host: str | None = None) -> ServerProcess:
         """Start the domain's directory, on Unix sockets or on the TCP address `host`."""
-        server = self._start({"server_id": "S/DIRECTORY", "directory": True, "host": host})
+        server = self._start(
+            {"server_id": "S/DIRECTORY", "devices": devices, "directory": True, "host": host}
+        )
         if host is not None:
             self.directory = server.endpoints["rpc"]
         return server
@@ -278,13 +280,26 @@ class Cluster:
     def start_workload(self, name: str, *devices: str, callers: int = 0) -> "WorkloadProcess":
         """Start a process that watches and calls devices; see `workload_process.py`."""
         journal = self._folder / f"{name}.journal"
-        command = [sys.executable, "-m", "tests.harness.workload_process", name, str(journal)]
-        command += [*devices, "--callers", str(callers)]
+        return self._start_asked(
+            name, "workload_process", name, journal, *devices, "--callers", callers
+        )
+
+    def start_sink(self, key: str, *options: object) -> "WorkloadProcess":
+        """Start a process that follows much for long; see `sink_process.py`."""
+        return self._start_asked("sink", "sink_process", key, *options)
+
+    def start_wide(self, server_id: str, devices: int, properties: int) -> "WorkloadProcess":
+        """Start a server with many devices that have many properties; see `wide_process.py`."""
+        name = server_id.replace("/", "_")
+        return self._start_asked(name, "wide_process", server_id, devices, properties)
+
+    def _start_asked(self, name: str, program: str, *arguments: object) -> "WorkloadProcess":
+        command = [sys.executable, "-m", f"tests.harness.{program}", *map(str, arguments)]
         environment = self._environment() | {"PYTHONPATH": str(_ROOT)}
-        workload = WorkloadProcess(command, environment, self._folder / f"{name}.log")
-        self._processes.append(workload)
-        assert workload.hear() == '"ready"'
-        return workload
+        process = WorkloadProcess(command, environment, self._folder / f"{name}.log")
+        self._processes.append(process)
+        assert process.hear() == '"ready"'
+        return process
 
     def journal(self, name: str) -> list[list[Any]]:
         """Return what all lives of a workload have noted."""

@@ -14,7 +14,9 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import psutil
 
 from pykarabo.data import Float64, Int64, State, String
 from pykarabo.device import Device, DeviceSettings, Server, ServerSettings, command, run_server
@@ -99,6 +101,16 @@ class Specimen(Device):
         if duration:
             await asyncio.sleep(duration)
         return key
+
+    @command()
+    async def holdings(self) -> dict[str, Any]:
+        """Return what this process holds."""
+        process = psutil.Process()
+        return {
+            "files": process.num_fds(),
+            "tasks": len(asyncio.all_tasks()),
+            "memory": process.memory_info().rss,
+        }
 
     @command()
     async def add(self, first: int, second: int) -> int:
