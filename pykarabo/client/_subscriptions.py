@@ -325,6 +325,9 @@ class Subscriptions:
                 Replay(entry.name, wanted.first), entry.target, timeout_s=ANSWER_TIMEOUT_S
             )
             found = parse_replay(entry.name, entry.target.instance, answer)
+        except _BAD_MESSAGE:  # the same answer would come again: the present values must do
+            self.malformed += 1
+            found = None
         except PykaraboError as error:
             self._failed(entry, error)
             return
