@@ -1,6 +1,7 @@
 """Facilities of full size on one host (cases S1 and S2 of the reliability plan)."""
 
 import asyncio
+import json
 import time
 from typing import Final
 
@@ -21,6 +22,7 @@ WATCH_S: Final = 60.0
 RATES: Final = (20_000, 15_000, 10_000, 5_000)
 """Updates per second; the first that this host manages is held for long."""
 PROBE_S: Final = 10.0
+CATCH_UP_S: Final = 60.0
 AGE_S: Final = 1.0
 MANAGED: Final = 0.95
 
@@ -40,7 +42,11 @@ def _p99(ages: list[float]) -> float:
 
 
 def _counted_all(sink: WorkloadProcess) -> None:
-    wait_until(lambda: not sink.ask("behind"), "the last change", timeout_s=30)
+    """Wait until the sink has the last change of every device."""
+    end = time.monotonic() + CATCH_UP_S
+    while behind := sink.ask("behind"):
+        assert time.monotonic() < end, (len(behind), json.dumps(sink.ask("counts")))
+        time.sleep(0.1)
 
 
 @pytest.mark.nightly
@@ -126,26 +132,30 @@ def _lost(counts: dict[str, int]) -> int:
 
 
 @pytest.mark.nightly
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3600)
 def test_S2_many_updates_for_long(cluster: Cluster) -> None:
     cluster.start_directory()
     duration_s = environment_number("PYKARABO_FLOW_S", 600)
     tried: list[str] = []
-    for rate in RATES:
-        reached, p99_s, counts = _flow(cluster, rate, PROBE_S)
-        tried.append(f"{rate}: {reached:.0f}/s, p99 age {p99_s:.3f} s, {_lost(counts)} lost")
-        assert counts["unaccounted"] == counts["wrong"] == 0, counts
-        if reached >= MANAGED * rate and p99_s < AGE_S and not _lost(counts):
-            break
-    reached, p99_s, counts = _flow(cluster, rate, duration_s)
+    held = next((rate for rate in RATES if _holds(cluster, rate, (PROBE_S, duration_s), tried)), 0)
     record(
         f"S2 ({duration_s} s)",
         "20 000 updates/s, 0 unaccounted, p99 age < 1 s",
-        f"{reached:.0f} updates/s held of {rate} asked for, {counts['delivered']} delivered, "
-        f"{counts['unaccounted']} unaccounted, {counts['missing']} missing, p99 age {p99_s:.3f} s",
+        f"{held} updates/s held",
         tried=tried,
-        counts=counts,
     )
-    assert _lost(counts) == 0, counts
-    assert p99_s < AGE_S
-    assert reached >= MANAGED * rate
+    assert held, tried
+
+
+def _holds(cluster: Cluster, rate: int, durations: tuple[float, ...], tried: list[str]) -> bool:
+    """Tell whether a rate is held for each of the durations; nothing may be lost in any case."""
+    for seconds in durations:
+        reached, p99_s, counts = _flow(cluster, rate, seconds)
+        tried.append(
+            f"{rate} for {seconds:.0f} s: {reached:.0f}/s, p99 age {p99_s:.3f} s, "
+            f"{counts['recovered']} late, {_lost(counts)} lost of {counts['produced']}"
+        )
+        assert not _lost(counts), (tried, counts)
+        if reached < MANAGED * rate or p99_s >= AGE_S:
+            return False
+    return True
