@@ -13,18 +13,8 @@ from typing import Any, Final
 import pytest
 
 from tests.harness import Cluster, StreamAccount, record
-from tests.harness.mix import Fault, Mix, Nemesis, Size, environment_number
-from tests.harness.verdict import (
-    GRACE_S,
-    NOTICE_S,
-    CallVerdict,
-    Faults,
-    NoticeVerdict,
-    Sight,
-    judge_calls,
-    judge_notices,
-    read_calls,
-)
+from tests.harness.mix import Mix, Nemesis, Size, environment_number
+from tests.harness.verdict import GRACE_S, NOTICE_S, CallVerdict, Fault, NoticeVerdict
 
 CONVERGED_S: Final = 5.0
 """After the last fault every watcher has the truth by then; partitions are among the faults."""
@@ -32,82 +22,21 @@ DEAD_S: Final = 2.0
 BACK_S: Final = 3.0
 AFTER_PARTITION_S: Final = 5.0
 QUICK_S: Final = 0.1
-_LOOK_S: Final = 0.02
-_ERRORS: Final = ("Traceback (most recent", "never retrieved", "does not end", "ResourceWarning")
-
-
-async def _until_live(mix: Mix, timeout_s: float) -> float:
-    """Wait until every client holds every device for live; returns how long it took."""
-    begun = time.monotonic()
-    async with asyncio.timeout(timeout_s):
-        for name in (*mix.watchers, *mix.callers):
-            while not await asyncio.to_thread(mix.workload(name).ask, "live"):
-                await asyncio.sleep(_LOOK_S)
-    return time.monotonic() - begun
-
-
-async def _until_equal(mix: Mix, values: dict[str, int]) -> float:
-    begun = time.monotonic()
-    async with asyncio.timeout(30):
-        for name in (*mix.watchers, *mix.callers):
-            while await asyncio.to_thread(mix.workload(name).ask, "values") != values:
-                await asyncio.sleep(_LOOK_S)
-    return time.monotonic() - begun
-
-
-async def _calls_over(mix: Mix) -> None:
-    """Have callers stop and wait for the ends of the calls under way."""
-    for name in mix.callers:
-        await asyncio.to_thread(mix.workload(name).ask, "finish")
-    for name in mix.callers:
-        async with asyncio.timeout(30):
-            while await asyncio.to_thread(mix.workload(name).ask, "calling"):
-                await asyncio.sleep(_LOOK_S)
 
 
 async def _run(mix: Mix, nemesis: Nemesis, duration_s: float) -> dict[str, Any]:
     """Let the nemesis rage and return what is to be judged."""
-    await _until_live(mix, 20)
+    await mix.until_live()
     sizes = {name: mix.workload(name).ask("size") for name in mix.watchers}
     looking = asyncio.create_task(mix.look())
     await nemesis.run(duration_s)
-    live_s = await _until_live(mix, 30)
+    live_s = await mix.until_live()
     until = time.monotonic()
-    await _calls_over(mix)
-    values = await asyncio.to_thread(mix.workload(mix.watchers[0]).ask, "halt")
-    equal_s = await _until_equal(mix, values)
+    await mix.finish()
     looking.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await looking
-    return {"live_s": live_s, "equal_s": equal_s, "until": until, "sizes": sizes}
-
-
-def _account(cluster: Cluster, mix: Mix, name: str) -> StreamAccount:
-    produced = {device: cluster.produced(device) for device in mix.devices}
-    accounts = mix.workload(name).ask("account", produced).values()
-    return sum((StreamAccount(**account) for account in accounts), StreamAccount())
-
-
-def _errors(cluster: Cluster) -> list[str]:
-    """Return the first lines of what went wrong inside the processes."""
-    return [
-        f"{name}: {text[max(0, text.find(mark) - 200) :][:3000]}"
-        for name, text in cluster.logs().items()
-        for mark in _ERRORS
-        if mark in text
-    ]
-
-
-def _judge_calls(cluster: Cluster, mix: Mix) -> CallVerdict:
-    calls = [call for name in mix.callers for call in read_calls(name, cluster.journal(name))]
-    executions = [item for device in mix.devices for item in cluster.execution_times(device)]
-    server_of = {device: name for name, devices in mix.servers.items() for device in devices}
-    return judge_calls(calls, executions, Faults(mix.faults), server_of)
-
-
-def _judge_notices(cluster: Cluster, mix: Mix, until: float) -> NoticeVerdict:
-    sights = {name: Sight(cluster.journal(name)) for name in mix.watchers}
-    return judge_notices(mix.faults, sights, mix.servers, until)
+    return {"live_s": live_s, "until": until, "sizes": sizes}
 
 
 def _story(faults: list[Fault]) -> list[str]:
@@ -124,11 +53,9 @@ def _mix(cluster: Cluster, folder: Path, size: Size, seed: int, duration_s: floa
     with Mix(cluster, folder, size) as mix:
         nemesis = Nemesis(mix, seed)
         ran = asyncio.run(_run(mix, nemesis, duration_s))
-        streams = {name: _account(cluster, mix, name) for name in (*mix.watchers, *mix.callers)}
-        calls = _judge_calls(cluster, mix)
-        notices = _judge_notices(cluster, mix, ran["until"])
+        streams, calls, notices = mix.accounts(), mix.calls(), mix.notices(ran["until"])
         sizes = {name: mix.workload(name).ask("size") for name in mix.watchers}
-        errors = _errors(cluster)
+        errors = cluster.errors()
         print("\n".join(_story(mix.faults)))
         unprovoked = [
             f"{call.caller} {call.device_id} {call.begun - mix.faults[0].begun:.2f} to "

@@ -23,6 +23,9 @@ from .server_process import LEDGER_VARIABLE
 _SERVER_PROGRAM: Final = Path(__file__).with_name("server_process.py")
 _CLIENT_PROGRAM: Final = Path(__file__).with_name("client_process.py")
 _ROOT: Final = Path(__file__).parents[2]
+_ERRORS: Final = ("Traceback (most recent", "never retrieved", "does not end", "ResourceWarning")
+_BEFORE: Final = 200
+_EXCERPT: Final = 2_000
 _END_S: Final = 15.0
 _POLL_S: Final = 0.01
 
@@ -306,9 +309,15 @@ class Cluster:
         path = self._folder / f"{name}.journal"
         return [json.loads(line) for line in path.read_text().splitlines()]
 
-    def logs(self) -> dict[str, str]:
-        """Return what the processes wrote to stderr, by name."""
-        return {path.stem: path.read_text() for path in self._folder.glob("*.log")}
+    def errors(self) -> list[str]:
+        """Return what went wrong inside processes, by what they wrote to stderr."""
+        texts = {path.stem: path.read_text() for path in self._folder.glob("*.log")}
+        return [
+            f"{name}: {text[max(0, text.find(mark) - _BEFORE) :][:_EXCERPT]}"
+            for name, text in texts.items()
+            for mark in _ERRORS
+            if mark in text
+        ]
 
     def execution_times(self, device_id: str) -> list[tuple[str, float]]:
         """Return each execution's key and when it was, on the host's monotonic clock."""

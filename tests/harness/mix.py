@@ -6,29 +6,32 @@ import os
 import random
 import socket
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from .auditor import StreamAccount
 from .cluster import Cluster, FaultyProcess, ServerProcess, WorkloadProcess
 from .proxy import PROXY_HOST, SERVER_HOST, Proxy
+from .verdict import (
+    CallVerdict,
+    Fault,
+    Faults,
+    NoticeVerdict,
+    Sight,
+    judge_calls,
+    judge_notices,
+    read_calls,
+)
 
 BACK_S: Final = 2.5
 """A process that was killed is started again by then, as a supervisor does."""
 _FAKETIME: Final = "/usr/lib/*/faketime/libfaketime.so.1"
 _LOOK_S: Final = 0.1
+_POLL_S: Final = 0.02
+_END_S: Final = 60.0
 _DIRECTORY: Final = "DIRECTORY"
-
-
-@dataclass(slots=True)
-class Fault:
-    """What was done to whom, and when on the host's monotonic clock."""
-
-    kind: str
-    target: str
-    begun: float
-    ended: float = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +169,65 @@ class Mix:
         process = self.processes[name]
         assert isinstance(process, WorkloadProcess)
         return process
+
+    @property
+    def endpoints(self) -> list[str]:
+        """Where the replicas of the directory answer."""
+        assert self._cluster.directory is not None
+        return self._cluster.directory.split(",")
+
+    # -- what became of it ----------------------------------------------------------------------
+
+    async def _until_each(self, names: Iterable[str], verb: str, wanted: object) -> float:
+        """Wait until clients give an answer; returns how long it took."""
+        begun = time.monotonic()
+        async with asyncio.timeout(_END_S):
+            for name in names:
+                while await asyncio.to_thread(self.workload(name).ask, verb) != wanted:
+                    await asyncio.sleep(_POLL_S)
+        return time.monotonic() - begun
+
+    async def until_live(self) -> float:
+        """Wait until every client holds every device for live; returns how long it took."""
+        return await self._until_each((*self.watchers, *self.callers), "live", wanted=True)
+
+    async def finish(self) -> None:
+        """End the calls and the production, and wait until every client has the last values."""
+        for name in self.callers:
+            self.workload(name).ask("finish")
+        await self._until_each(self.callers, "calling", wanted=False)
+        values = await asyncio.to_thread(self.workload(self.watchers[0]).ask, "halt")
+        await self._until_each((*self.watchers, *self.callers), "values", values)
+
+    def accounts(self) -> dict[str, StreamAccount]:
+        """Return what became of all streams at each client."""
+        produced = {device: self._cluster.produced(device) for device in self.devices}
+        return {
+            name: sum(
+                (
+                    StreamAccount(**account)
+                    for account in self.workload(name).ask("account", produced).values()
+                ),
+                StreamAccount(),
+            )
+            for name in (*self.watchers, *self.callers)
+        }
+
+    def calls(self) -> CallVerdict:
+        """Return what became of all calls."""
+        calls = [
+            call for name in self.callers for call in read_calls(name, self._cluster.journal(name))
+        ]
+        executions = [
+            item for device in self.devices for item in self._cluster.execution_times(device)
+        ]
+        server_of = {device: name for name, devices in self.servers.items() for device in devices}
+        return judge_calls(calls, executions, Faults(self.faults), server_of)
+
+    def notices(self, until: float) -> NoticeVerdict:
+        """Return how soon watchers knew of the faults of servers."""
+        sights = {name: Sight(self._cluster.journal(name)) for name in self.watchers}
+        return judge_notices(self.faults, sights, self.servers, until)
 
     # -- faults ---------------------------------------------------------------------------------
 

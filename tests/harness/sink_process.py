@@ -1,8 +1,9 @@
 """A client that follows much for long: `python sink_process.py KEY [options]`.
 
-It follows devices and counts each change of the property KEY, which grows by one with each. It keeps nothing else, so that its memory can be watched. With ``--callers`` it
-also calls devices, with ``--churn`` other clients come and go in it. Each line on stdin is a JSON
-list of a verb and its argument; each is answered with one line of JSON.
+It follows devices and counts each change of the property KEY, which grows by one with each. It
+keeps nothing else, so that its memory can be watched. With ``--callers`` it also calls devices,
+with ``--churn`` other clients come and go in it. Each line on stdin is a JSON list of a verb and
+its argument; each is answered with one line of JSON.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from pykarabo.wire import Call
 AGE_EVERY: Final = 16
 """The age of one change of so many is noted."""
 READ_AT_ONCE: Final = 500
+AGE_STEP_S: Final = 0.005
 _NS: Final = 1e9
 
 
@@ -109,7 +111,7 @@ class Sink:
         self._client = client
         self._key = key
         self._counts: dict[str, Count] = {}
-        self._ages_s: list[float] = []
+        self._ages: Counter[int] = Counter()
         self._seen = 0
         self._calls: Counter[str] = Counter()
 
@@ -135,7 +137,7 @@ class Sink:
     def _note_age(self, update: Update) -> None:
         if isinstance(update, Change) and self._key in update.values:
             made_ns = update.values[self._key].timestamp.to_ns()
-            self._ages_s.append((time.time_ns() - made_ns) / _NS)
+            self._ages[int((time.time_ns() - made_ns) / _NS / AGE_STEP_S)] += 1
 
     # -- load -----------------------------------------------------------------------------------
 
@@ -173,10 +175,15 @@ class Sink:
             total.update(asdict(count))
         return dict(total)
 
-    async def ages(self, _argument: None) -> list[float]:
-        """Return the ages noted since this was asked last, sorted."""
-        ages, self._ages_s = self._ages_s, []
-        return sorted(ages)
+    async def p99_age(self, _argument: None) -> float:
+        """Return the age that one change of a hundred exceeded since this was asked last."""
+        ages, self._ages = self._ages, Counter()
+        older = ages.total() // 100
+        for step in sorted(ages, reverse=True):
+            older -= ages[step]
+            if older < 0:
+                return (step + 1) * AGE_STEP_S
+        return float("inf")
 
     async def calls(self, _argument: None) -> dict[str, int]:
         """Return how calls ended."""

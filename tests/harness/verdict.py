@@ -1,4 +1,4 @@
-"""Judges a mix of faults: what callers were told against what was done, watchers against devices."""
+"""Judges a mix of faults: callers by what was executed, watchers by what was done when."""
 
 import statistics
 from bisect import bisect_right
@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from .auditor import DONE, NOT_EXECUTED
-from .mix import Fault
 
 RECOVERY_S: Final = 5.0
 """A call that fails so long after the end of a fault of its server or its caller is excused."""
@@ -16,6 +15,16 @@ GRACE_S: Final = 0.25
 LONGEST_CALL_S: Final = 5.0
 _DEADLY: Final = ("kill", "abort")
 _HARMLESS: Final = ("jump",)
+
+
+@dataclass(slots=True)
+class Fault:
+    """What was done to whom, and when on the host's monotonic clock."""
+
+    kind: str
+    target: str
+    begun: float
+    ended: float = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,23 +238,20 @@ def judge_notices(
         if fault.target not in servers or fault.kind in _HARMLESS:
             continue
         for watcher, sight in sights.items():
-            _judge_fault(verdict, fault, known, watcher, sight, servers[fault.target], until)
+            if fault.ended + RECOVERY_S <= until and _alone(fault, known, watcher):
+                _judge_fault(verdict, fault, sight, servers[fault.target])
     return verdict
 
 
-def _judge_fault(
-    verdict: NoticeVerdict,
-    fault: Fault,
-    known: Faults,
-    watcher: str,
-    sight: Sight,
-    devices: list[str],
-    until: float,
-) -> None:
+def _alone(fault: Fault, known: Faults, watcher: str) -> bool:
+    """Tell whether nothing else was done to a fault's target or to a watcher around its time."""
     begun, ended = fault.begun - RECOVERY_S, fault.ended + RECOVERY_S
-    alone = not known.touch(fault.target, begun, ended, but=fault)
-    if not alone or known.touch(watcher, begun, ended) or ended > until:
-        return
+    return not (
+        known.touch(fault.target, begun, ended, but=fault) or known.touch(watcher, begun, ended)
+    )
+
+
+def _judge_fault(verdict: NoticeVerdict, fault: Fault, sight: Sight, devices: list[str]) -> None:
     verdict.judged[fault.kind] += 1
     silent = fault.kind in _DEADLY or (
         fault.kind in ("freeze", "cut") and fault.ended - fault.begun > NOTICE_S

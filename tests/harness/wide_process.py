@@ -5,7 +5,6 @@ JSON list of a verb and its argument and is answered with one line of JSON.
 """
 
 import asyncio
-import json
 import random
 import sys
 import time
