@@ -58,6 +58,8 @@ SLOW_S: Final = 0.75
 ANSWER_TIMEOUT_S: Final = 5.0
 MAX_OPEN: Final = 500
 """Streams asked for in one request."""
+MAX_REPLAYS: Final = 4
+"""Replays asked for at the same time: of hundreds, the last would time out behind the others."""
 _BAD_MESSAGE: Final = (MalformedMessageError, LimitExceededError, VersionMismatchError)
 
 
@@ -127,6 +129,7 @@ class Subscriptions:
         self._unconfirmed: list[Followed] = []
         self._echoes: dict[bytes, list[Followed]] = {}
         self._wanted: list[tuple[Followed, int]] = []
+        self._replaying = asyncio.Semaphore(MAX_REPLAYS)
         self._beats = BeatWatch()
         self._age = AgeMeter()
         self._watchdog: asyncio.TimerHandle | None = None
@@ -331,10 +334,16 @@ class Subscriptions:
             self._hand_on(entry, entry.stream.replay(None, wanted.request, more=False))
             return
         try:
-            answer, _sequence = await self._calls.call(
-                Replay(entry.name, wanted.first), entry.target, timeout_s=ANSWER_TIMEOUT_S
-            )
+            async with self._replaying:
+                if not self._is_followed(entry):
+                    return
+                answer, _sequence = await self._calls.call(
+                    Replay(entry.name, wanted.first), entry.target, timeout_s=ANSWER_TIMEOUT_S
+                )
             found = parse_replay(entry.name, entry.target.instance, answer)
+        except _BAD_MESSAGE:  # the same answer would come again: the present values must do
+            self.malformed += 1
+            found = None
         except PykaraboError as error:
             self._failed(entry, error)
             return

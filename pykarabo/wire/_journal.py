@@ -7,6 +7,7 @@ as a gap of unknown length.
 
 from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 from typing import Final, NamedTuple
 
 from ._header import Frame
@@ -16,6 +17,8 @@ JOURNAL_S: Final = 60.0
 JOURNAL_BYTES: Final = 64 * 2**20
 REPLAY_BYTES: Final = 2 * 2**20
 """One answer holds so much at most; a message above 8 MiB would be refused."""
+REPLAY_EVENTS: Final = 4_000
+"""One answer holds so many at most: of up to 20 values each, and above 100 000 it is refused."""
 _ENTRY_BYTES: Final = 250
 """What an entry costs besides its frames (measured)."""
 
@@ -63,10 +66,16 @@ class Journal:
                 del self._entries[instance]
 
     def since(
-        self, instance: bytes, first: int, *, max_bytes: int = REPLAY_BYTES
+        self,
+        instance: bytes,
+        first: int,
+        *,
+        max_bytes: int = REPLAY_BYTES,
+        max_events: int = REPLAY_EVENTS,
     ) -> tuple[list[Entry], bool] | None:
         """Return an instance's entries from number `first` on, and whether there are more.
 
+        The entries of an instance have consecutive numbers.
         None when `first` was forgotten. At least one entry is returned if there is one.
         """
         entries = self._entries.get(instance)
@@ -74,11 +83,9 @@ class Journal:
             return None
         found: list[Entry] = []
         size = 0
-        for entry in entries:
-            if entry.sequence < first:
-                continue
+        for entry in islice(entries, first - entries[0].sequence, None):
             size += sum(map(len, entry.frames))
-            if found and size > max_bytes:
+            if found and (size > max_bytes or len(found) == max_events):
                 return found, True
             found.append(entry)
         return found, False

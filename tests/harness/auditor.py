@@ -42,7 +42,8 @@ class StreamAccount:
     Attributes:
         produced: changes between the first values received and the end, of every life seen.
         delivered: of these, how many came as changes.
-        missing: of these, how many were reported as missed.
+        missing: of these, how many were reported as missed for good.
+        recovered: of those delivered, how many were lost and came late.
         unaccounted: produced but neither delivered nor reported; negative when too many were
             reported. Never to be anything but zero.
         duplicates, disorder: changes that came again, or after a later one.
@@ -54,6 +55,7 @@ class StreamAccount:
     produced: int = 0
     delivered: int = 0
     missing: int = 0
+    recovered: int = 0
     unaccounted: int = 0
     duplicates: int = 0
     disorder: int = 0
@@ -155,7 +157,9 @@ class StreamAudit:
         if gap.missed is None:
             self._account.unknown_gaps += 1
             self._unknown_gap = True
-        elif self._lives and not gap.recovered:
+        elif gap.recovered:
+            self._account.recovered += gap.missed
+        elif self._lives:
             self._lives[-1].missing += gap.missed
 
     def account(self, produced: Mapping[str, int]) -> StreamAccount:
@@ -269,11 +273,23 @@ class CallAudit:
         self._prefix = prefix
         self._made = 0
 
-    async def call(self, *, timeout_s: float = 5.0, duration: float = 0.0) -> CallOutcome:
-        """Make a call with a key of its own; never raises what the call raises."""
+    @property
+    def next_key(self) -> str:
+        """The key of the call that is made next."""
+        return f"{self._prefix}-{self._made + 1}"
+
+    async def call(
+        self, *, timeout_s: float = 5.0, duration: float = 0.0, once: bool = False
+    ) -> CallOutcome:
+        """Make a call with a key of its own; never raises what the call raises.
+
+        Args:
+            once: let the client repeat it with its key until the outcome is known.
+        """
+        key = self.next_key
         self._made += 1
-        key = f"{self._prefix}-{self._made}"
-        request = Call(self._device, "execute", [key, duration])
+        once_key = key if once else None
+        request = Call(self._device, "execute", [key, duration], once=once_key)
         begun = time.monotonic()
         error: PykaraboError | None = None
         try:

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import psutil
@@ -22,6 +22,10 @@ from .server_process import LEDGER_VARIABLE
 
 _SERVER_PROGRAM: Final = Path(__file__).with_name("server_process.py")
 _CLIENT_PROGRAM: Final = Path(__file__).with_name("client_process.py")
+_ROOT: Final = Path(__file__).parents[2]
+_ERRORS: Final = ("Traceback (most recent", "never retrieved", "does not end", "ResourceWarning")
+_BEFORE: Final = 200
+_EXCERPT: Final = 2_000
 _END_S: Final = 15.0
 _POLL_S: Final = 0.01
 
@@ -82,6 +86,16 @@ class FaultyProcess:
         """SIGKILL: dead at once, without any goodbye."""
         self._process.kill()
         self._reap()
+
+    def abort(self) -> None:
+        """SIGABRT: dies as it does when the C code in it finds itself broken."""
+        self._process.send_signal(signal.SIGABRT)
+        self._reap()
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
 
     def stop(self) -> None:
         """SIGSTOP: frozen, while its sockets live on."""
@@ -147,6 +161,15 @@ class ServerProcess(FaultyProcess):
         return {name: port for name, port in found.items() if port is not None}
 
 
+class WorkloadProcess(FaultyProcess):
+    """A process that watches and calls devices."""
+
+    def ask(self, verb: str, argument: object = None) -> Any:
+        """Ask it something; see the answers of `workload_process.Workload`."""
+        self.tell(json.dumps([verb, argument]))
+        return json.loads(self.hear())
+
+
 class Cluster:
     """Starts device servers, restarts them, ends them all; knows what their devices really did.
 
@@ -164,9 +187,11 @@ class Cluster:
         self.directory: str | None = None
         self.servers: dict[str, ServerProcess] = {}
 
-    def start_directory(self, *, host: str | None = None) -> ServerProcess:
+    def start_directory(self, *devices: str, host: str | None = None) -> ServerProcess:
         """Start the domain's directory, on Unix sockets or on the TCP address `host`."""
-        server = self._start({"server_id": "S/DIRECTORY", "directory": True, "host": host})
+        server = self._start(
+            {"server_id": "S/DIRECTORY", "devices": devices, "directory": True, "host": host}
+        )
         if host is not None:
             self.directory = server.endpoints["rpc"]
         return server
@@ -180,6 +205,8 @@ class Cluster:
         ports: Mapping[str, int] | None = None,
         namespace: Namespace | None = None,
         open_files: int | None = None,
+        rate: float | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> ServerProcess:
         """Start a device server with Specimens and wait until it serves.
 
@@ -187,6 +214,8 @@ class Cluster:
             host, advertise, ports: as in `pykarabo.transport.Binding`.
             namespace: the network namespace that it runs in.
             open_files: its limit of file descriptors.
+            rate: changes per second that each device produces from its start on.
+            environment: variables for this process alone.
         """
         return self._start(
             {
@@ -197,6 +226,29 @@ class Cluster:
                 "ports": dict(ports or {}),
                 "namespace": namespace,
                 "open_files": open_files,
+                "rate": rate,
+                "environment": dict(environment or {}),
+            }
+        )
+
+    def start_replica(
+        self,
+        number: int,
+        port: int,
+        *,
+        host: str,
+        advertise: str,
+        environment: Mapping[str, str] | None = None,
+    ) -> ServerProcess:
+        """Start a replica of the directory; `directory` names all of them, with commas."""
+        return self._start(
+            {
+                "server_id": f"DIRECTORY/{number}",
+                "directory": True,
+                "host": host,
+                "advertise": advertise,
+                "ports": {"rpc": port},
+                "environment": dict(environment or {}),
             }
         )
 
@@ -207,7 +259,9 @@ class Cluster:
     def _start(self, options: Mapping[str, object]) -> ServerProcess:
         server_id = str(options["server_id"])
         name = server_id.replace("/", "_")
-        server = ServerProcess(self._environment(), self._folder / f"{name}.log", options)
+        more = options.get("environment")
+        environment = self._environment() | (more if isinstance(more, dict) else {})
+        server = ServerProcess(environment, self._folder / f"{name}.log", options)
         self._processes.append(server)
         server.wait_started()
         self.servers[server_id] = server
@@ -226,14 +280,58 @@ class Cluster:
         self._processes.append(client)
         return client
 
+    def start_workload(self, name: str, *devices: str, callers: int = 0) -> "WorkloadProcess":
+        """Start a process that watches and calls devices; see `workload_process.py`."""
+        journal = self._folder / f"{name}.journal"
+        return self._start_asked(
+            name, "workload_process", name, journal, *devices, "--callers", callers
+        )
+
+    def start_sink(self, key: str, *options: object) -> "WorkloadProcess":
+        """Start a process that follows much for long; see `sink_process.py`."""
+        return self._start_asked("sink", "sink_process", key, *options)
+
+    def start_wide(self, server_id: str, devices: int, properties: int) -> "WorkloadProcess":
+        """Start a server with many devices that have many properties; see `wide_process.py`."""
+        name = server_id.replace("/", "_")
+        return self._start_asked(name, "wide_process", server_id, devices, properties)
+
+    def _start_asked(self, name: str, program: str, *arguments: object) -> "WorkloadProcess":
+        command = [sys.executable, "-m", f"tests.harness.{program}", *map(str, arguments)]
+        environment = self._environment() | {"PYTHONPATH": str(_ROOT)}
+        process = WorkloadProcess(command, environment, self._folder / f"{name}.log")
+        self._processes.append(process)
+        assert process.hear() == '"ready"'
+        return process
+
+    def journal(self, name: str) -> list[list[Any]]:
+        """Return what all lives of a workload have noted."""
+        path = self._folder / f"{name}.journal"
+        return [json.loads(line) for line in path.read_text().splitlines()]
+
+    def errors(self) -> list[str]:
+        """Return what went wrong inside processes, by what they wrote to stderr."""
+        texts = {path.stem: path.read_text() for path in self._folder.glob("*.log")}
+        return [
+            f"{name}: {text[max(0, text.find(mark) - _BEFORE) :][:_EXCERPT]}"
+            for name, text in texts.items()
+            for mark in _ERRORS
+            if mark in text
+        ]
+
+    def execution_times(self, device_id: str) -> list[tuple[str, float]]:
+        """Return each execution's key and when it was, on the host's monotonic clock."""
+        path = self._folder / f"{device_id.replace('/', '_')}.executions"
+        lines = [line.split() for line in path.read_text().splitlines()]
+        return [(key, float(at)) for key, at in lines]
+
     def client(self) -> Client:
         """Return a client of the cluster's domain."""
         return Client(directory=self.directory)
 
     def executions(self, device_id: str) -> Counter[str]:
         """Return how often each key was executed by a device, in all of its lives."""
-        path = self._folder / f"{device_id.replace('/', '_')}.executions"
-        return Counter(path.read_text().split())
+        return Counter(key for key, _at in self.execution_times(device_id))
 
     def produced(self, device_id: str) -> dict[str, int]:
         """Return how many changes each life of a device has produced, by the life's instance."""
@@ -259,7 +357,7 @@ def _command(options: Mapping[str, object]) -> list[str]:
         command += [str(device) for device in devices]
     if options.get("directory"):
         command.append("--directory")
-    for name in ("host", "advertise", "open_files"):
+    for name in ("host", "advertise", "open_files", "rate"):
         if options.get(name) is not None:
             command += [f"--{name.replace('_', '-')}", str(options[name])]
     if options.get("ports"):

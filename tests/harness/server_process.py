@@ -13,9 +13,12 @@ import os
 import random
 import resource
 import signal
+import sys
 import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import psutil
 
 from pykarabo.data import (
     Configurable,
@@ -65,6 +68,7 @@ class Specimen(Device):
     reshapes = 0
     value = Int64(read_only=True, description="How many changes this life has produced.")
     life = String(read_only=True, description="Hex of this life's instance.")
+    rate = Float64(default=0.0, description="Changes per second from the start on.")
 
     async def on_initialize(self) -> None:
         """Open the ledger of this life."""
@@ -78,6 +82,11 @@ class Specimen(Device):
             self._produced = mmap.mmap(file.fileno(), _COUNTER_BYTES)
         self._producing: asyncio.Task[None] | None = None
         self.state = State.ON
+
+    async def on_start(self) -> None:
+        """Produce without end if a rate was given."""
+        if self.rate:
+            self._producing = self.spawn(self._produce(sys.maxsize, self.rate), name="produce")
 
     async def on_stop(self) -> None:
         """Close the ledger."""
@@ -165,11 +174,21 @@ class Specimen(Device):
 
     @command()
     async def execute(self, key: str, duration: float = 0.0) -> str:
-        """Note in the ledger that this ran, take a while, return the key."""
-        os.write(self._executions, f"{key}\n".encode())
+        """Note in the ledger that this ran and when, take a while, return the key."""
+        os.write(self._executions, f"{key} {time.monotonic()}\n".encode())
         if duration:
             await asyncio.sleep(duration)
         return key
+
+    @command()
+    async def holdings(self) -> dict[str, Any]:
+        """Return what this process holds."""
+        process = psutil.Process()
+        return {
+            "files": process.num_fds(),
+            "tasks": len(asyncio.all_tasks()),
+            "memory": process.memory_info().rss,
+        }
 
     @command()
     async def add(self, first: int, second: int) -> int:
@@ -226,6 +245,7 @@ def main() -> None:
     parser.add_argument("--advertise")
     parser.add_argument("--ports", type=json.loads, default={})
     parser.add_argument("--open-files", type=int)
+    parser.add_argument("--rate", type=float, default=0.0)
     options = parser.parse_args()
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if options.open_files is not None:
@@ -238,7 +258,9 @@ def main() -> None:
         ports=options.ports,
         classes=("Directory",),
         more_classes={"Specimen": Specimen},
-        devices=tuple(DeviceSettings(name, "Specimen") for name in options.devices),
+        devices=tuple(
+            DeviceSettings(name, "Specimen", {"rate": options.rate}) for name in options.devices
+        ),
     )
     run_server(settings, _started)
 

@@ -3,7 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pykarabo.wire import Entry, Journal, Kind
+from pykarabo.data import Limits, decode, encode
+from pykarabo.wire import Entry, EventSource, Journal, Kind, Publisher, parse_replay
+from pykarabo.wire._journal import REPLAY_EVENTS
 
 _A, _B = b"A" * 16, b"B" * 16
 _S = 1_000_000_000
@@ -48,6 +50,19 @@ def test_answer_is_cut_where_it_becomes_long_but_never_empty() -> None:
     found = journal.since(_A, 5, max_bytes=1)
     assert found is not None
     assert ([entry.sequence for entry in found[0]], found[1]) == ([5], False)
+
+
+def test_answer_with_many_small_events_is_within_the_limits_of_a_message() -> None:
+    publisher = Publisher(_A, 1)
+    source = EventSource("D/1", _A, 1)
+    for _ in range(REPLAY_EVENTS + 10):
+        publisher.event(source, [("value", 1, 0, 0, 0, "valid")], 0)
+    answer = decode(encode(publisher.replay(source, 1)))
+    found = parse_replay("D/1", _A, answer)
+    assert found is not None
+    assert (len(found[0]), found[1]) == (REPLAY_EVENTS, True)
+    worst = [[1, Kind.EVENT, [b""] * Limits().max_frames]] * REPLAY_EVENTS
+    assert decode(encode([worst, True])) == [worst, True]
 
 
 @given(
