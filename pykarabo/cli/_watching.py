@@ -90,7 +90,7 @@ def _as_json(update: Update) -> dict[str, object]:
         shown |= {"missed": update.missed, "recovered": update.recovered}
     elif isinstance(update, Stale):
         shown["reason"] = update.reason
-    elif isinstance(update, NewSchema):
+    else:
         shown["schema"] = update.schema.to_wire()
     return shown
 
