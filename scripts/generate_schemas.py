@@ -66,7 +66,7 @@ _NARROWER: Final[Mapping[str, dict[str, Any]]] = {
 }
 """Fields, by name, that hold less than their annotation says."""
 _EMPTY_KINDS: Final = frozenset(
-    {Kind.CANCEL, Kind.GOODBYE, Kind.ECHO}
+    {Kind.CANCEL, Kind.GOODBYE, Kind.TAKEN, Kind.ECHO}
     | {Kind.CREDIT, Kind.END_OF_STREAM, Kind.DETACH, Kind.PROBE}
 )
 
@@ -134,7 +134,7 @@ def _error() -> dict[str, Any]:
 
 
 def _bodies() -> dict[Kind, dict[str, Any]]:
-    in_header = frozenset({"instance", "sequence"})
+    in_header = frozenset({"instance", "sequence", "sent_ns"})
     calls = [_request(operation, cls) for operation, cls in OPERATIONS.items()]
     own_fields = frozenset({"sequence", "missed"})
     return {

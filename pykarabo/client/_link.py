@@ -222,15 +222,17 @@ class ServerLink:
     def received(self, frames: list[Frame]) -> None:
         """Take a message of the server, or a bundle of them."""
         if not is_bundle(frames):
-            self._received_one(frames)
-            return
-        try:
-            messages = unbundled(frames)
-        except _BAD_MESSAGE:
-            self.malformed += 1
-            return
+            messages = [frames]
+        else:
+            try:
+                messages = unbundled(frames)
+            except _BAD_MESSAGE:
+                self.malformed += 1
+                return
         for message in messages:
             self._received_one(message)
+        if (told := self._session.taken()) is not None and self._port is not None:
+            self._port.send(told)
 
     def _received_one(self, frames: list[Frame]) -> None:
         try:

@@ -40,6 +40,7 @@ from pykarabo.wire import (
     Replay,
     Request,
     StreamOutput,
+    StreamState,
     Target,
     echo_topic,
     parse_published,
@@ -50,15 +51,19 @@ from pykarabo.wire import (
 )
 
 SILENCE_S: Final = 2.5
-"""Two missed heartbeats: the server's loop does not run, so its values are not current."""
+"""Two missed heartbeats: the server's loop does not run, or the network holds back what it says,
+so its values are not current."""
+TIMELY_S: Final = 1.0
+"""A heartbeat that is older does not end a silence: the next one may come too late again."""
 LOOK_S: Final = 0.25
 """How often the silence is looked at."""
 SLOW_S: Final = 0.75
 """Events that are older when they are looked at show the past: a display must skip them."""
-ANSWER_TIMEOUT_S: Final = 5.0
+ANSWER_TIMEOUT_S: Final = 20.0
+"""A busy server needs seconds; one that is dead or cut off is noticed by its silence."""
 MAX_OPEN: Final = 500
 """Streams asked for in one request."""
-MAX_REPLAYS: Final = 4
+MAX_REPLAYS: Final = 16
 """Replays asked for at the same time: of hundreds, the last would time out behind the others."""
 _BAD_MESSAGE: Final = (MalformedMessageError, LimitExceededError, VersionMismatchError)
 
@@ -242,7 +247,11 @@ class Subscriptions:
 
     def _skip_the_past(self) -> None:
         """Give up what waits: a display shows present values, after everything that is queued."""
-        behind = [entry for entry in self._all() if entry.latest and entry.stream.is_live]
+        behind = [
+            entry
+            for entry in self._all()
+            if entry.latest and entry.stream.state is StreamState.LIVE
+        ]
         if not behind:
             return
         self.slow_count += 1
@@ -281,18 +290,20 @@ class Subscriptions:
                 self._hand_on(entry, entry.stream.doubt())
 
     def _heartbeat(self, heartbeat: Heartbeat) -> None:
-        self._heard_ns = self._clock.monotonic_ns()
+        now_ns = self._clock.monotonic_ns()
+        age_ns = self._age.age_ns(heartbeat.sent_ns, now_ns)
+        self._heard_ns = now_ns - age_ns
         self.lag_s = heartbeat.lag_s
-        if self._silent:
-            self._silent = False
-            for entry in self._all():
-                self._confirm(entry)
         self._doubt_after_loss(heartbeat)
         if heartbeat.ended:
             self._endings(heartbeat.ended)
         for tail in heartbeat.tails:
             for entry in tuple(self._followed.get(tail.stream, ())):
                 self._hand_on(entry, entry.stream.tail(tail.instance, tail.sequence))
+        if self._silent and age_ns < TIMELY_S * 1e9:
+            self._silent = False
+            for entry in self._all():
+                self._hand_on(entry, entry.stream.timely())
 
     def _endings(self, endings: list[Ending]) -> None:
         for entry in self._all():
@@ -300,13 +311,17 @@ class Subscriptions:
                 self._ended([entry], entry.target.instance)
 
     def _watch(self) -> None:
-        """Notice a server whose event loop has stopped though its sockets live."""
+        """Notice a server whose event loop has stopped though its sockets live.
+
+        It is its latest heartbeat's age that counts, not when that arrived: a bad network delivers
+        old news at times, and this program may be the one that is late.
+        """
         silent_s = (self._clock.monotonic_ns() - self._heard_ns) / 1e9
-        if silent_s > SILENCE_S and not self._silent:
+        if silent_s > SILENCE_S:
             self._silent = True
             reason = f"no sign of life for {silent_s:.1f} s"
             for entry in self._all():
-                entry.sink.stream(entry.stream.lost(reason))
+                self._hand_on(entry, entry.stream.late(reason))
         self._watchdog = self._loop.call_later(LOOK_S, self._watch)
 
     # -- repairing ------------------------------------------------------------------------------

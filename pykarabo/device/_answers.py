@@ -119,6 +119,9 @@ class Answers:
         found: list[Any] = []
         room = _Room()
         for stream, instance in request.streams:
+            if room.full:
+                found.append([None, None])
+                continue
             try:
                 source, hosted, rows = self._streams.shown(stream, instance)
             except PykaraboError as error:
@@ -171,9 +174,14 @@ class Answers:
 
 
 class _Room:
-    """What still fits into an answer; the first part always does."""
+    """What still fits into an answer; the first part always does.
+
+    Attributes:
+        full: whether a part did not fit: no other one is prepared in vain.
+    """
 
     def __init__(self) -> None:
+        self.full = False
         self._values = _MAX_VALUES
         self._bytes = _MAX_BYTES
         self._empty = True
@@ -191,6 +199,7 @@ class _Room:
             self._empty = False
             self._values -= values
             self._bytes -= size
+        self.full = not fits
         return fits
 
 

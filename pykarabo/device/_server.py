@@ -32,6 +32,7 @@ from pykarabo.wire import (
     OnceMemory,
     Outcome,
     ServerSessions,
+    Took,
     Welcome,
     bundled,
     is_bundle,
@@ -46,6 +47,7 @@ from ._hosting import Hosting
 from ._loop_watch import Blockage
 from ._pipelines import PipelineHost
 from ._registration import Registration
+from ._room import AnswerRoom
 from ._server_device import DeviceServer
 from ._streams import EventStreams
 from ._trains import TimeSource
@@ -130,6 +132,7 @@ class Server:
             self._pipelines.endpoint,
         )
         self._sessions = ServerSessions(welcome, checksum=transport.checksum)
+        self._room = AnswerRoom(self._sessions, self.clock)
         self._once = OnceMemory()
         self._checksum = transport.checksum
         self._answers_of: dict[bytes, list[list[Frame]]] = {}
@@ -411,9 +414,11 @@ class Server:
             task = self._running.get((action.peer, action.call_id))
             if task is not None:
                 task.cancel()
+        elif isinstance(action, Took):
+            self._room.took(action.peer)
 
     def _execute(self, call: Execute) -> None:
-        if needs_waiting(call):
+        if needs_waiting(call) or not self._sessions.has_room(call.peer):
             if self._is_new(call):
                 task = self._tasks.spawn(self._run(call), name=type(call.request).__name__)
                 self._running[call.peer, call.call_id] = task
@@ -443,6 +448,7 @@ class Server:
     async def _run(self, call: Execute) -> None:
         outcome = Outcome()
         try:
+            await self._room.wait(call)
             with deadline(call.deadline_ns):
                 outcome.result, outcome.sequence = await self._answers.answer(call)
         except PykaraboError as error:

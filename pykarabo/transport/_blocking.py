@@ -159,6 +159,8 @@ class BlockingLink:
             event = self.session.receive(frames)
         except (MalformedMessageError, LimitExceededError):
             return None
+        if (told := self.session.taken()) is not None:
+            self._send(told)
         if isinstance(event, Rejected):
             raise event.error
         if isinstance(event, Answered | Failed) and event.call_id == wanted:

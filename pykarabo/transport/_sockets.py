@@ -27,6 +27,10 @@ HANDSHAKE_MS: Final = 3_000
 HEARTBEAT_MS: Final = 1_000
 HEARTBEAT_TIMEOUT_MS: Final = 3_000
 """Half-open connections (a host that lost its power) are noticed after this."""
+UNTAKEN_MS: Final = 10_000
+"""Data that the other end does not take for so long ends the connection. Heartbeats do not see to
+that: libzmq sends none behind data that waits. A frozen client would keep its answers in our
+memory for as long as it is frozen."""
 RECONNECT_MS: Final = 100
 RECONNECT_MAX_MS: Final = 2_000
 NO_RECONNECT_MS: Final = 10**9
@@ -48,6 +52,7 @@ _COMMON: Final = {
     zmq.HEARTBEAT_TIMEOUT: HEARTBEAT_TIMEOUT_MS,
     zmq.HEARTBEAT_TTL: HEARTBEAT_TIMEOUT_MS,
     zmq.TCP_KEEPALIVE: 1,
+    zmq.TCP_MAXRT: UNTAKEN_MS,
 }
 
 

@@ -12,6 +12,7 @@ from ._bundle import MAX_BUNDLE, bundled, is_bundle, unbundled
 from ._choice import CHOICE_PREFIX, MAX_CHOICE, Choice, parse_stream
 from ._chosen import ChosenStream
 from ._client_session import (
+    TELL_BYTES,
     Answered,
     ClientSession,
     Failed,
@@ -97,6 +98,7 @@ from ._server_session import (
     MAX_IN_FLIGHT,
     MAX_IN_FLIGHT_PER_PEER,
     MAX_SESSIONS,
+    MAX_UNTAKEN,
     Answer,
     CancelCall,
     Dropped,
@@ -104,6 +106,7 @@ from ._server_session import (
     ServerAction,
     ServerSessions,
     Session,
+    Took,
 )
 from ._stream import (
     Changed,
@@ -138,6 +141,7 @@ __all__ = [
     "MAX_ITEM_ARRAY",
     "MAX_ONCE_KEY",
     "MAX_SESSIONS",
+    "MAX_UNTAKEN",
     "NO_CALL",
     "NO_INSTANCE",
     "OPERATIONS",
@@ -146,6 +150,7 @@ __all__ = [
     "RENEW_S",
     "SILENT_AFTER_S",
     "SUSPECT_AFTER_S",
+    "TELL_BYTES",
     "AgeMeter",
     "Answer",
     "Answered",
@@ -212,6 +217,7 @@ __all__ = [
     "Synchronised",
     "Tail",
     "Target",
+    "Took",
     "Welcome",
     "Welcomed",
     "WentStale",

@@ -13,6 +13,8 @@ GREETING       welcome            calls may be made             READY
 GREETING       error              the link is refused           CLOSED
 GREETING       another version    the link is refused           CLOSED
 READY          reply, error       the call of that id ends      READY
+READY          1 MiB of answers   the server is told: it does   READY
+               taken              not answer far ahead of us
 any            deadline passed    that call ends: unknown       same
 any            disconnected       all calls end: unknown        CLOSED
 =============  =================  ============================  ==============
@@ -34,9 +36,11 @@ from pykarabo.errors import (
 
 from ._checks import MAX_FRAME, check_size
 from ._greetings import ClientIdentity, Welcome, parse_welcome
-from ._header import MAX_TTL_MS, NO_INSTANCE, Frame, Header, Kind, pack, unpack
+from ._header import MAX_TTL_MS, NO_INSTANCE, Frame, Header, Kind, message_size, pack, unpack
 from ._requests import Request, request_body
 
+TELL_BYTES: Final = 2**20
+"""The server is told so often how many bytes of answers were taken."""
 _MS: Final = 1_000_000
 
 
@@ -122,6 +126,8 @@ class ClientSession:
         self._identity = identity
         self._checksum = checksum
         self._counter = 0
+        self._taken = 0
+        self._told = 0
         self._pending: dict[bytes, _Pending] = {}
 
     @property
@@ -175,6 +181,13 @@ class ClientSession:
         """Return the message that ends the session at the server at once."""
         return pack(Header(Kind.GOODBYE, sent_ns=now_ns), [], checksum=self._checksum)
 
+    def taken(self) -> list[Frame] | None:
+        """Return the message that says how many bytes of answers were taken, None if not due."""
+        if self._taken - self._told < TELL_BYTES or self.state is not LinkState.READY:
+            return None
+        self._told = self._taken
+        return pack(Header(Kind.TAKEN, sequence=self._taken), [], checksum=self._checksum)
+
     def receive(self, frames: list[Frame]) -> SessionEvent:
         """Take one message from the server.
 
@@ -191,6 +204,8 @@ class ClientSession:
             raise
         kind = header.kind
         if kind in (Kind.REPLY, Kind.ERROR):
+            if kind == Kind.REPLY:
+                self._taken += message_size(frames)
             return self._answered(header, frames)
         if kind == Kind.WELCOME and self.state is LinkState.GREETING:
             self.welcome = parse_welcome(decode(frames[1:]))

@@ -66,6 +66,7 @@ class Kind(IntEnum):
     CANCEL = 6
     GOODBYE = 7
     BUNDLE = 8
+    TAKEN = 9
     EVENT = 16
     HEARTBEAT = 17
     ECHO = 18
@@ -174,6 +175,11 @@ def unpack(frames: Sequence[Frame]) -> Header:
             remedy="check the network between the two hosts",
         )
     return Header(kind, instance, epoch, sequence, call_id, ttl_ms, sent_ns, flags)
+
+
+def message_size(frames: Sequence[Frame]) -> int:
+    """Return how many bytes a message has, as both its ends count them."""
+    return sum(map(len, frames))
 
 
 def _crc(head: Frame, payload: Sequence[Frame]) -> int:

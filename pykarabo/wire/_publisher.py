@@ -176,6 +176,7 @@ class Heartbeat(NamedTuple):
     lag_s: float
     tails: list[Tail]
     ended: list["Ending"]
+    sent_ns: int
 
 
 class Ending(NamedTuple):
@@ -326,6 +327,7 @@ def _heartbeat(header: Header, body: object) -> Heartbeat:
                 float(lag_s),
                 [_tail(tail) for tail in tails],
                 [_ending(ending) for ending in ended],
+                header.sent_ns,
             )
         case _:
             raise _malformed("a heartbeat has another form than expected")

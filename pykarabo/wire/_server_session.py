@@ -26,7 +26,7 @@ from pykarabo.errors import (
 from ._age import AgeMeter
 from ._checks import check_size
 from ._greetings import ClientIdentity, Welcome, parse_identity
-from ._header import NO_CALL, Frame, Header, Kind, pack, unpack
+from ._header import NO_CALL, Frame, Header, Kind, message_size, pack, unpack
 from ._requests import Request, parse_request
 
 MAX_IN_FLIGHT_PER_PEER: Final = 100
@@ -35,6 +35,9 @@ MAX_IN_FLIGHT: Final = 1_000
 """All clients together; above that the answers would come later than their deadlines."""
 MAX_SESSIONS: Final = 10_000
 """ZeroMQ does not tell when a peer is gone; above it the one silent for longest is forgotten."""
+MAX_UNTAKEN: Final = 16 * 2**20
+"""Bytes of answers on their way to one client; above it its calls wait until it has taken some.
+ZeroMQ would keep them all in our memory for a client that is frozen."""
 _MS: Final = 1_000_000
 
 
@@ -69,7 +72,13 @@ class Dropped(NamedTuple):
     reason: str
 
 
-ServerAction: TypeAlias = Execute | Answer | CancelCall | Dropped
+class Took(NamedTuple):
+    """The peer has taken answers: its calls that wait for room may go on."""
+
+    peer: bytes
+
+
+ServerAction: TypeAlias = Execute | Answer | CancelCall | Dropped | Took
 
 
 @dataclass(slots=True)
@@ -80,6 +89,8 @@ class Session:
         heard_ns: when its last hello or call came.
         calls: how many of its calls were run.
         last_call: the number of its latest call; numbers grow, or the network has repeated one.
+        sent: bytes of answers that it was sent.
+        taken: how many of them it has taken, as it told last.
     """
 
     identity: ClientIdentity
@@ -87,6 +98,8 @@ class Session:
     age: AgeMeter = field(default_factory=AgeMeter)
     calls: int = 0
     last_call: int = 0
+    sent: int = 0
+    taken: int = 0
 
 
 class ServerSessions:
@@ -186,6 +199,9 @@ class ServerSessions:
         if header.kind == Kind.GOODBYE:
             self.forget(peer)
             return Dropped("goodbye")
+        if header.kind == Kind.TAKEN and (session := self._sessions.get(peer)) is not None:
+            session.taken = min(max(session.taken, header.sequence), session.sent)
+            return Took(peer)
         self.dropped += 1
         return Dropped(f"unknown kind {header.kind}")
 
@@ -212,6 +228,11 @@ class ServerSessions:
         """End a peer's session; its next call is told to greet first."""
         self._sessions.pop(peer, None)
 
+    def has_room(self, peer: bytes) -> bool:
+        """Whether a peer may get another answer before it has taken earlier ones."""
+        session = self._sessions.get(peer)
+        return session is None or session.sent - session.taken < MAX_UNTAKEN
+
     def reply(self, call: Execute, result: Any, *, sequence: int = 0) -> list[Frame]:
         """Return the answer of a call that ended well.
 
@@ -222,7 +243,10 @@ class ServerSessions:
         check_size(body, "the result")
         self._ended(call)
         header = Header(Kind.REPLY, call.instance, call.epoch, sequence, call.call_id)
-        return pack(header, body, checksum=self._checksum)
+        frames = pack(header, body, checksum=self._checksum)
+        if (session := self._sessions.get(call.peer)) is not None:
+            session.sent += message_size(frames)
+        return frames
 
     def fail(self, call: Execute, error: PykaraboError) -> list[Frame]:
         """Return the answer of a call that ended with an error."""

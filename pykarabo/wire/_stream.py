@@ -33,6 +33,8 @@ LIVE            event of another life  the device was restarted: ask for a snaps
 LIVE            tail ahead             something is missing: repair                  (repair)
 LIVE            doubt                  heartbeats are missing: repair                (repair)
 any             lost                   values are stale                              UNSYNCED
+any             late                   values are stale, but none is missing         same
+LIVE            timely                 values are current again                      same
 ==============  =====================  ============================================  ==========
 
 Handed on plus reported as missed is exactly what one life of the device has published. The loss
@@ -177,7 +179,7 @@ class DeviceStream:
     @property
     def is_live(self) -> bool:
         """Whether what was handed on is current."""
-        return self.state is StreamState.LIVE
+        return self.state is StreamState.LIVE and not self._stale
 
     def echo(self) -> list[StreamOutput]:
         """The publisher has our subscription."""
@@ -305,10 +307,7 @@ class DeviceStream:
         """Be live again after a replay, with the events that came meanwhile."""
         kept, self._kept = self._kept, deque()
         self.state = StreamState.LIVE
-        outputs: list[StreamOutput] = []
-        if self._stale:
-            self._stale = False
-            outputs.append(Resumed())
+        outputs = self.timely()
         for event in kept:
             outputs.extend(self.event(event))
         outputs.extend(self._look_back())
@@ -343,11 +342,24 @@ class DeviceStream:
         outputs.extend(self._hand_on(event) for event in between)
         return outputs
 
+    def late(self, reason: str) -> list[StreamOutput]:
+        """What arrives was sent long ago, or nothing arrives: nobody knows the present values."""
+        if self._stale:
+            return []
+        self._stale = True
+        return [WentStale(reason)]
+
+    def timely(self) -> list[StreamOutput]:
+        """What arrives is fresh: values are current, unless something is being repaired."""
+        if self.state is not StreamState.LIVE or not self._stale:
+            return []
+        self._stale = False
+        return [Resumed()]
+
     def lost(self, reason: str) -> list[StreamOutput]:
         """The connection is gone, or the server does not answer any more."""
         if self.state is StreamState.UNSYNCED:
             return []
         self.state = StreamState.UNSYNCED
         self._kept.clear()
-        self._stale = True
-        return [WentStale(reason)]
+        return self.late(reason)

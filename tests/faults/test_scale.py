@@ -59,7 +59,7 @@ def test_S1_facility_of_full_size(cluster: Cluster) -> None:
     begun = time.monotonic()
     patterns = [f"WIDE/{number}/*" for number in range(SERVERS)]
     assert sink.ask("follow", patterns) == SERVERS * DEVICES
-    wait_until(lambda: sink.ask("live") == SERVERS * DEVICES, "live devices", timeout_s=120)
+    wait_until(lambda: sink.ask("live") == SERVERS * DEVICES, "live devices", timeout_s=180)
     live_s = time.monotonic() - begun
     sink.ask("p99_age")
     before = sink.ask("counts")

@@ -1,7 +1,8 @@
 """A client process for fault cases: `python client_process.py TASK DEVICE COUNT SIZE`.
 
-Task `flood` makes COUNT calls at once and prints how they ended; task `fetch` asks COUNT times
-for a text of SIZE bytes, says so, and prints how many came.
+Both tasks print that they are connected and go on when they are told a line. Task `flood` makes
+COUNT calls at once and prints how they ended; task `fetch` asks COUNT times for a text of SIZE
+bytes, says so, and prints how many came.
 """
 
 import asyncio
@@ -14,8 +15,10 @@ from pykarabo.client import Client
 from pykarabo.errors import PykaraboError
 from pykarabo.wire import Call
 
-_PAUSE_S: Final = 1.0
-"""Time for a test to freeze this process before the answers come."""
+_SETTLE_S: Final = 1.5
+"""Time for both ends of the connection to have sent heartbeats."""
+_LEAVE_S: Final = 0.3
+"""Time for the calls to leave this process."""
 _FLOOD_S: Final = 5.0
 """Each call lasts so long that all of them are made before the first one ends."""
 
@@ -40,12 +43,13 @@ async def _flood(device_id: str, count: int) -> None:
 async def _fetch(device_id: str, count: int, size: int) -> None:
     async with Client() as client:
         await client.schema(device_id)
+        await asyncio.sleep(_SETTLE_S)
+        print("connected", flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
         calls = [
-            asyncio.create_task(_ended(client, device_id, "fetch", size, _PAUSE_S))
-            for _ in range(count)
+            asyncio.create_task(_ended(client, device_id, "fetch", size)) for _ in range(count)
         ]
-        await asyncio.sleep(0)
-        await client.schema(device_id)
+        await asyncio.sleep(_LEAVE_S)
         print("asked", flush=True)
         print(json.dumps(Counter(await asyncio.gather(*calls))), flush=True)
 

@@ -198,7 +198,8 @@ class Specimen(Device):
     @command()
     async def fetch(self, size: int, pause: float = 0.0) -> str:
         """Return a text of this size."""
-        await asyncio.sleep(pause)
+        if pause:
+            await asyncio.sleep(pause)
         return "x" * size
 
     @command()

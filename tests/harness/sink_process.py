@@ -15,11 +15,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import cycle
-from typing import Any, Final
+from typing import Final
 
 import psutil
 
 from pykarabo.client import Change, Client, Gap, Live, Stale, Update
+from pykarabo.data import PropertyValue
 from pykarabo.errors import PykaraboError
 from pykarabo.wire import Call
 
@@ -196,11 +197,13 @@ class Sink:
         for start in range(0, len(devices), READ_AT_ONCE):
             part = devices[start : start + READ_AT_ONCE]
             answers = await self._client.read_many({device: [self._key] for device in part})
-            found += [device for device, rows in answers.items() if not self._equals(device, rows)]
+            found += [
+                device for device, values in answers.items() if not self._equals(device, values)
+            ]
         return found
 
-    def _equals(self, device_id: str, rows: list[Any] | PykaraboError) -> bool:
-        return isinstance(rows, list) and rows[0][1] == self._counts[device_id].last
+    def _equals(self, device_id: str, values: dict[str, PropertyValue] | PykaraboError) -> bool:
+        return isinstance(values, dict) and values[self._key].value == self._counts[device_id].last
 
     async def size(self, _argument: None) -> dict[str, int]:
         """Return what this process holds."""

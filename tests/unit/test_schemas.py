@@ -16,6 +16,7 @@ from pykarabo.data import PropertyValue, Quality, Schema, Timestamp, decode, to_
 from pykarabo.errors import MalformedMessageError, StateForbidsError
 from pykarabo.wire import (
     HEADER_SIZE,
+    TELL_BYTES,
     Answer,
     Attach,
     Call,
@@ -122,7 +123,10 @@ def _session_messages() -> list[list[Frame]]:
         messages.append(frames)
     error = StateForbidsError("no", device="A/1", key="move", remedy="stop", details={"n": 1})
     messages += [server.fail(calls[0], error), server.reply(calls[1], [1])]
-    return [*messages, client.goodbye(0), pack(Header(Kind.CANCEL), [])]
+    client.receive(server.reply(calls[2], "x" * TELL_BYTES))
+    taken = client.taken()
+    assert taken is not None
+    return [*messages, taken, client.goodbye(0), pack(Header(Kind.CANCEL), [])]
 
 
 def _published_messages() -> list[list[Frame]]:

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 from pykarabo.client._subscriptions import MAX_REPLAYS, Followed, Subscriptions
+from pykarabo.data import Schema
 from pykarabo.transport import MemoryTransport, SystemClock, TaskOwner
 from pykarabo.wire import (
     DeviceStream,
@@ -20,6 +21,8 @@ _LIFE = b"A" * 16
 
 
 class _Sink:
+    schema: Schema | None = None
+
     def stream(self, outputs: list[StreamOutput]) -> None:
         pass
 

@@ -56,7 +56,7 @@ def test_answer_with_many_small_events_is_within_the_limits_of_a_message() -> No
     publisher = Publisher(_A, 1)
     source = EventSource("D/1", _A, 1)
     for _ in range(REPLAY_EVENTS + 10):
-        publisher.event(source, [("value", 1, 0, 0, 0, "valid")], 0)
+        publisher.event(source, [["value", 1, 0, 0, 0, "valid"]], 0)
     answer = decode(encode(publisher.replay(source, 1)))
     found = parse_replay("D/1", _A, answer)
     assert found is not None

@@ -90,8 +90,8 @@ def test_heartbeat_tells_the_latest_number_of_what_changed_since_the_last_one() 
     for _ in range(3):
         publisher.event(source, [_ROW], 0)
     first = _beat(publisher)
-    assert first == Heartbeat(_SERVER, 1, 0.25, [Tail("MOTOR/1", _DEVICE, 3)], [])
-    assert _beat(publisher) == Heartbeat(_SERVER, 2, 0.25, [], [])
+    assert first == Heartbeat(_SERVER, 1, 0.25, [Tail("MOTOR/1", _DEVICE, 3)], [], 0)
+    assert _beat(publisher) == Heartbeat(_SERVER, 2, 0.25, [], [], 0)
 
 
 def test_end_of_a_device_is_told_at_once_and_again_by_heartbeats() -> None:

@@ -26,6 +26,7 @@ from pykarabo.wire import (
     MAX_IN_FLIGHT,
     MAX_IN_FLIGHT_PER_PEER,
     MAX_SESSIONS,
+    MAX_UNTAKEN,
     PROTOCOL_MAJOR,
     Answer,
     Answered,
@@ -46,6 +47,7 @@ from pykarabo.wire import (
     ServerSessions,
     SessionEvent,
     Target,
+    Took,
     Welcome,
     Welcomed,
     pack,
@@ -420,6 +422,37 @@ def test_client_with_too_many_calls_under_way_is_told_that_the_server_is_busy() 
     assert isinstance(_error_of(link.collect()), BusyError)
     link.server.reply(calls[0], None)
     assert isinstance(link.execute(), Execute)
+
+
+def test_client_has_no_room_until_it_has_taken_what_was_answered() -> None:
+    link = _Link().greet()
+    other = _Link(link.server, peer=b"other").greet()
+    answer = "x" * (MAX_UNTAKEN // 8)
+    for _ in range(9):
+        assert link.server.has_room(link.peer)
+        link.call()
+        (call,) = link.deliver()
+        link.back.append(link.server.reply(call, answer))
+        if not link.server.has_room(link.peer):
+            break
+    assert not link.server.has_room(link.peer)
+    assert link.server.has_room(other.peer)
+    assert all(isinstance(event, Answered) for event in link.collect())
+    taken = link.client.taken()
+    assert taken is not None
+    assert link.client.taken() is None
+    assert link.take(taken) == Took(link.peer)
+    assert link.server.has_room(link.peer)
+
+
+def test_client_cannot_take_more_than_it_was_answered() -> None:
+    link = _Link().greet()
+    link.take(pack(Header(Kind.TAKEN, sequence=2**63), []))
+    for _ in range(5):
+        link.call()
+        (call,) = link.deliver()
+        link.server.reply(call, "x" * (MAX_UNTAKEN // 5 + 1))
+    assert not link.server.has_room(link.peer)
 
 
 def test_another_client_is_served_while_one_is_at_its_limit() -> None:

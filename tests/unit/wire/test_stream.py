@@ -204,6 +204,27 @@ def test_lost_connection_makes_the_values_stale_once() -> None:
     assert stream.event(_event(11)) == []
 
 
+def test_late_stream_is_stale_though_it_misses_nothing() -> None:
+    stream = _live(10)
+    assert stream.late("old news") == [WentStale("old news")]
+    assert stream.late("old news") == []
+    assert not stream.is_live
+    (changed,) = stream.event(_event(11))
+    assert isinstance(changed, Changed)
+    assert stream.timely() == [Resumed()]
+    assert stream.timely() == []
+    assert stream.is_live
+
+
+def test_late_stream_is_current_only_after_its_repair() -> None:
+    stream = _live(10)
+    stream.late("old news")
+    assert stream.event(_event(12)) == [NeedSnapshot(2)]
+    assert stream.timely() == []
+    assert isinstance(_answer(stream, 12, 2)[-1], Synchronised)
+    assert stream.is_live
+
+
 def test_what_was_published_while_not_connected_is_missed_exactly() -> None:
     stream = _live(10)
     stream.lost("reset")
