@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         access_to,
         directory_endpoints,
     )
+    from ._group import AsyncDeviceGroup, DeviceGroup
     from ._identity import CALL_TIMEOUT_S, own_identity
     from ._input import PipelineReader
     from ._job import AsyncJob, Job
@@ -39,12 +40,14 @@ __all__ = [
     "DIRECTORY_VARIABLE",
     "PAGE",
     "REPLICA_TIMEOUT_S",
+    "AsyncDeviceGroup",
     "AsyncDeviceProxy",
     "AsyncJob",
     "AsyncNodeProxy",
     "BlockingClient",
     "Change",
     "Client",
+    "DeviceGroup",
     "DeviceProxy",
     "DeviceRecord",
     "DirectoryAccess",
@@ -95,6 +98,7 @@ if not TYPE_CHECKING:
                 ),
                 "_directory",
             ),
+            **dict.fromkeys(("AsyncDeviceGroup", "DeviceGroup"), "_group"),
             **dict.fromkeys(("CALL_TIMEOUT_S", "own_identity"), "_identity"),
             "PipelineReader": "_input",
             **dict.fromkeys(("AsyncJob", "Job"), "_job"),

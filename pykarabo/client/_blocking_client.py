@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import zmq
 
@@ -26,14 +26,13 @@ from pykarabo.wire import (
     Get,
     GetSchema,
     Locate,
-    ReadMany,
     Request,
     Set,
-    SetMany,
     Target,
 )
 
 from ._attempts import CERTAINLY_NOT_RUN, Attempts
+from ._batches import ROUNDS, Batch, elsewhere, reads, writes
 from ._blocking_proxy import DeviceProxy
 from ._directory import (
     LOCATE,
@@ -45,6 +44,9 @@ from ._directory import (
 )
 from ._identity import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S, own_identity
 from ._records import DIRECTORY_ID, DeviceRecord, ServerRecord, check_device_id
+
+if TYPE_CHECKING:
+    from ._group import DeviceGroup
 
 _T = TypeVar("_T")
 
@@ -289,27 +291,7 @@ class BlockingClient:
         Returns:
             Per device its property values, or the error that it answered.
         """
-        servers: dict[BlockingLink, list[str]] = {}
-        answers: dict[str, dict[str, PropertyValue] | PykaraboError] = {}
-        for device_id in wanted:
-            try:
-                servers.setdefault(self._reach(device_id)[0], []).append(device_id)
-            except PykaraboError as error:
-                answers[device_id] = error
-        for link, devices in servers.items():
-            request = ReadMany([[device_id, wanted[device_id]] for device_id in devices])
-            try:
-                found, _sequence = link.call(request, Target(), timeout_s=_left_s(timeout_s))
-            except PykaraboError as error:
-                answers |= dict.fromkeys(devices, error)
-                continue
-            for device_id, (rows, refusal, sequence) in zip(devices, found, strict=True):
-                answers[device_id] = (
-                    dict(from_row(row, sequence) for row in rows)
-                    if refusal is None
-                    else PykaraboError.from_wire(refusal)
-                )
-        return answers
+        return self._batch(reads(wanted), timeout_s)
 
     def set_many(
         self, wanted: Mapping[str, Mapping[str, Any]], *, timeout_s: float = CALL_TIMEOUT_S
@@ -322,30 +304,56 @@ class BlockingClient:
             Per device None, or why nothing was written; with an `OutcomeUnknownError` it may have
             been.
         """
-        servers: dict[BlockingLink, list[list[Any]]] = {}
-        answers: dict[str, PykaraboError | None] = {}
-        for device_id, values in wanted.items():
+        return self._batch(writes(wanted), timeout_s)
+
+    def _batch(self, batch: Batch[_T], timeout_s: float) -> dict[str, _T | PykaraboError]:
+        answers: dict[str, _T | PykaraboError] = {}
+        devices = list(batch.devices)
+        with deadline(time.monotonic_ns() + int(_left_s(timeout_s) * 1e9)):
+            for _ in range(ROUNDS):
+                found = self._ask_all(batch, devices, timeout_s)
+                answers.update(found)
+                devices = elsewhere(answers)
+                for device_id in devices:
+                    self._forget(device_id)
+                if not devices:
+                    break
+        return answers
+
+    def _ask_all(
+        self, batch: Batch[_T], devices: list[str], timeout_s: float
+    ) -> dict[str, _T | PykaraboError]:
+        answers: dict[str, _T | PykaraboError] = {}
+        servers: dict[BlockingLink, dict[str, list[Any]]] = {}
+        for device_id in devices:
             try:
                 link, target = self._reach(device_id)
-                servers.setdefault(link, []).append([device_id, target.instance, dict(values)])
             except PykaraboError as error:
                 answers[device_id] = error
-        for link, writes in servers.items():
-            devices: list[str] = [write[0] for write in writes]
+            else:
+                servers.setdefault(link, {})[device_id] = batch.part(device_id, target)
+        for link, parts in servers.items():
+            request = batch.request(list(parts.values()))
             try:
-                found, _sequence = link.call(
-                    SetMany(writes), Target(), timeout_s=_left_s(timeout_s)
-                )
+                result, _sequence = link.call(request, Target(), timeout_s=_left_s(timeout_s))
+                answers |= batch.answers(parts, result)
             except PykaraboError as error:
-                answers |= dict.fromkeys(devices, error)
-                continue
-            for device_id, refusal in zip(devices, found, strict=True):
-                answers[device_id] = None if refusal is None else PykaraboError.from_wire(refusal)
+                answers |= dict.fromkeys(parts, error)
         return answers
 
     def schema(self, device_id: str) -> Schema:
         """Ask a device for its schema."""
         return Schema.from_wire(self.request(device_id, GetSchema(device_id)))
+
+    def group(self, *patterns: str) -> "DeviceGroup":
+        """Return the devices whose ids match shell patterns such as ``MOTOR/*``.
+
+        Raises:
+            UnknownDeviceError: a pattern matches none.
+        """
+        from ._group import DeviceGroup
+
+        return DeviceGroup(self, patterns)
 
     def device(self, device_id: str) -> DeviceProxy:
         """Return a proxy of a device.

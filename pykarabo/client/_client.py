@@ -28,14 +28,13 @@ from pykarabo.wire import (
     Get,
     GetSchema,
     Locate,
-    ReadMany,
     Request,
     Set,
-    SetMany,
     Target,
 )
 
 from ._attempts import CERTAINLY_NOT_RUN, Attempts
+from ._batches import ROUNDS, Batch, elsewhere, reads, writes
 from ._directory import (
     LOCATE,
     Plan,
@@ -44,6 +43,7 @@ from ._directory import (
     replica_record,
     replica_target,
 )
+from ._group import AsyncDeviceGroup
 from ._identity import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S, own_identity
 from ._input import PipelineReader
 from ._link import ServerLink
@@ -353,30 +353,7 @@ class Client:
         Returns:
             Per device its property values, or the error that it answered.
         """
-        servers: dict[ServerLink, list[str]] = {}
-        answers: dict[str, dict[str, PropertyValue] | PykaraboError] = {}
-        for device_id in wanted:
-            try:
-                link, _target = await self.reach(device_id)
-                servers.setdefault(link, []).append(device_id)
-            except PykaraboError as error:
-                answers[device_id] = error
-        for link, devices in servers.items():
-            request = ReadMany([[device_id, wanted[device_id]] for device_id in devices])
-            try:
-                found, _sequence = await link.call(
-                    request, Target(), timeout_s=self._left_s(timeout_s)
-                )
-            except PykaraboError as error:
-                answers |= dict.fromkeys(devices, error)
-                continue
-            for device_id, (rows, refusal, sequence) in zip(devices, found, strict=True):
-                answers[device_id] = (
-                    dict(from_row(row, sequence) for row in rows)
-                    if refusal is None
-                    else PykaraboError.from_wire(refusal)
-                )
-        return answers
+        return await self._batch(reads(wanted), timeout_s)
 
     async def set_many(
         self, wanted: Mapping[str, Mapping[str, Any]], *, timeout_s: float = CALL_TIMEOUT_S
@@ -389,26 +366,52 @@ class Client:
             Per device None, or why nothing was written; with an `OutcomeUnknownError` it may have
             been.
         """
-        servers: dict[ServerLink, list[list[Any]]] = {}
-        answers: dict[str, PykaraboError | None] = {}
-        for device_id, values in wanted.items():
-            try:
-                link, target = await self.reach(device_id)
-                servers.setdefault(link, []).append([device_id, target.instance, dict(values)])
-            except PykaraboError as error:
-                answers[device_id] = error
-        for link, writes in servers.items():
-            devices: list[str] = [write[0] for write in writes]
-            try:
-                found, _sequence = await link.call(
-                    SetMany(writes), Target(), timeout_s=self._left_s(timeout_s)
-                )
-            except PykaraboError as error:
-                answers |= dict.fromkeys(devices, error)
-                continue
-            for device_id, refusal in zip(devices, found, strict=True):
-                answers[device_id] = None if refusal is None else PykaraboError.from_wire(refusal)
+        return await self._batch(writes(wanted), timeout_s)
+
+    async def _batch(self, batch: Batch[_T], timeout_s: float) -> dict[str, _T | PykaraboError]:
+        answers: dict[str, _T | PykaraboError] = {}
+        devices = list(batch.devices)
+        with deadline(self.clock.monotonic_ns() + int(self._left_s(timeout_s) * 1e9)):
+            for _ in range(ROUNDS):
+                found = await self._ask_all(batch, devices, timeout_s)
+                answers.update(found)
+                devices = elsewhere(answers)
+                for device_id in devices:
+                    self.forget_record(device_id)
+                if not devices:
+                    break
         return answers
+
+    async def _ask_all(
+        self, batch: Batch[_T], devices: list[str], timeout_s: float
+    ) -> dict[str, _T | PykaraboError]:
+        answers: dict[str, _T | PykaraboError] = {}
+        servers: dict[ServerLink, dict[str, list[Any]]] = {}
+        found = await asyncio.gather(*map(self.reach, devices), return_exceptions=True)
+        for device_id, reached in zip(devices, found, strict=True):
+            if isinstance(reached, PykaraboError):
+                answers[device_id] = reached
+            elif isinstance(reached, BaseException):
+                raise reached
+            else:
+                link, target = reached
+                servers.setdefault(link, {})[device_id] = batch.part(device_id, target)
+        asked = (self._ask_server(link, batch, parts, timeout_s) for link, parts in servers.items())
+        for some in await asyncio.gather(*asked):
+            answers |= some
+        return answers
+
+    async def _ask_server(
+        self, link: ServerLink, batch: Batch[_T], parts: dict[str, list[Any]], timeout_s: float
+    ) -> dict[str, _T | PykaraboError]:
+        request = batch.request(list(parts.values()))
+        try:
+            result, _sequence = await link.call(
+                request, Target(), timeout_s=self._left_s(timeout_s)
+            )
+        except PykaraboError as error:
+            return dict.fromkeys(parts, error)
+        return batch.answers(parts, result)
 
     def _left_s(self, timeout_s: float) -> float:
         return time_left_s(timeout_s, self.clock.monotonic_ns())
@@ -519,6 +522,16 @@ class Client:
             known = keys.get(device_id, frozenset())
             keys[device_id] = None if key is None or known is None else known | {key}
         return Watch(self, keys, limits)
+
+    async def group(self, *patterns: str) -> AsyncDeviceGroup:
+        """Return the devices whose ids match shell patterns such as ``MOTOR/*``.
+
+        Raises:
+            UnknownDeviceError: a pattern matches none.
+        """
+        group = AsyncDeviceGroup(self, patterns)
+        await group.refresh()
+        return group
 
     async def device(
         self, device_id: str, *, follow: bool = True, timeout_s: float = CONNECT_TIMEOUT_S

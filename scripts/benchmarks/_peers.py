@@ -120,7 +120,13 @@ def tango(port: str, count: str, attributes: str) -> None:
         f"value{number}": server.attribute(dtype=float, fget=read)
         for number in range(int(attributes))
     }
-    wide: type[Any] = type("Wide", (server.Device,), members)
+
+    def init_device(device: Any) -> None:
+        server.Device.init_device(device)
+        for name in members:
+            device.set_change_event(name, True, False)
+
+    wide: type[Any] = type("Wide", (server.Device,), {**members, "init_device": init_device})
     names = ",".join(f"bench/wide/{number}" for number in range(int(count)))
     arguments = ["Wide", "bench", "-nodb", "-dlist", names]
     before, begin = _rss(), time.perf_counter()

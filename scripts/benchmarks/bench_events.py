@@ -15,6 +15,7 @@ import uvloop
 from pykarabo.client import Change, Client, Gap, Live, Stale, Update
 from scripts.benchmarks._processes import Peer, domain, duration_s, library, peer
 from scripts.benchmarks._report import Row
+from scripts.benchmarks._views import open_view
 
 _DEVICE: Final = "BENCH/1"
 _TICKING: Final = "BENCH/TICKING"
@@ -38,6 +39,7 @@ def rows() -> list[Row]:
         return [
             runner.run(_sustained()),
             runner.run(_latency()),
+            runner.run(open_view()),
             runner.run(_restart()),
             runner.run(_stalled()),
         ]

@@ -19,9 +19,10 @@ from pykarabo.errors import (
     RemoteError,
     UnknownJobError,
     UnknownPropertyError,
+    WrongInstanceError,
     WrongTypeError,
 )
-from pykarabo.wire import Call
+from pykarabo.wire import Call, SetMany
 
 
 def _run(work: Callable[[Client], Coroutine[Any, Any, Any]]) -> Any:
@@ -293,16 +294,20 @@ def test_many_devices_are_written_with_one_call_each_all_or_nothing(
     assert values == {"B/1": [1.0, 1.0], "B/2": [0.0, 0.0], "B/3": [3.0, 0.0]}
 
 
-def test_write_to_many_never_reaches_the_next_life_of_a_device(benches: Any) -> None:
+def test_write_to_many_is_refused_by_the_next_life_of_a_device_and_then_made_for_it(
+    benches: Any,
+) -> None:
     benches.start("S/1", "B/1", directory=True)
     with BlockingClient() as client:
         client.read("B/1", ["target"])
         server = connect("S/1")
         server.shutdown_device("B/1")
         server.instantiate("Bench", "B/1")
-        answers = client.set_many({"B/1": {"target": 1.0}})
-        assert answers["B/1"] is not None
-        assert client.read("B/1", ["target"])["target"].value == 0.0
+        old = SetMany([["B/1", bytes(16 * [1]), {"target": 2.0}]])
+        (refusal,) = client.request("S/1", old)
+        assert refusal["code"] == WrongInstanceError.code
+        assert client.set_many({"B/1": {"target": 1.0}}) == {"B/1": None}
+        assert client.read("B/1", ["target"])["target"].value == 1.0
 
 
 # -- jobs ----------------------------------------------------------------------------------------
