@@ -387,19 +387,36 @@ class Client:
     ) -> dict[str, _T | PykaraboError]:
         answers: dict[str, _T | PykaraboError] = {}
         servers: dict[ServerLink, dict[str, list[Any]]] = {}
-        found = await asyncio.gather(*map(self.reach, devices), return_exceptions=True)
-        for device_id, reached in zip(devices, found, strict=True):
-            if isinstance(reached, PykaraboError):
-                answers[device_id] = reached
-            elif isinstance(reached, BaseException):
-                raise reached
+        for device_id, found in (await self._find_all(devices)).items():
+            if isinstance(found, PykaraboError):
+                answers[device_id] = found
             else:
-                link, target = reached
+                link, target = found
                 servers.setdefault(link, {})[device_id] = batch.part(device_id, target)
         asked = (self._ask_server(link, batch, parts, timeout_s) for link, parts in servers.items())
         for some in await asyncio.gather(*asked):
             answers |= some
         return answers
+
+    async def _find_all(
+        self, devices: list[str]
+    ) -> dict[str, tuple[ServerLink, Target] | PykaraboError]:
+        """Return where devices are, or why they cannot be reached."""
+        found: dict[str, tuple[ServerLink, Target] | PykaraboError] = {}
+        for device_id in devices:
+            known = self._reachable.get(device_id)
+            if known is not None and known[0].alive:
+                found[device_id] = known
+        missing = [device_id for device_id in devices if device_id not in found]
+        reached = await asyncio.gather(*map(self.reach, missing), return_exceptions=True)
+        for device_id, place in zip(missing, reached, strict=True):
+            if isinstance(place, PykaraboError):
+                found[device_id] = place
+            elif isinstance(place, BaseException):
+                raise place
+            else:
+                self._reachable[device_id] = found[device_id] = place
+        return found
 
     async def _ask_server(
         self, link: ServerLink, batch: Batch[_T], parts: dict[str, list[Any]], timeout_s: float

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from pykarabo.errors import MalformedMessageError, WrongTypeError, did_you_mean
@@ -32,9 +33,23 @@ class PropertyInfo:
         dtype, shape: of an array; None in `shape` leaves that dimension free, and a shape of
             None leaves all free.
         alias: another name, such as a hardware address.
+        required: whether a configuration must give it.
+        nullable: whether it can be None.
         warn_low, warn_high, alarm_low, alarm_high: beyond these the value's quality is warn or
             alarm.
+        hysteresis: how far inside a limit the value must be before the warning or alarm ends.
+        alarm_delay: for how many seconds it must be beyond a limit before it is a warning or alarm.
+        acknowledge: names of the limits, such as ``alarm_high``, whose warning or alarm stays
+            until somebody has acknowledged it.
+        limit_info: by name of the limit, what to do when it is passed.
+        rolling_window: number of the latest values that variance limits judge; 0 for none.
+        warn_variance_low, warn_variance_high, alarm_variance_low, alarm_variance_high: limits of
+            the variance of the latest values, in squared units.
+        deadband, relative_deadband: changes that are not larger, in units or as a share of the
+            value published last, are not published; who reads the property has the true value.
         archive, daq: whether it is stored by the archive and by the data acquisition.
+        archive_interval: the archive stores one value in so many seconds; 0 stores all.
+        daq_data_type: of a node: ``train`` or ``pulse``, whatever its values belong to.
         display_type: a hint for user interfaces.
         node: True for the entry of a node that only groups others.
     """
@@ -60,12 +75,27 @@ class PropertyInfo:
     shape: tuple[int | None, ...] | None = None
     tags: tuple[str, ...] = ()
     alias: str | None = None
+    required: bool = False
+    nullable: bool = False
     warn_low: float | None = None
     warn_high: float | None = None
     alarm_low: float | None = None
     alarm_high: float | None = None
+    hysteresis: float = 0.0
+    alarm_delay: float = 0.0
+    acknowledge: tuple[str, ...] = ()
+    limit_info: Mapping[str, str] = MappingProxyType({})
+    rolling_window: int = 0
+    warn_variance_low: float | None = None
+    warn_variance_high: float | None = None
+    alarm_variance_low: float | None = None
+    alarm_variance_high: float | None = None
+    deadband: float = 0.0
+    relative_deadband: float = 0.0
     archive: bool = True
+    archive_interval: float = 0.0
     daq: bool = True
+    daq_data_type: str = ""
     display_type: str = ""
     node: bool = False
 
@@ -256,6 +286,8 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, Enum):
         return value.value
+    if isinstance(value, Mapping):
+        return dict(value)
     return value
 
 
@@ -266,6 +298,8 @@ _DECODERS: dict[str, Any] = {
     "options": tuple,
     "shape": tuple,
     "tags": tuple,
+    "acknowledge": tuple,
+    "limit_info": dict,
     "allowed_states": lambda names: frozenset(State(name) for name in names),
 }
 
