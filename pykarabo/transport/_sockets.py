@@ -106,7 +106,11 @@ def make_publisher(context: "zmq.Context[Socket]") -> Socket:
 
 
 def make_subscriber(context: "zmq.Context[Socket]") -> Socket:
-    """Return the connecting end of event streams; subscriptions are never truncated."""
+    """Return the connecting end of event streams; subscriptions are never truncated.
+
+    IMMEDIATE stays off: with it libzmq 4.3.5 drops the pipe of a lost connection while a message
+    may be half read, and ends the process (``Assertion failed: !_more (src/fq.cpp:80)``).
+    """
     options = {
         zmq.SNDHWM: 0,
         zmq.RCVHWM: EVENT_HWM,
@@ -115,8 +119,7 @@ def make_subscriber(context: "zmq.Context[Socket]") -> Socket:
         zmq.RECONNECT_IVL_MAX: RECONNECT_MAX_MS,
         zmq.MAXMSGSIZE: MAX_CONTROL_MESSAGE,
     }
-    options |= {zmq.IMMEDIATE: 1, zmq.CONNECT_TIMEOUT: CONNECT_TIMEOUT_MS}
-    return _make(context, zmq.SUB, options)
+    return _make(context, zmq.SUB, options | {zmq.CONNECT_TIMEOUT: CONNECT_TIMEOUT_MS})
 
 
 DOWN_EVENTS: Final = (

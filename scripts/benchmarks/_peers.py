@@ -37,7 +37,9 @@ def second(server_id: str, *classes_of_devices: str) -> None:
 def _serve(server_id: str, classes_of_devices: tuple[str, ...], *, directory: bool) -> None:
     from pykarabo.device import DeviceSettings, ServerSettings, run_server
     from scripts.benchmarks._devices import Bench, Ticking, wide_class
+    from scripts.benchmarks._profile import serve_profiles
 
+    serve_profiles(lambda lines: _say(profile=lines))
     pairs = [item.split("=") for item in classes_of_devices]
     settings = ServerSettings(
         server_id,

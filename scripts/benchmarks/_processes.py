@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import statistics
 import subprocess
@@ -12,6 +13,8 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
+
+from scripts.benchmarks._profile import profiled
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 LONG_VARIABLE: Final = "PYKARABO_BENCH_LONG"
@@ -37,6 +40,13 @@ class Peer:
         if not line:
             raise RuntimeError(f"'{self._role}' ended with {self.process.wait()}")
         return json.loads(line)
+
+    def profiled(self, work: Callable[[], object]) -> list[str]:
+        """Return the shares of the server's time, and of this process's, during `work`."""
+        self.process.send_signal(signal.SIGUSR1)
+        ours = profiled(work)
+        self.process.send_signal(signal.SIGUSR1)
+        return [*ours, *self.hear()["profile"]]
 
     def end(self) -> None:
         """End the process and wait for it."""

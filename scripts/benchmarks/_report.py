@@ -2,23 +2,52 @@
 
 import os
 import platform
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 _LIBRARIES: Final = ("pyzmq", "msgpack", "numpy", "uvloop", "h5py")
-_COLUMNS: Final = ("id", "what", "value", "unit", "ratio", "reference", "reference value")
+_COLUMNS: Final = (
+    "id",
+    "what",
+    "value",
+    "unit",
+    "ratio",
+    "reference",
+    "reference value",
+    "reach",
+    "reached",
+)
 _WHOLE_FROM: Final = 1000
 """Four digits are more than a measurement on a shared machine is worth."""
 _NUMERIC: Final = frozenset({"value", "ratio", "reference value"})
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What a row is to reach.
+
+    Args:
+        limit: the bar.
+        ratio: whether it is one for the ratio, not for the value itself.
+        least: whether more is better.
+    """
+
+    limit: float
+    ratio: bool = False
+    least: bool = False
+
+    def __str__(self) -> str:
+        return f"{'ratio' if self.ratio else 'value'} {'>=' if self.least else '<='} {self.limit:g}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One measured value beside the reference that ran in the same minute.
 
-    Both values are in ``unit``; a row without a reference leaves both reference fields out.
+    Both values are in ``unit``; a row without a reference leaves both reference fields out. A row
+    that does not reach what it should is followed by a profile that shows where the time goes.
     """
 
     id: str
@@ -27,11 +56,25 @@ class Row:
     unit: str
     reference: str = ""
     reference_value: float | None = None
+    reach: Reach | None = None
+    profile: tuple[str, ...] = ()
 
     @property
     def ratio(self) -> float | None:
         """Value divided by the reference's value; None without a reference or where it is 0."""
         return self.value / self.reference_value if self.reference_value else None
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether it reaches what it should; None where that cannot be told."""
+        measured = self.ratio if self.reach is not None and self.reach.ratio else self.value
+        if self.reach is None or measured is None:
+            return None
+        return measured >= self.reach.limit if self.reach.least else measured <= self.reach.limit
+
+    def explained(self, profile: Callable[[], Sequence[str]]) -> "Row":
+        """Return the row, with the profile if it does not reach what it should."""
+        return self if self.reached is not False else replace(self, profile=tuple(profile()))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row as plain data with its ratio."""
@@ -43,6 +86,9 @@ class Row:
             "reference": self.reference,
             "reference_value": self.reference_value,
             "ratio": self.ratio,
+            "reach": None if self.reach is None else str(self.reach),
+            "reached": self.reached,
+            "profile": list(self.profile),
         }
 
 
@@ -64,9 +110,12 @@ class Report:
 
     def to_table(self) -> str:
         """Return the report as an aligned table below a line that names the machine."""
-        cells = [_cells(row) for row in self.rows]
         machine = ", ".join(f"{key} {value}" for key, value in self.machine.items())
-        return "\n".join([f"{self.name} ({machine})", *_aligned([_COLUMNS, *cells])])
+        titles, *lines = _aligned([_COLUMNS, *map(_cells, self.rows)])
+        table = [f"{self.name} ({machine})", titles]
+        for row, line in zip(self.rows, lines, strict=True):
+            table += [line, *(f"    {part}" for part in row.profile)]
+        return "\n".join(table)
 
 
 def machine_facts() -> dict[str, Any]:
@@ -102,6 +151,8 @@ def _cells(row: Row) -> tuple[str, ...]:
         _number(row.ratio),
         row.reference,
         _number(row.reference_value),
+        "" if row.reach is None else str(row.reach),
+        {True: "yes", False: "NO", None: ""}[row.reached],
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from pykarabo.client import Client, Live
 from scripts.benchmarks._devices import OWN_PROPERTIES
 from scripts.benchmarks._processes import free_port, library, peer
-from scripts.benchmarks._report import Row
+from scripts.benchmarks._report import Reach, Row
 
 DEVICES: Final = 100
 PROPERTIES: Final = 10
@@ -33,6 +33,7 @@ async def open_view() -> Row:
         if reference
         else "PyTango, which has no wheel for this Python",
         reference_value=reference,
+        reach=Reach(0.3),
     )
 
 

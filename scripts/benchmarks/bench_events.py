@@ -14,7 +14,7 @@ import uvloop
 
 from pykarabo.client import Change, Client, Gap, Live, Stale, Update
 from scripts.benchmarks._processes import Peer, domain, duration_s, library, peer
-from scripts.benchmarks._report import Row
+from scripts.benchmarks._report import Reach, Row
 from scripts.benchmarks._views import open_view
 
 _DEVICE: Final = "BENCH/1"
@@ -28,6 +28,7 @@ PERCENT: Final = 100
 RESTARTS: Final = 5
 STALLED_ROUNDS: Final = 5
 FLOOD_S: Final = 2.0
+PROFILE_S: Final = 3.0
 FILL_S: Final = 1.0
 """Fills every queue in front of the stopped subscriber."""
 _NO_P4P: Final = "p4p, which has no wheel for this Python"
@@ -35,9 +36,13 @@ _NO_P4P: Final = "p4p, which has no wheel for this Python"
 
 def rows() -> list[Row]:
     """Measure the event stream of one device."""
-    with domain("serve", f"Bench={_DEVICE}"), _Runner() as runner:
+    with domain("serve", f"Bench={_DEVICE}") as server, _Runner() as runner:
+
+        def explain() -> list[str]:
+            return server.profiled(lambda: runner.run(_count_alone(PROFILE_S)))
+
         return [
-            runner.run(_sustained()),
+            runner.run(_sustained()).explained(explain),
             runner.run(_latency()),
             runner.run(open_view()),
             runner.run(_restart()),
@@ -64,7 +69,13 @@ async def _sustained() -> Row:
         unit="1/s",
         reference="p4p monitor of a value that changes all the time" if reference else _NO_P4P,
         reference_value=reference,
+        reach=Reach(35_000, least=True),
     )
+
+
+async def _count_alone(seconds: float) -> None:
+    async with Client() as client:
+        await _count(client, seconds)
 
 
 async def _count(client: Client, seconds: float) -> tuple[int, int, float]:
@@ -136,6 +147,7 @@ async def _latency() -> Row:
         unit="ms",
         reference="its own median",
         reference_value=statistics.median(delays_ns) / 1e6,
+        reach=Reach(3.0),
     )
 
 
@@ -168,6 +180,7 @@ async def _restart() -> Row:
         what="from the stop of a server, started again at once, to the new life's first event",
         value=statistics.median(times),
         unit="s",
+        reach=Reach(1.0),
     )
 
 
@@ -196,6 +209,7 @@ async def _stalled() -> Row:
         unit="1/s",
         reference="without a subscriber",
         reference_value=statistics.median(without),
+        reach=Reach(0.95, ratio=True, least=True),
     )
 
 

@@ -18,8 +18,8 @@ import zmq
 from pykarabo.client import BlockingClient, Client
 from pykarabo.data import PropertyValue, Timestamp, encode, to_row
 from pykarabo.wire import HEADER_SIZE, Get, ReadMany, Request, request_body
-from scripts.benchmarks._processes import domain, free_port, interleaved, library, peer
-from scripts.benchmarks._report import Row
+from scripts.benchmarks._processes import Peer, domain, free_port, interleaved, library, peer
+from scripts.benchmarks._report import Reach, Row
 
 ROUNDS: Final = 7
 CALLS: Final = 1_000
@@ -38,17 +38,17 @@ Measure = Callable[[], float]
 def rows() -> list[Row]:
     """Measure reads of one value and of many, one after the other and in flight."""
     wide = [f"Wide={name}" for name in _many()]
-    with domain("serve", f"Bench={_DEVICE}", *wide), ExitStack() as stack:
+    with domain("serve", f"Bench={_DEVICE}", *wide) as server, ExitStack() as stack:
         tango = stack.enter_context(_tango())
         raw = stack.enter_context(_raw(Get(_DEVICE, ["value"]), [_row("value")]))
         many = [[[_row(key) for key in MANY_KEYS], None]] * MANY_DEVICES
         raw_many = stack.enter_context(_raw(ReadMany([[n, k] for n, k in _many().items()]), many))
         runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
         return [
-            *_blocking(raw, tango),
-            _asyncio(runner, raw),
-            *_pipelined(runner, raw, tango),
-            _read_many(runner, raw_many),
+            *_blocking(server, raw, tango),
+            _asyncio(server, runner, raw),
+            *_pipelined(server, runner, raw, tango),
+            _read_many(server, runner, raw_many),
         ]
 
 
@@ -118,7 +118,7 @@ def _median_us(call: Callable[[], object]) -> float:
     return statistics.median(times) / 1e3
 
 
-def _blocking(raw: _Raw, tango: Callable[[], Any] | None) -> list[Row]:
+def _blocking(server: Peer, raw: _Raw, tango: Callable[[], Any] | None) -> list[Row]:
     with BlockingClient() as client:
         device = client.device(_DEVICE)
         calls: list[Callable[[], object]] = [lambda: device.value, raw.exchange]
@@ -129,31 +129,39 @@ def _blocking(raw: _Raw, tango: Callable[[], Any] | None) -> list[Row]:
             for _ in range(WARM_UP):
                 call()
         ours, bare, *theirs = interleaved(ROUNDS, [_measure(call) for call in calls])
-    return [
-        Row(
-            id="read_blocking",
-            what="blocking property read over TCP, p50",
-            value=ours,
-            unit="us",
-            reference="blocking pyzmq DEALER/ROUTER, same bytes",
-            reference_value=bare,
-        ),
-        Row(
-            id="read_blocking_tango",
-            what="blocking property read over TCP, p50",
-            value=ours,
-            unit="us",
-            reference="PyTango read_attribute of one double" if theirs else _NO_TANGO,
-            reference_value=theirs[0] if theirs else None,
-        ),
-    ]
+        pairs = [
+            Row(
+                id="read_blocking",
+                what="blocking property read over TCP, p50",
+                value=ours,
+                unit="us",
+                reference="blocking pyzmq DEALER/ROUTER, same bytes",
+                reference_value=bare,
+                reach=Reach(1.8, ratio=True),
+            ),
+            Row(
+                id="read_blocking_tango",
+                what="blocking property read over TCP, p50",
+                value=ours,
+                unit="us",
+                reference="PyTango read_attribute of one double" if theirs else _NO_TANGO,
+                reference_value=theirs[0] if theirs else None,
+                reach=Reach(0.5, ratio=True),
+            ),
+        ]
+        bare_exchange = f"a bare pyzmq exchange alone takes {bare:.0f} us of {ours:.0f} us"
+
+        def explain() -> list[str]:
+            return [bare_exchange, *server.profiled(_measure(calls[0]))]
+
+        return [row.explained(explain) for row in pairs]
 
 
 def _measure(call: Callable[[], object]) -> Measure:
     return lambda: _median_us(call)
 
 
-def _asyncio(runner: asyncio.Runner, raw: _Raw) -> Row:
+def _asyncio(server: Peer, runner: asyncio.Runner, raw: _Raw) -> Row:
     async def median_us(client: Client) -> float:
         device = await client.device(_DEVICE, follow=False)
         times: list[int] = []
@@ -169,15 +177,17 @@ def _asyncio(runner: asyncio.Runner, raw: _Raw) -> Row:
         lambda: _median_us(raw.exchange),
     ]
     ours, bare = interleaved(ROUNDS, measures)
-    runner.run(client.aclose())
-    return Row(
+    row = Row(
         id="read_asyncio",
         what="property read from asyncio over TCP, p50",
         value=ours,
         unit="us",
         reference="blocking pyzmq DEALER/ROUTER, same bytes",
         reference_value=bare,
-    )
+        reach=Reach(3.0, ratio=True),
+    ).explained(lambda: server.profiled(measures[0]))
+    runner.run(client.aclose())
+    return row
 
 
 async def _connected() -> Client:
@@ -185,7 +195,7 @@ async def _connected() -> Client:
 
 
 def _pipelined(
-    runner: asyncio.Runner, raw: _Raw, tango: Callable[[], Any] | None
+    server: Peer, runner: asyncio.Runner, raw: _Raw, tango: Callable[[], Any] | None
 ) -> Generator[Row, None, None]:
     async def per_second(client: Client) -> float:
         device = await client.device(_DEVICE, follow=False)
@@ -204,7 +214,6 @@ def _pipelined(
         proxies = [tango() for _ in range(THREADS)]
         measures.append(lambda: _threads_per_second(proxies))
     ours, bare, *theirs = interleaved(ROUNDS, measures)
-    runner.run(client.aclose())
     what = f"reads from one asyncio client, {WINDOW} in flight"
     yield Row(
         id="read_pipelined",
@@ -213,7 +222,8 @@ def _pipelined(
         unit="1/s",
         reference="pyzmq DEALER/ROUTER, same bytes and window",
         reference_value=bare,
-    )
+        reach=Reach(0.25, ratio=True, least=True),
+    ).explained(lambda: server.profiled(measures[0]))
     yield Row(
         id="read_pipelined_tango",
         what=what,
@@ -221,7 +231,9 @@ def _pipelined(
         unit="1/s",
         reference=f"PyTango read_attribute from {THREADS} threads" if theirs else _NO_TANGO,
         reference_value=theirs[0] if theirs else None,
-    )
+        reach=Reach(5.0, ratio=True, least=True),
+    ).explained(lambda: server.profiled(measures[0]))
+    runner.run(client.aclose())
 
 
 def _threads_per_second(proxies: list[Any]) -> float:
@@ -240,7 +252,7 @@ def _threads_per_second(proxies: list[Any]) -> float:
     return calls * len(proxies) / (time.perf_counter() - begin)
 
 
-def _read_many(runner: asyncio.Runner, raw: _Raw) -> Row:
+def _read_many(server: Peer, runner: asyncio.Runner, raw: _Raw) -> Row:
     values = MANY_DEVICES * len(MANY_KEYS)
     wanted = _many()
 
@@ -257,12 +269,14 @@ def _read_many(runner: asyncio.Runner, raw: _Raw) -> Row:
         lambda: values * 1e6 / _median_us(raw.exchange),
     ]
     ours, bare = interleaved(ROUNDS, measures)
-    runner.run(client.aclose())
-    return Row(
+    row = Row(
         id="read_many",
         what=f"{values} values of {MANY_DEVICES} devices of a server in one call",
         value=ours,
         unit="values/s",
         reference="blocking pyzmq DEALER/ROUTER, same bytes",
         reference_value=bare,
-    )
+        reach=Reach(300_000, least=True),
+    ).explained(lambda: server.profiled(measures[0]))
+    runner.run(client.aclose())
+    return row

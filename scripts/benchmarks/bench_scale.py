@@ -1,12 +1,12 @@
-"""Size: how long a thousand idle devices take to start and what each weighs."""
+"""Size: how long idle devices and a facility take to start, and what they weigh."""
 
 import statistics
-from collections.abc import Callable
 from typing import Any, Final
 
 from scripts.benchmarks._devices import OWN_PROPERTIES
+from scripts.benchmarks._facility import facility
 from scripts.benchmarks._processes import Peer, domain, free_port, library, peer
-from scripts.benchmarks._report import Row
+from scripts.benchmarks._report import Reach, Row
 
 DEVICES: Final = 1_000
 PROPERTIES: Final = 20
@@ -19,30 +19,34 @@ _Pair = tuple[dict[str, Any], dict[str, Any] | None]
 
 
 def rows() -> list[Row]:
-    """Measure a server with many idle devices, and PyTango's with as many."""
+    """Measure a server with many idle devices, PyTango's with as many, and a facility."""
     with domain("serve"):
         pairs = [(_ours(number), _tango()) for number in range(ROUNDS)]
     return [
-        _row("idle_devices_start", "start", "s", pairs, lambda facts: facts["seconds"]),
-        _row(
-            "idle_devices_memory",
-            "memory of each",
-            "kB",
-            pairs,
-            lambda facts: facts["bytes"] / DEVICES / _KILO,
-        ),
+        _row("start", "s", 0.8, _figures(pairs, "seconds", 1)),
+        _row("memory", "kB", 44.0, _figures(pairs, "bytes", 1 / DEVICES / _KILO)),
+        *facility(),
     ]
 
 
-def _row(name: str, what: str, unit: str, pairs: list[_Pair], of: Callable[[Any], float]) -> Row:
-    theirs = [of(tango) for _ours, tango in pairs if tango is not None]
+def _figures(pairs: list[_Pair], name: str, factor: float) -> tuple[list[float], list[float]]:
+    """Return one figure of all rounds, ours and PyTango's."""
+    return (
+        [ours[name] * factor for ours, _tango in pairs],
+        [tango[name] * factor for _ours, tango in pairs if tango is not None],
+    )
+
+
+def _row(what: str, unit: str, reach: float, figures: tuple[list[float], list[float]]) -> Row:
+    ours, theirs = figures
     return Row(
-        id=name,
+        id=f"idle_devices_{what}",
         what=f"{DEVICES} idle devices with {PROPERTIES} properties in one server: {what}",
-        value=statistics.median(of(ours) for ours, _tango in pairs),
+        value=statistics.median(ours),
         unit=unit,
         reference=_PYTANGO if theirs else _NO_TANGO,
         reference_value=statistics.median(theirs) if theirs else None,
+        reach=Reach(reach),
     )
 
 
