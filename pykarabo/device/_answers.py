@@ -17,6 +17,7 @@ from pykarabo.errors import (
     DeniedError,
     DiskFullError,
     DuplicateDeviceError,
+    ExpiredError,
     FrameFileError,
     LimitExceededError,
     PykaraboError,
@@ -24,6 +25,7 @@ from pykarabo.errors import (
     RunStateError,
     StateForbidsError,
 )
+from pykarabo.transport import Clock, has_time
 from pykarabo.wire import (
     Call,
     Execute,
@@ -42,6 +44,12 @@ from ._hosting import Hosted, Hosting
 from ._streams import EventStreams
 
 _log: Final = logging.getLogger(__name__)
+
+
+class _TooLateError(ExpiredError):
+    """Nobody waits any more for what has not begun yet."""
+
+
 _MEANT_AS_SAID: Final = (
     BadInputError,
     ChangedMeanwhileError,
@@ -53,6 +61,7 @@ _MEANT_AS_SAID: Final = (
     RemoteError,
     RunStateError,
     StateForbidsError,
+    _TooLateError,
 )
 """Errors that a command may raise to its caller as they are. Any other would be misread, and so
 would these if another device had answered them: a command that itself could not reach a device,
@@ -219,6 +228,19 @@ def needs_waiting(call: Execute) -> bool:
     return isinstance(call.request, Set | Call | SetMany)
 
 
+def require_time(clock: Clock) -> None:
+    """Refuse to begin what nobody waits for any more: this process was frozen, or others took long.
+
+    Raises:
+        ExpiredError: the caller was told that the outcome is unknown; nothing was executed.
+    """
+    if not has_time(clock.monotonic_ns()):
+        raise _TooLateError(
+            "the call waited at the device for longer than its caller does",
+            remedy="nothing was executed: call again",
+        )
+
+
 async def _write(
     hosted: Hosted, values: Mapping[str, Any], expected: Mapping[str, int] | None
 ) -> None:
@@ -226,6 +248,7 @@ async def _write(
     device = hosted.device
 
     def check_unchanged() -> None:
+        require_time(device.clock)
         device.flush()
         _require_unchanged(hosted, expected or {})
 

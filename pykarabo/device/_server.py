@@ -39,7 +39,7 @@ from pykarabo.wire import (
     unbundled,
 )
 
-from ._answers import Answers, guarded, needs_waiting
+from ._answers import Answers, guarded, needs_waiting, require_time
 from ._classes import DeviceClasses
 from ._context import DeviceContext
 from ._device import Device
@@ -450,6 +450,7 @@ class Server:
         try:
             await self._room.wait(call)
             with deadline(call.deadline_ns):
+                require_time(self.clock)
                 outcome.result, outcome.sequence = await self._answers.answer(call)
         except PykaraboError as error:
             outcome.error = error

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from pykarabo._lazy import lazy_attributes
 
 from ._clock import Clock, SystemClock
-from ._deadline import deadline, time_left_s
+from ._deadline import deadline, has_time, time_left_s
 from ._places import (
     DEFAULT_DOMAIN,
     DOMAIN_VARIABLE,
@@ -58,6 +58,7 @@ __all__ = [
     "data_directory",
     "deadline",
     "domain_name",
+    "has_time",
     "make_context",
     "run_directory",
     "time_left_s",

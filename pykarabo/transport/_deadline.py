@@ -25,6 +25,12 @@ def deadline(at_ns: int | None) -> Generator[None, None, None]:
         _deadline_ns.reset(token)
 
 
+def has_time(now_ns: int) -> bool:
+    """Tell whether whoever asked for what is being worked on still waits for it."""
+    limit_ns = _deadline_ns.get()
+    return limit_ns is None or now_ns < limit_ns
+
+
 def time_left_s(wanted_s: float, now_ns: int) -> float:
     """Return for how long a call may wait: `wanted_s`, or less where a deadline is nearer.
 

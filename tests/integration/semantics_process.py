@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ class Bench(Device):
 
     target = Float64(unit="mm", minimum=-10, maximum=10)
     other = Float64()
+    pause = Float64(unit="s", description="Writing it takes so long.")
     value = Int64(read_only=True)
     executed = Int64(read_only=True, description="Commands that were run.")
     cancelled = Int64(read_only=True, description="Commands that were cancelled.")
@@ -25,6 +27,10 @@ class Bench(Device):
         """Be ready."""
         self.image = np.arange(64.0).reshape(8, 8)
         self.state = State.ON
+
+    async def on_set(self, values: Mapping[str, Any]) -> None:
+        """Take the time that is asked for."""
+        await asyncio.sleep(values.get("pause", 0.0))
 
     @command()
     async def execute(self, duration: float = 0.0) -> int:

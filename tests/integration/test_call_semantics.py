@@ -22,7 +22,7 @@ from pykarabo.errors import (
     WrongInstanceError,
     WrongTypeError,
 )
-from pykarabo.wire import Call, SetMany
+from pykarabo.wire import Call, Set, SetMany
 
 
 def _run(work: Callable[[Client], Coroutine[Any, Any, Any]]) -> Any:
@@ -69,6 +69,22 @@ def test_R8_nested_call_has_no_more_time_than_its_caller(benches: Any, command: 
     assert connect("B/2").executed == 1
     log = benches.log_of("S/1")
     _wait(lambda: f"command 'B/1.{command}' failed" in log.read_text())
+
+
+def test_write_that_waits_for_longer_than_its_caller_is_not_done(benches: Any) -> None:
+    benches.start("S/1", "B/1", directory=True)
+
+    async def scenario(client: Client) -> None:
+        device = await client.device("B/1", follow=False)
+        slow = asyncio.create_task(device.set(pause=1.0))
+        await asyncio.sleep(0.1)
+        with pytest.raises(CallTimeoutError):
+            await client.request("B/1", Set("B/1", {"other": 5.0}), timeout_s=0.3)
+        await slow
+        await device.set(pause=0.0)  # writes take turns: the late one would have been done by now
+        assert await device.get("other") == {"other": 0.0}
+
+    _run(scenario)
 
 
 def test_R8_cancelled_caller_stops_the_remote_task_within_100_ms(benches: Any) -> None:
