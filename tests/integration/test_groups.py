@@ -54,7 +54,7 @@ def test_asynchronous_group_answers_for_devices_that_have_gone(benches: Processe
     async def scenario() -> None:
         async with Client() as client:
             group = await client.group("B/*")
-            benches.end(second, signal.SIGKILL)
+            await asyncio.to_thread(benches.end, second, signal.SIGKILL)
             values = await group.read("other")
             assert _other(values["B/1"]) == 0.0
             assert isinstance(values["B/3"], NotConnectedError)
@@ -94,8 +94,8 @@ def test_many_are_written_and_read_where_they_are_now(benches: Processes, server
         async with Client() as client:
             group = await client.group("B/*")
             await group.read("other")
-            benches.end(second)
-            benches.start(server_id, "B/3")
+            await asyncio.to_thread(benches.end, second)
+            await asyncio.to_thread(benches.start, server_id, "B/3")
             assert await group.set({"other": 4.0}) == dict.fromkeys(group.devices)
             values = await group.read("other")
             assert [_other(found) for found in values.values()] == [4.0] * 3
