@@ -55,6 +55,9 @@ SILENCE_S: Final = 2.5
 so its values are not current."""
 TIMELY_S: Final = 1.0
 """A heartbeat that is older does not end a silence: the next one may come too late again."""
+ECHO_S: Final = 1.0
+"""An echo that has not come by then is asked for again: a connection that is lost and made again
+before the server has noticed its end brings the subscription twice, and only one echo."""
 LOOK_S: Final = 0.25
 """How often the silence is looked at."""
 SLOW_S: Final = 0.75
@@ -132,7 +135,7 @@ class Subscriptions:
         self._followed: dict[str, list[Followed]] = {}
         self._subscribed: set[str] = set()
         self._unconfirmed: list[Followed] = []
-        self._echoes: dict[bytes, list[Followed]] = {}
+        self._echoes: dict[bytes, tuple[list[Followed], int]] = {}
         self._wanted: list[tuple[Followed, int]] = []
         self._replaying = asyncio.Semaphore(MAX_REPLAYS)
         self._beats = BeatWatch()
@@ -183,8 +186,17 @@ class Subscriptions:
         waiting, self._unconfirmed = self._unconfirmed, []
         if self._port is not None:
             topic = echo_topic(secrets.token_hex(8).encode())
-            self._echoes[topic] = waiting
+            self._echoes[topic] = (waiting, self._clock.monotonic_ns())
             self._port.subscribe(topic)
+
+    def _ask_for_echoes_again(self, now_ns: int) -> None:
+        for topic, (waiting, asked_ns) in list(self._echoes.items()):
+            if now_ns - asked_ns > ECHO_S * 1e9 and self._port is not None:
+                del self._echoes[topic]
+                self._port.unsubscribe(topic)
+                for entry in waiting:
+                    if self._is_followed(entry):
+                        self._confirm(entry)
 
     def unfollow(self, entry: Followed) -> None:
         """Stop receiving a stream for this subscriber."""
@@ -276,11 +288,11 @@ class Subscriptions:
 
     def _echo(self, echo: Echo) -> None:
         self._doubt_after_loss(echo)
-        waiting = self._echoes.pop(echo.topic, None)
-        if waiting is None or self._port is None:
+        asked = self._echoes.pop(echo.topic, None)
+        if asked is None or self._port is None:
             return
         self._port.unsubscribe(echo.topic)
-        for entry in waiting:
+        for entry in asked[0]:
             if self._is_followed(entry):
                 self._hand_on(entry, entry.stream.echo())
 
@@ -316,7 +328,9 @@ class Subscriptions:
         It is its latest heartbeat's age that counts, not when that arrived: a bad network delivers
         old news at times, and this program may be the one that is late.
         """
-        silent_s = (self._clock.monotonic_ns() - self._heard_ns) / 1e9
+        now_ns = self._clock.monotonic_ns()
+        self._ask_for_echoes_again(now_ns)
+        silent_s = (now_ns - self._heard_ns) / 1e9
         if silent_s > SILENCE_S:
             self._silent = True
             reason = f"no sign of life for {silent_s:.1f} s"

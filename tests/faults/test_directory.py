@@ -9,7 +9,6 @@ import contextlib
 import random
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -36,19 +35,11 @@ from pykarabo.device._replica import Replica
 from pykarabo.errors import DuplicateDeviceError, NotConnectedError, PykaraboError
 from pykarabo.transport import Binding, ZmqTransport, run_directory
 from pykarabo.wire import Call
-from tests.harness import record
+from tests.harness import free_ports, record
 
 _PROGRAM: Final = Path(__file__).parents[1] / "integration/device_process.py"
 _END_S: Final = 10.0
 _LOOK_S: Final = 0.05
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for item in sockets:
-            item.bind(("127.0.0.1", 0))
-        return [item.getsockname()[1] for item in sockets]
 
 
 class Relays:
@@ -216,7 +207,7 @@ class Site:
 def site(short_runtime: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """Give the test a domain with three replicas of the directory."""
     del short_runtime
-    made = Site(monkeypatch, _free_ports(3), Relays())
+    made = Site(monkeypatch, free_ports(3), Relays())
     try:
         for index in range(3):
             made.start_replica(index)
@@ -521,7 +512,7 @@ async def _until(client: Client, wanted: int, timeout_s: float) -> None:
 def lone_site(short_runtime: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """Give the test a domain with one directory, on TCP."""
     del short_runtime
-    made = Site(monkeypatch, _free_ports(1), Relays())
+    made = Site(monkeypatch, free_ports(1), Relays())
     try:
         made.start_replica(0)
         yield made

@@ -30,6 +30,7 @@ from .auditor import (
 )
 from .cluster import Cluster, FaultyProcess, ServerProcess, wait_until
 from .namespace import Namespace, why_not
+from .ports import free_ports
 from .proxy import PROXY_HOST, SERVER_HOST, Proxy
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "StreamAccount",
     "StreamAudit",
     "describe",
+    "free_ports",
     "record",
     "timed_out",
     "wait_until",

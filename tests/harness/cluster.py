@@ -18,6 +18,8 @@ import psutil
 from pykarabo.client import DIRECTORY_VARIABLE, Client
 
 from .namespace import Namespace
+from .ports import free_ports
+from .proxy import SERVER_HOST
 from .server_process import LEDGER_VARIABLE
 
 _SERVER_PROGRAM: Final = Path(__file__).with_name("server_process.py")
@@ -211,7 +213,8 @@ class Cluster:
         """Start a device server with Specimens and wait until it serves.
 
         Args:
-            host, advertise, ports: as in `pykarabo.transport.Binding`.
+            host, advertise, ports: as in `pykarabo.transport.Binding`; ports that its next life
+                finds free again are chosen where none are given.
             namespace: the network namespace that it runs in.
             open_files: its limit of file descriptors.
             rate: changes per second that each device produces from its start on.
@@ -223,7 +226,7 @@ class Cluster:
                 "devices": devices,
                 "host": host,
                 "advertise": advertise,
-                "ports": dict(ports or {}),
+                "ports": ports if ports is not None else _ports(host),
                 "namespace": namespace,
                 "open_files": open_files,
                 "rate": rate,
@@ -363,3 +366,9 @@ def _command(options: Mapping[str, object]) -> list[str]:
     if options.get("ports"):
         command += ["--ports", json.dumps(options["ports"])]
     return command
+
+
+def _ports(host: str | None) -> dict[str, int]:
+    if host != SERVER_HOST:
+        return {}
+    return dict(zip(("rpc", "events", "data"), free_ports(3), strict=True))

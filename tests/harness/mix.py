@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import random
-import socket
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import Any, Final
 
 from .auditor import StreamAccount
 from .cluster import Cluster, FaultyProcess, ServerProcess, WorkloadProcess
+from .ports import free_ports
 from .proxy import PROXY_HOST, SERVER_HOST, Proxy
 from .verdict import (
     CallVerdict,
@@ -44,21 +44,6 @@ class Size:
     watchers: int = 2
     callers: int = 2
     rate: float = 100.0
-
-
-def free_ports(count: int) -> list[int]:
-    """Return TCP ports that are free where servers listen and where the proxies do."""
-    ports: list[int] = []
-    with contextlib.ExitStack() as stack:
-        while len(ports) < count:
-            near = stack.enter_context(socket.socket())
-            near.bind((SERVER_HOST, 0))
-            port = near.getsockname()[1]
-            far = stack.enter_context(socket.socket())
-            with contextlib.suppress(OSError):
-                far.bind((PROXY_HOST, port))
-                ports.append(port)
-    return ports
 
 
 class Clock:
