@@ -20,7 +20,7 @@ import zlib
 from dataclasses import replace
 from typing import Any, BinaryIO, Final
 
-from pykarabo.errors import MalformedMessageError
+from pykarabo.errors import LimitExceededError, MalformedMessageError, WrongTypeError
 
 from ._codec import Frame, decode, encode
 from ._forms import (
@@ -106,8 +106,19 @@ def from_binary(content: bytes, limits: Limits = FILE_LIMITS) -> Any:
     end = len(content) - _CRC.size
     if _CRC.unpack_from(content, end) != (zlib.crc32(memoryview(content)[:end]),):
         raise _malformed("the file is damaged: its checksum is another one")
+    return _decoded(_frames(content, count, end), limits)
+
+
+def _decoded(frames: list[Frame], limits: Limits) -> Any:
     wider = replace(limits, max_nodes=limits.max_nodes * _WORDINESS)
-    return decode(_frames(content, count, end), wider)
+    try:
+        value = decode(frames, wider)
+        check_storable(value, limits)
+    except (MalformedMessageError, WrongTypeError) as error:
+        raise _malformed(f"the file cannot be decoded: {error.message}") from None
+    except LimitExceededError as error:
+        raise LimitExceededError(error.message, remedy=REMEDY) from None
+    return value
 
 
 def _frames(content: bytes, count: int, end: int) -> list[Frame]:

@@ -132,6 +132,7 @@ class _Check:
         try:
             form, content = describe(value)
             _check_leaf(form, content)
+            children = list(self._children(form, content))
         except WrongTypeError as error:
             raise WrongTypeError(
                 f"{error.message} (at '{path or '.'}')", key=path, remedy=error.remedy
@@ -141,10 +142,12 @@ class _Check:
         if form in _CONTAINERS:
             if depth >= self._limits.max_depth:
                 raise too_deep(self._limits)
-            for name, child in self._children(form, content):
+            for name, child in children:
                 self.value(child, f"{path}.{name}" if path else str(name), depth + 1)
 
     def _children(self, form: Form, content: Any) -> Iterator[tuple[Any, Any]]:
+        if form not in _CONTAINERS:
+            return
         if form is Form.LIST:
             yield from enumerate(content)
         elif form is Form.VALUE:

@@ -26,7 +26,8 @@ def _nothing() -> Mapping[str, Any]:
 
 def _digestible(value: Any) -> Any:
     """Return what stands for a default that msgpack does not know; of an array all elements."""
-    return value.tolist() if hasattr(value, "tolist") else str(value)
+    plain = value.tolist() if hasattr(value, "tolist") else value
+    return plain if plain is not value and not isinstance(plain, complex) else str(plain)
 
 
 @dataclass(frozen=True)

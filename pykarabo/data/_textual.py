@@ -53,11 +53,10 @@ def listed(array: "np.ndarray[Any, Any]") -> list[Any] | None:
         return None
     flat = np.ascontiguousarray(array).reshape(-1)
     values: list[Any] = flat.view(_parts(array.dtype)).tolist()
-    if all(type(value) in (bool, int, float) for value in values) and (
-        _from_values(array.dtype, values).tobytes() == flat.tobytes()
-    ):
-        return values
-    return None
+    if not all(type(value) in (bool, int, float) for value in values):
+        return None
+    plain = [math.nan if value != value else value for value in values]  # noqa: PLR0124 - NaN
+    return plain if _from_values(array.dtype, plain).tobytes() == flat.tobytes() else None
 
 
 def _parts(dtype: "np.dtype[Any]") -> "np.dtype[Any]":

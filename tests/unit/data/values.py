@@ -1,6 +1,7 @@
 """Strategies for everything that a Hash or a Schema can hold."""
 
 import math
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -127,7 +128,9 @@ PROPERTIES = st.builds(
     shape=st.none() | st.lists(st.none() | st.integers(0, 9), max_size=3).map(tuple),
     tags=st.lists(TEXTS, max_size=2).map(tuple),
     required=st.booleans(),
-    limit_info=st.dictionaries(st.sampled_from(["warn_low", "alarm_high"]), TEXTS),
+    limit_info=st.dictionaries(st.sampled_from(["warn_low", "alarm_high"]), TEXTS).map(
+        MappingProxyType
+    ),
     node=st.booleans(),
 )
 COMMANDS = st.builds(
