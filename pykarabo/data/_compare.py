@@ -3,7 +3,7 @@
 import cmath
 import math
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from ._numpy import np
 from ._registry import value_class
@@ -67,14 +67,22 @@ def _near(old: Any, new: Any, relative: float, absolute: float) -> bool:
     if _is_number(old) and _is_number(new):
         return _near_numbers(old, new, relative, absolute)
     if isinstance(old, Mapping) and isinstance(new, Mapping):
-        return old.keys() == new.keys() and all(
-            _near(old[key], new[key], relative, absolute) for key in old
+        left, right = _first_level(old), _first_level(new)
+        return left.keys() == right.keys() and all(
+            _near(left[key], right[key], relative, absolute) for key in left
         )
     if isinstance(old, list | tuple) and isinstance(new, list | tuple):
         return len(old) == len(new) and all(
             _near(left, right, relative, absolute) for left, right in zip(old, new, strict=True)
         )
     return _near_objects(old, new, relative, absolute)
+
+
+def _first_level(values: Any) -> Mapping[str, Any]:
+    """Return what can be asked by key: to a Hash a key with a dot is a path."""
+    if not hasattr(values, "elements"):
+        return cast("Mapping[str, Any]", values)
+    return {key: value for key, value, _attributes in values.elements()}
 
 
 def _is_number(value: Any) -> bool:

@@ -35,9 +35,11 @@ from ._limits import Limits
 
 MAGIC: Final = b"\x89PKV\r\n\x1a\n"
 """Begins with a byte that is no text and has the line ends that a transfer as text would change."""
-_HEAD: Final = struct.Struct(">8sII")
+HEAD_FIELDS: Final = (("magic", "8s"), ("version", "I"), ("frames", "I"))
+"""The head: name and type of each field, as `struct` names them."""
+HEAD: Final = struct.Struct(">" + "".join(code for _name, code in HEAD_FIELDS))
 _CRC: Final = struct.Struct(">I")
-_ALIGNMENT: Final = 8
+ALIGNMENT: Final = 8
 _WORDINESS: Final = 8
 """What the wire's codec counts for one value of ours: rows, fields and maps of attributes too."""
 
@@ -56,7 +58,7 @@ class _Sums:
         self.length += len(content)
 
     def align(self) -> None:
-        self.write(bytes(-self.length % _ALIGNMENT))
+        self.write(bytes(-self.length % ALIGNMENT))
 
 
 def write_binary(value: Any, file: BinaryIO, limits: Limits = FILE_LIMITS) -> None:
@@ -71,7 +73,7 @@ def write_binary(value: Any, file: BinaryIO, limits: Limits = FILE_LIMITS) -> No
     if len(frames[0]) > limits.max_body:
         raise too_large(limits)
     sums = _Sums(file)
-    sums.write(_HEAD.pack(MAGIC, FORM_VERSION, len(frames)))
+    sums.write(HEAD.pack(MAGIC, FORM_VERSION, len(frames)))
     sums.write(struct.pack(f">{len(frames)}Q", *map(len, frames)))
     for frame in frames:
         sums.align()
@@ -99,9 +101,9 @@ def read_binary(file: BinaryIO, limits: Limits = FILE_LIMITS) -> Any:
 
 def from_binary(content: bytes, limits: Limits = FILE_LIMITS) -> Any:
     """Return the value that is in the binary form; raises as `read_binary` does."""
-    if not content.startswith(MAGIC) or len(content) < _HEAD.size + _CRC.size:
+    if not content.startswith(MAGIC) or len(content) < HEAD.size + _CRC.size:
         raise _malformed("this is no binary file of pykarabo, or its begin is damaged")
-    _magic, version, count = _HEAD.unpack_from(content)
+    _magic, version, count = HEAD.unpack_from(content)
     check_version(version, "the file")
     end = len(content) - _CRC.size
     if _CRC.unpack_from(content, end) != (zlib.crc32(memoryview(content)[:end]),):
@@ -122,13 +124,13 @@ def _decoded(frames: list[Frame], limits: Limits) -> Any:
 
 
 def _frames(content: bytes, count: int, end: int) -> list[Frame]:
-    place = _HEAD.size + 8 * count
+    place = HEAD.size + 8 * count
     if count < 1 or place > end:
         raise _malformed(f"the file cannot hold {count} frames")
     view = memoryview(content)
     frames: list[Frame] = []
-    for length in struct.unpack_from(f">{count}Q", content, _HEAD.size):
-        place += -place % _ALIGNMENT
+    for length in struct.unpack_from(f">{count}Q", content, HEAD.size):
+        place += -place % ALIGNMENT
         if length > end - place:
             raise _malformed("a frame of the file ends behind the file")
         frames.append(view[place : place + length])

@@ -274,7 +274,9 @@ class Hash(MutableMapping[str, Any]):
             order: whether the order of keys counts.
             attributes: whether attributes count.
         """
-        if (list(self) != list(other)) if order else (self.keys() != other.keys()):
+        if self._elements.keys() != other._elements.keys():
+            return False
+        if order and list(self) != list(other):
             return False
         return all(
             _same_elements(element, other._elements[key], order=order, attributes=attributes)
@@ -283,7 +285,7 @@ class Hash(MutableMapping[str, Any]):
 
     def similar(self, other: "Hash") -> bool:
         """Tell whether two trees have the same keys with values of the same types."""
-        return self.keys() == other.keys() and all(
+        return self._elements.keys() == other._elements.keys() and all(
             element.value.similar(other._elements[key].value)
             if isinstance(element.value, Hash) and isinstance(other._elements[key].value, Hash)
             else type(element.value) is type(other._elements[key].value)

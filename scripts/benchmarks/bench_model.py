@@ -118,10 +118,10 @@ async def _devices() -> list[Row]:
         ),
         Row(
             id="set",
-            what="set a property in the device: validated, judged by alarms, published; one turn of the loop",
+            what="set a property in the device: checked, judged, published; a turn of the loop",
             value=statistics.median(ours),
             unit="us",
-            reference="assignment to a plain attribute and one turn of the loop",
+            reference="assignment to a plain attribute; a turn of the loop",
             reference_value=statistics.median(bare),
         ),
     ]
