@@ -91,7 +91,8 @@ def _is_number(value: Any) -> bool:
 
 def _near_numbers(old: Any, new: Any, relative: float, absolute: float) -> bool:
     if isinstance(old, int | np.integer) and isinstance(new, int | np.integer):
-        return abs(int(old) - int(new)) <= max(relative * max(abs(old), abs(new)), absolute)
+        first, second = int(old), int(new)
+        return abs(first - second) <= max(relative * max(abs(first), abs(second)), absolute)
     if isinstance(old, complex | np.complexfloating) or isinstance(
         new, complex | np.complexfloating
     ):

@@ -66,7 +66,7 @@ _EXACT: Final[Mapping[type[Any], Form]] = {
     dict: Form.MAP,
     Hash: Form.HASH,
 }
-_BASES: Final[tuple[type[Any], ...]] = (bool, int, float, complex, str, bytes)
+_BASES: Final[tuple[Any, ...]] = (bool, int, float, complex, str, bytes)
 
 
 def describe(value: Any) -> tuple[Form, Any]:
@@ -104,7 +104,7 @@ def _of_relative(value: Any) -> tuple[Form, Any]:
     if isinstance(value, bytearray | memoryview):
         return Form.BYTES, bytes(value)
     if isinstance(value, Mapping):
-        return Form.MAP, dict(cast("Mapping[Any, Any]", value))
+        return Form.MAP, dict(value)
     if isinstance(value, list | tuple | set | frozenset):
         return Form.LIST, list(cast("Any", value))
     for base in _BASES:

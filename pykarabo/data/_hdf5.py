@@ -301,7 +301,7 @@ class _Reader:
             raise _malformed(item, "its data lie in another file")
         if form == Form.NULL:
             return None
-        if item.shape is None or form not in _READERS:
+        if item.shape is None or form is None or form not in _READERS:
             raise _malformed(item, f"a dataset of type {form!r:.60} is none of ours")
         if item.dtype.kind not in _KINDS and item.dtype.kind != "S":
             raise _malformed(item, f"elements of type {item.dtype} are none of ours")

@@ -213,7 +213,8 @@ def test_hdf5_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     save(Hash("a", 1), path)
     with h5py.File(path, "r+") as file:
-        file["value"].create_dataset("b", (2**40,), "f8", chunks=(2**10,)).attrs["type"] = "array"
+        huge = file.create_dataset("value/b", (2**40,), "f8", chunks=(2**10,))
+        huge.attrs["type"] = "array"
     with pytest.raises(LimitExceededError):
         load(path)
     with h5py.File(path, "r+") as file:

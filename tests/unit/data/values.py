@@ -81,7 +81,9 @@ def made_hash(elements: dict[str, tuple[Any, dict[str, Any]]]) -> Hash:
 
 def hashes_of(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Hash]:
     """Return Hashes that hold such values, with attributes of such values."""
-    attributes = st.just({}) | st.dictionaries(KEYS, inner, max_size=2)
+    attributes: st.SearchStrategy[dict[str, Any]] = st.just({}) | st.dictionaries(
+        KEYS, inner, max_size=2
+    )
     return st.dictionaries(KEYS, st.tuples(inner, attributes), max_size=3).map(made_hash)
 
 
