@@ -3,7 +3,7 @@
 
 A body is a msgpack document. Where JSON has no such type, the schemas describe what it becomes in
 JSON: bytes are lower-case hexadecimal text. Arrays, time stamps and complex numbers inside values
-travel as msgpack extensions and are not described.
+travel as msgpack extensions; value_binary.json lists them.
 """
 
 import inspect
@@ -14,7 +14,11 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
-from pykarabo.data import Quality, Timestamp
+from pykarabo.data import FILE_LIMITS, Quality, Timestamp
+from pykarabo.data._codec import EXTENSIONS, INLINE_LIMIT, MAX_ARRAY_FRAMES
+from pykarabo.data._container import ALIGNMENT, HEAD, HEAD_FIELDS
+from pykarabo.data._container import MAGIC as FILE_MAGIC
+from pykarabo.data._forms import FORM_VERSION, SCALARS
 from pykarabo.wire import (
     CHECKSUM,
     HEADER_LAYOUT,
@@ -192,6 +196,77 @@ def _header() -> dict[str, Any]:
     }
 
 
+def _binary() -> dict[str, Any]:
+    """Return the binary form of values; like the header it is no JSON and therefore data."""
+    return {
+        "description": "The binary form of values; see docs/reference/codecs.md.",
+        "version": FORM_VERSION,
+        "document": {
+            "encoding": "msgpack",
+            "extensions": {
+                str(code): {"what": what, "fields": list(fields)}
+                for code, (what, fields) in EXTENSIONS.items()
+            },
+            "inline_limit": INLINE_LIMIT,
+            "array_frames": {"message": MAX_ARRAY_FRAMES, "file": FILE_LIMITS.max_frames - 1},
+        },
+        "file": {
+            "magic": FILE_MAGIC.hex(),
+            "head": {
+                "size": HEAD.size,
+                "fields": [{"name": name, "type": code} for name, code in HEAD_FIELDS],
+            },
+            "lengths": "uint64 per frame, big-endian",
+            "alignment": ALIGNMENT,
+            "checksum": "CRC-32 of everything before, uint32, big-endian",
+        },
+    }
+
+
+def _json_form() -> dict[str, Any]:
+    """Return the schema of the JSON form of values."""
+    value: dict[str, Any] = {"$ref": "#/$defs/value"}
+    number = {"anyOf": [{"type": "number"}, {"enum": ["nan", "inf", "-inf"]}]}
+    pair = {"type": "array", "items": number, "minItems": 2, "maxItems": 2}
+    members = {"type": "object", "additionalProperties": value}
+    base64 = {"type": "string", "pattern": "^[A-Za-z0-9+/]*={0,2}$"}
+    plain = {"type": ["null", "boolean", "number", "string"]}
+    kinds = [
+        _tagged({"$float": {"enum": ["nan", "inf", "-inf"]}}),
+        _tagged({"$complex": pair}),
+        _tagged({"$bytes": base64}),
+        _tagged({"$scalar": {"enum": list(SCALARS)}, "value": {}}),
+        _tagged({"$array": _TEXT, "shape": _SIZES, "values": {"type": "array"}}),
+        _tagged({"$array": _TEXT, "shape": _SIZES, "base64": base64}),
+        _tagged({"$map": members}),
+        _tagged({"$hash": members}, {"$attributes": {"additionalProperties": members}}),
+        _tagged({"$value": _TEXT, "content": value}),
+    ]
+    return {
+        "$schema": _DIALECT,
+        "title": "value",
+        "description": "A value as JSON; see docs/reference/codecs.md.",
+        **_tagged({"pykarabo": {"const": "value"}, "version": _VERSION, "value": value}),
+        "$defs": {"value": {"anyOf": [plain, {"type": "array", "items": value}, *kinds]}},
+    }
+
+
+_SIZES: Final = {"type": "array", "items": {"type": "integer", "minimum": 0}}
+_VERSION: Final = {"const": FORM_VERSION}
+
+
+def _tagged(
+    members: Mapping[str, Any], optional: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the schema of an object that has these members and no others."""
+    return {
+        "type": "object",
+        "properties": {**members, **(optional or {})},
+        "required": list(members),
+        "additionalProperties": False,
+    }
+
+
 def _name_of(kind: Kind) -> str:
     return f"wire_{kind.name.lower()}"
 
@@ -202,7 +277,8 @@ def generate() -> dict[str, dict[str, Any]]:
         _name_of(kind): {"$schema": _DIALECT, "title": kind.name.lower(), **body}
         for kind, body in _bodies().items()
     }
-    return {"wire_header": _header(), **bodies}
+    forms = {"value_binary": _binary(), "value_json": _json_form()}
+    return {"wire_header": _header(), **bodies, **forms}
 
 
 def to_text(content: Mapping[str, Any]) -> str:

@@ -1,13 +1,15 @@
-"""Values and their descriptions: what devices hold and what travels. No I/O, no clock."""
+"""Values and their descriptions: what devices hold and what travels. No network, no clock."""
 
 from typing import TYPE_CHECKING
 
 from pykarabo._lazy import lazy_attributes
 
 from ._codec import decode, encode
-from ._hash import Hash, same
+from ._compare import has_changes, same
+from ._hash import Hash
 from ._info import CommandInfo, OutputInfo, ParameterInfo, PropertyInfo
 from ._limits import Limits
+from ._registry import register_value
 from ._schema import Schema
 from ._state import State, most_significant
 from ._timestamp import Timestamp, TrainReference
@@ -17,6 +19,7 @@ from ._value import PropertyValue, Row, from_row, to_row
 
 if TYPE_CHECKING:
     from ._configurable import BoundNode, Configurable, flat_configuration, iterate_leaves
+    from ._container import from_binary, read_binary, to_binary, write_binary
     from ._descriptors import (
         Array,
         Bool,
@@ -53,9 +56,16 @@ if TYPE_CHECKING:
         VectorUInt32,
         VectorUInt64,
     )
+    from ._files import load, save
+    from ._filter import filter_by_tags
+    from ._forms import FILE_LIMITS
+    from ._hdf5 import read_hdf5, write_hdf5
     from ._injection import declared_class, with_attributes, with_members, without_member
+    from ._json import from_json, read_json, to_json, write_json
+    from ._xml import from_xml, read_xml, to_xml, write_xml
 
 __all__ = [
+    "FILE_LIMITS",
     "AccessLevel",
     "AccessMode",
     "Array",
@@ -111,17 +121,36 @@ __all__ = [
     "declared_class",
     "decode",
     "encode",
+    "filter_by_tags",
     "flat_configuration",
+    "from_binary",
+    "from_json",
     "from_row",
+    "from_xml",
+    "has_changes",
     "is_quantity",
     "iterate_leaves",
+    "load",
     "most_significant",
+    "read_binary",
+    "read_hdf5",
+    "read_json",
+    "read_xml",
+    "register_value",
     "registry",
     "same",
+    "save",
+    "to_binary",
+    "to_json",
     "to_row",
+    "to_xml",
     "with_attributes",
     "with_members",
     "without_member",
+    "write_binary",
+    "write_hdf5",
+    "write_json",
+    "write_xml",
 ]
 
 if not TYPE_CHECKING:
@@ -171,6 +200,15 @@ if not TYPE_CHECKING:
                 ),
                 "_descriptors",
             ),
+            **dict.fromkeys(
+                ("from_binary", "read_binary", "to_binary", "write_binary"), "_container"
+            ),
+            **dict.fromkeys(("load", "save"), "_files"),
+            **dict.fromkeys(("from_json", "read_json", "to_json", "write_json"), "_json"),
+            **dict.fromkeys(("from_xml", "read_xml", "to_xml", "write_xml"), "_xml"),
+            **dict.fromkeys(("read_hdf5", "write_hdf5"), "_hdf5"),
+            "filter_by_tags": "_filter",
+            "FILE_LIMITS": "_forms",
             **dict.fromkeys(
                 ("declared_class", "with_attributes", "with_members", "without_member"),
                 "_injection",

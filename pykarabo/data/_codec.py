@@ -12,7 +12,11 @@ ext code  content (msgpack inside)
 3         complex number: [real, imaginary]
 4         Hash: [[key, value, attributes], ...]
 5         Timestamp: [seconds, fraction, train id]
+6         numpy scalar: [dtype, bytes]
+7         value of a registered class: [tag, map]
 ========  ==========================================================
+
+Outside a Hash a numpy scalar travels as the plain number that it is; a Hash keeps its type.
 """
 
 import math
@@ -28,6 +32,7 @@ from pykarabo.errors import LimitExceededError, MalformedMessageError, WrongType
 from ._hash import Hash
 from ._limits import Limits
 from ._numpy import np
+from ._registry import rebuilt, register_value, value_class
 from ._timestamp import Timestamp
 
 Frame: TypeAlias = bytes | memoryview
@@ -35,8 +40,19 @@ Frame: TypeAlias = bytes | memoryview
 INLINE_LIMIT: Final = 1_024
 MAX_ARRAY_FRAMES: Final = 14
 """Further arrays of a message travel inside, so that a message stays within its frame limit."""
-_FRAME, _INLINE, _COMPLEX, _HASH, _TIMESTAMP = range(1, 6)
+_FRAME, _INLINE, _COMPLEX, _HASH, _TIMESTAMP, _SCALAR, _VALUE = range(1, 8)
+EXTENSIONS: Final[Mapping[int, tuple[str, tuple[str, ...]]]] = {
+    _FRAME: ("array in a frame of its own", ("frame", "dtype", "shape")),
+    _INLINE: ("array inside", ("dtype", "shape", "bytes")),
+    _COMPLEX: ("complex number", ("real", "imaginary")),
+    _HASH: ("Hash: a list of rows", ("key", "value", "attributes")),
+    _TIMESTAMP: ("time stamp", ("seconds", "fraction", "train id")),
+    _SCALAR: ("numpy scalar", ("dtype", "bytes")),
+    _VALUE: ("value of a registered class", ("tag", "map")),
+}
+"""By ext code, what it is and the fields of the msgpack list inside."""
 _HASH_ROW: Final = 3
+_PAIR: Final = 2
 _BASES: Final[tuple[Any, ...]] = (bool, int, float, str, bytes, dict, list)
 _KINDS: Final = frozenset("biufc")
 _CONTAINERS: Final = frozenset({list, dict, Hash})
@@ -49,8 +65,9 @@ DEFAULT_LIMITS: Final = Limits()
 
 
 class _Encoder:
-    def __init__(self, inline_limit: int, max_frames: int) -> None:
+    def __init__(self, inline_limit: int, max_frames: int, *, exact: bool) -> None:
         self.frames: list[Frame] = [b""]
+        self._exact = exact
         self._inline_limit = inline_limit
         self._max_frames = max_frames
 
@@ -71,19 +88,47 @@ class _Encoder:
         if isinstance(value, np.ndarray):
             return self._array(value)
         if isinstance(value, np.generic):
-            return value.item()
+            return self._scalar(value)
         if isinstance(value, Timestamp):
             return msgpack.ExtType(_TIMESTAMP, msgpack.packb(list(value)))
+        return self._composed(value)
+
+    def _composed(self, value: Any) -> Any:
         if isinstance(value, Hash):
             rows = [[key, item, dict(attributes)] for key, item, attributes in value.elements()]
-            return msgpack.ExtType(_HASH, self.pack(rows))
+            return msgpack.ExtType(_HASH, self._pack_exactly(rows))
+        known = value_class(type(value))
+        if known is not None:
+            content = [known.tag, dict(known.to_plain(value))]
+            return msgpack.ExtType(_VALUE, self._pack_exactly(content))
         return _plain(value)
+
+    def _pack_exactly(self, content: Any) -> bytes:
+        """Pack the content of a value that keeps the types of numpy's scalars."""
+        before, self._exact = self._exact, True
+        packed = self.pack(content)
+        self._exact = before
+        return packed
+
+    def _scalar(self, value: Any) -> Any:
+        if not self._exact:
+            return value.item()
+        if value.dtype.kind not in _KINDS:
+            raise WrongTypeError(
+                f"a numpy {value.dtype} cannot travel", remedy="send a plain value instead"
+            )
+        content = [value.dtype.str, value.tobytes()]
+        return msgpack.ExtType(_SCALAR, msgpack.packb(content))
 
     def _array(self, array: "np.ndarray[Any, Any]") -> Any:
         if array.dtype.kind not in _KINDS:
             raise WrongTypeError(
                 f"an array of {array.dtype} cannot travel",
                 remedy="send numbers or bools; text as a list",
+            )
+        if isinstance(array, np.ma.MaskedArray):
+            raise WrongTypeError(
+                "a masked array cannot travel", remedy="send its data and its mask as two arrays"
             )
         shape = list(array.shape)
         contiguous = np.ascontiguousarray(array)
@@ -114,7 +159,11 @@ def _plain(value: Any) -> Any:
 
 
 def encode(
-    value: Any, *, inline_limit: int = INLINE_LIMIT, max_frames: int = MAX_ARRAY_FRAMES
+    value: Any,
+    *,
+    inline_limit: int = INLINE_LIMIT,
+    max_frames: int = MAX_ARRAY_FRAMES,
+    exact: bool = False,
 ) -> list[Frame]:
     """Return `value` as frames.
 
@@ -122,6 +171,7 @@ def encode(
         inline_limit: arrays of more bytes become frames of their own, without a copy where they
             are C-contiguous; they must not change until the frames are sent.
         max_frames: arrays that may do so.
+        exact: keep the types of numpy's scalars also outside a Hash.
 
     Raises:
         WrongTypeError: it holds something that cannot travel.
@@ -129,7 +179,7 @@ def encode(
     packed = _pack_plain(value)
     if packed is not None:
         return [packed]
-    encoder = _Encoder(inline_limit, max_frames)
+    encoder = _Encoder(inline_limit, max_frames, exact=exact)
     encoder.frames[0] = encoder.pack(value)
     return encoder.frames
 
@@ -227,18 +277,28 @@ class _Decoder:
             return complex(*self._fields(data, 2))
         if code == _TIMESTAMP:
             return _to_timestamp(self._fields(data, 3))
-        if code == _HASH:
-            return self._hash(data)
+        if code == _SCALAR:
+            dtype, content = self._fields(data, _PAIR)
+            return _to_array(content, dtype, [])[()]
+        if code in (_HASH, _VALUE):
+            return self._nested(code, data)
         raise MalformedMessageError(f"unknown kind of value {code}", remedy=_REMEDY)
 
-    def _hash(self, data: bytes) -> Hash:
-        """Decode a Hash; each level takes much of the C stack, so they are counted before."""
+    def _nested(self, code: int, data: bytes) -> Any:
+        """Decode a Hash and the like; each level takes much of the C stack, so it is counted."""
         self._hashes += 1
         if self._hashes > self._limits.max_depth:
             raise _too_deep(self._limits)
-        decoded = _to_hash(self.unpack(data))
+        content = self.unpack(data)
+        decoded = _to_hash(content) if code == _HASH else self._value(content)
         self._hashes -= 1
         return decoded
+
+    def _value(self, content: Any) -> Any:
+        if not isinstance(content, list) or len(content) != _PAIR:
+            raise MalformedMessageError("a value of a class has a wrong form", remedy=_REMEDY)
+        _check_depth(content, self._limits)
+        return rebuilt(*content)
 
     def _fields(self, data: bytes, count: int) -> list[Any]:
         longest = min(_MAX_FIELD, len(data))
@@ -276,6 +336,8 @@ def _to_hash(rows: Any) -> Hash:
         if not isinstance(row, list) or len(row) != _HASH_ROW or not isinstance(row[0], str):
             raise MalformedMessageError("a Hash has a wrong form", remedy=_REMEDY)
         key, value, attributes = row
+        if not isinstance(attributes, dict):
+            raise MalformedMessageError("a Hash has a wrong form", remedy=_REMEDY)
         decoded.set_element(key, value, attributes)
     return decoded
 
@@ -372,3 +434,10 @@ _NO_OPENERS: Final = bytes(set(range(256)) - set(_OPENERS))
 def _may_be_deep(body: Frame, limits: Limits) -> bool:
     """Tell cheaply whether a body has enough bytes that could begin a level."""
     return not isinstance(body, bytes) or len(body.translate(None, _NO_OPENERS)) > limits.max_depth
+
+
+def _timestamp_of(plain: Mapping[str, Any]) -> Timestamp:
+    return _to_timestamp([plain["seconds"], plain["fraction"], plain["train_id"]])
+
+
+register_value(Timestamp, "timestamp", Timestamp._asdict, _timestamp_of)

@@ -17,6 +17,7 @@ from pykarabo.errors import (
 )
 
 from ._info import CommandInfo, OutputInfo, PropertyInfo
+from ._registry import register_value
 
 
 def _nothing() -> Mapping[str, Any]:
@@ -25,7 +26,8 @@ def _nothing() -> Mapping[str, Any]:
 
 def _digestible(value: Any) -> Any:
     """Return what stands for a default that msgpack does not know; of an array all elements."""
-    return value.tolist() if hasattr(value, "tolist") else str(value)
+    plain = value.tolist() if hasattr(value, "tolist") else value
+    return plain if plain is not value and not isinstance(plain, complex) else str(plain)
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,9 @@ class Schema:
     properties: Mapping[str, PropertyInfo] = field(default_factory=_nothing)
     commands: Mapping[str, CommandInfo] = field(default_factory=_nothing)
     outputs: Mapping[str, OutputInfo] = field(default_factory=_nothing)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Schema":
+        return self  # it never changes
 
     @cached_property
     def version(self) -> str:
@@ -102,3 +107,6 @@ class Schema:
                 f"a schema cannot be understood: {error!r}",
                 remedy="update pykarabo on both sides",
             ) from None
+
+
+register_value(Schema, "schema", Schema.to_wire, Schema.from_wire)

@@ -4,15 +4,27 @@ The bytes become a message: a header's kind and numbers, then frames. A target t
 but a typed rejection has found a defect.
 """
 
+import io
 import os
 import tempfile
+import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from pykarabo.cli._facility import read_facility
-from pykarabo.data import decode, encode
+from pykarabo.data import (
+    decode,
+    encode,
+    from_binary,
+    from_json,
+    from_xml,
+    read_hdf5,
+    to_binary,
+    to_json,
+    to_xml,
+)
 from pykarabo.errors import (
     BadConfigurationError,
     LimitExceededError,
@@ -171,13 +183,43 @@ def fuzz_facility(data: bytes) -> None:
         path.unlink()
 
 
+def fuzz_json(data: bytes) -> None:
+    """Values as JSON; what is understood can be written again."""
+    with suppress(*_REJECTIONS):
+        to_json(from_json(data))
+
+
+def fuzz_xml(data: bytes) -> None:
+    """Values as XML; what is understood can be written again."""
+    with suppress(*_REJECTIONS):
+        to_xml(from_xml(data))
+
+
+def fuzz_binary(data: bytes) -> None:
+    """Binary files, also with the right checksum, which is hard to guess."""
+    checksum = zlib.crc32(data).to_bytes(4, "big")
+    for content in (data, data + checksum):
+        with suppress(*_REJECTIONS):
+            to_binary(from_binary(content))
+
+
+def fuzz_hdf5(data: bytes) -> None:
+    """Values in HDF5 files."""
+    with suppress(*_REJECTIONS):
+        read_hdf5(io.BytesIO(data))
+
+
 TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
+    "binary": fuzz_binary,
     "client": fuzz_client,
     "decode": fuzz_decode,
     "error": fuzz_error,
     "facility": fuzz_facility,
+    "hdf5": fuzz_hdf5,
+    "json": fuzz_json,
     "pipeline": fuzz_pipeline,
     "server": fuzz_server,
     "stream": fuzz_stream,
     "unpack": fuzz_unpack,
+    "xml": fuzz_xml,
 }

@@ -9,15 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pykarabo.data import encode
+from pykarabo.data import Hash, encode, to_binary, to_json, to_xml
 
 _FILE: Final = Path(__file__).parents[2] / "scripts" / "fuzzers" / "targets.py"
 _TARGETS: Final[dict[str, Callable[[bytes], None]]] = runpy.run_path(str(_FILE))["TARGETS"]
+_HASH: Final = Hash({"a": {"b": 1.5}, "c": [None, "text", b"bytes"], "d": 1j})
 _GOOD = st.sampled_from(
     [
         b"\xff" + bytes(encode({"a": [1.5, None, "text"]})[0]),
         b"\x02\x0f\x01\x32\xff" + bytes(encode(["get", "A/1", None])[0]),
         b"\x02\x0f\x01\x32\xff" + bytes(encode(["set", "A/1", {"value": 1}])[0]),
+        to_json(_HASH).encode(),
+        to_xml(_HASH).encode(),
+        to_binary(_HASH),
+        to_binary(_HASH)[:-4],
         b"servers:\n  A/1:\n    devices:\n      B/1: {class: Motor, path: '${DATA}'}\n",
     ]
 )
