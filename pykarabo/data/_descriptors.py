@@ -4,7 +4,7 @@ import copy
 import sys
 from collections.abc import Collection, Iterable, Mapping
 from enum import Enum
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, cast, overload
 
 import numpy as np
@@ -125,7 +125,7 @@ class Property(Generic[T]):
             "hysteresis": hysteresis,
             "alarm_delay": alarm_delay,
             "acknowledge": tuple(acknowledge),
-            "limit_info": dict(limit_info or {}),
+            "limit_info": MappingProxyType(dict(limit_info or {})),
             "rolling_window": rolling_window,
             "warn_variance_low": warn_variance_low,
             "warn_variance_high": warn_variance_high,

@@ -1,7 +1,7 @@
 """Descriptions of properties, commands and outputs: frozen data that travels."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from enum import Enum
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -13,6 +13,10 @@ from ._types import AccessLevel, AccessMode, Quality, ValueType
 from ._validate import check_value_size, initial_value, validate
 
 _T = TypeVar("_T", bound="PropertyInfo | ParameterInfo | CommandInfo")
+
+
+def _nothing() -> Mapping[str, str]:
+    return MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ class PropertyInfo:
     hysteresis: float = 0.0
     alarm_delay: float = 0.0
     acknowledge: tuple[str, ...] = ()
-    limit_info: Mapping[str, str] = MappingProxyType({})
+    limit_info: Mapping[str, str] = field(default_factory=_nothing)
     rolling_window: int = 0
     warn_variance_low: float | None = None
     warn_variance_high: float | None = None
@@ -273,8 +277,9 @@ def _to_wire(info: "PropertyInfo | ParameterInfo | CommandInfo") -> dict[str, An
     wire: dict[str, Any] = {}
     for item in fields(info):
         value = getattr(info, item.name)
+        default = item.default if item.default_factory is MISSING else item.default_factory()
         # Arrays cannot be compared like this, but no default here is one.
-        if type(value) is not type(item.default) or value != item.default:
+        if type(value) is not type(default) or value != default:
             wire[item.name] = _plain(value)
     return wire
 
@@ -299,7 +304,7 @@ _DECODERS: dict[str, Any] = {
     "shape": tuple,
     "tags": tuple,
     "acknowledge": tuple,
-    "limit_info": dict,
+    "limit_info": lambda texts: MappingProxyType(dict(texts)),
     "allowed_states": lambda names: frozenset(State(name) for name in names),
 }
 
