@@ -109,14 +109,25 @@ _VARIANCES: Final = LIMITS[4:]
 @functools.cache
 def _defaults() -> Mapping[str, Any]:
     plain = PropertyInfo("", ValueType.ANY)
-    return {item.name: getattr(plain, item.name) for item in fields(plain)}
+    described = ("key", "value_type", "description", "access_mode", "access_level")
+    return {
+        item.name: getattr(plain, item.name) for item in fields(plain) if item.name not in described
+    }
 
 
 def problem_of(info: PropertyInfo) -> str | None:
     """Return what is wrong with a declaration, to follow its name; None if nothing is."""
-    for find in _CHECKS:
-        for problem in find(info):
-            return problem
+    stated = {
+        name
+        for name, default in _defaults().items()
+        if type(value := getattr(info, name)) is not type(default) or value != default
+    }
+    for problem in _columns(info):
+        return problem
+    for names, find in _CHECKS:
+        if not stated.isdisjoint(names):
+            for problem in find(info):
+                return problem
     return None
 
 
@@ -205,10 +216,10 @@ def _access(info: PropertyInfo) -> Iterator[str]:
 
 
 def _columns(info: PropertyInfo) -> Iterator[str]:
-    if info.value_type is ValueType.TABLE and not info.rows:
-        yield "is a table without columns"
     if info.value_type is not ValueType.TABLE:
         return
+    if not info.rows:
+        yield "is a table without columns"
     for column in info.rows:
         if column.value_type not in COLUMN_TYPES or column.node:
             yield f"has the column '{column.key}' of type {column.value_type}, which no cell can be"
@@ -245,22 +256,25 @@ def _refused(info: PropertyInfo, value: Any, what: str) -> Iterator[str]:
         yield f"has {what} that it refuses: {error}"
 
 
-_CHECKS: Final[Iterable[Callable[[PropertyInfo], Iterator[str]]]] = (
-    _senseless,
-    _bad_numbers,
-    _descending,
-    _limits,
-    _regex,
-    _shape,
-    _unit,
-    _states,
-    _access,
-    _columns,
-    _values,
+_CHECKS: Final[Iterable[tuple[Iterable[str], Callable[[PropertyInfo], Iterator[str]]]]] = (
+    (SENSE, _senseless),
+    ((*_NUMBERS, *_NOT_NEGATIVE), _bad_numbers),
+    ((*_NUMBERS, "min_size", "max_size"), _descending),
+    (("acknowledge", "limit_info", *_VARIANCES), _limits),
+    (("regex",), _regex),
+    (("shape", "encoding"), _shape),
+    (("unit",), _unit),
+    (("allowed_states",), _states),
+    (("required",), _access),
+    (("options", "default"), _values),
 )
+"""What each check looks at; those of which nothing was stated are left out."""
 
 
 def normalised(info: PropertyInfo) -> PropertyInfo:
     """Return a description that was found right, with default and options as plain values."""
     plain = _with_plain_options(info)
-    return plain if info.default is None else replace(plain, default=plain.validate(info.default))
+    if info.default is None:
+        return plain
+    default = plain.validate(info.default)
+    return plain if default is info.default else replace(plain, default=default)
