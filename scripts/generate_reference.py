@@ -28,12 +28,13 @@ from pykarabo.data import (
     ValueType,
 )
 from pykarabo.data._declaration import LIMITS, SENSE
+from pykarabo.data._types import COMPLEXES, FLOATS, INTEGER_LIMITS
 from pykarabo.data._unit_names import MISREAD, PREFIXES, UNITS, WITHOUT_PREFIX
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 INVENTORY: Final = ROOT / "docs/reference/karabo-properties.json"
 FOLDER: Final = ROOT / "docs/reference"
-_WRITTEN: Final = "This page is written by `scripts/generate_reference.py` from the code."
+_WRITTEN: Final = "This page is written from the code by\n`scripts/generate_reference.py`."
 _PROPERTIES: Final = f"""\
 # Properties
 
@@ -47,7 +48,7 @@ What a declaration can say beside its type, such as `Float64(unit="mm", minimum=
 stands for the attributes of Karabo. A declaration that contradicts itself is refused when its
 class is made; the error names class, property, file and line. {_WRITTEN}
 """
-_NOT_DECLARED: Final = {
+NOT_DECLARED: Final = {
     "key": "the attribute's name unless `key=` is given",
     "value_type": "follows from the class",
     "access_mode": "`read_only=`, `init_only=`; otherwise reconfigurable",
@@ -58,6 +59,19 @@ _NOT_DECLARED: Final = {
     "encoding": "`Image` only",
     "daq_data_type": "`Node` only",
 }
+
+
+_VECTORS: Final = frozenset(kind for kind in ValueType if kind.is_vector)
+_GROUPS: Final = {
+    "integers": frozenset(INTEGER_LIMITS),
+    "floats": FLOATS,
+    "complex numbers": COMPLEXES,
+    "all vectors": _VECTORS,
+    "vectors of integers": frozenset(ValueType(f"vector_{kind}") for kind in INTEGER_LIMITS),
+    "vectors of floats": frozenset(ValueType(f"vector_{kind}") for kind in FLOATS),
+    "vectors of complex numbers": frozenset(ValueType(f"vector_{kind}") for kind in COMPLEXES),
+}
+"""What the types are called together."""
 
 
 class Entry(NamedTuple):
@@ -112,9 +126,9 @@ def properties_page(inventory: Mapping[str, Any]) -> str:
     parts += [_row(f"`{cls.__name__}`", _kind(cls), _first_line(cls)) for cls in _descriptors()]
     parts += ["\n## Units\n", _units_text(), _table(("Karabo", "`unit=`", "also"))]
     for karabo, (first, *others) in UNITS.items():
-        parts.append(_row(karabo, f"`{first}`" if first else "none", ", ".join(map(_code, others))))
+        parts.append(_row(karabo, _code(first) or "none", ", ".join(map(_code, others)) or "-"))
     parts += ["\n### Prefixes\n", _table(("Karabo", "symbol", "word"))]
-    parts += [_row(name, *map(_code, PREFIXES[name])) for name in PREFIXES]
+    parts += [_row(name, *(_code(text) or "none" for text in PREFIXES[name])) for name in PREFIXES]
     parts += ["\n## Encodings of images\n", ", ".join(f"`{item.value}`" for item in Encoding) + "."]
     parts += _karabo(inventory, ("Value types", "Descriptors"))
     return "\n".join(parts) + "\n"
@@ -128,9 +142,9 @@ def attributes_page(inventory: Mapping[str, Any]) -> str:
         name = item.name
         default = getattr(PropertyInfo("", ValueType.ANY), name)
         meaning = meanings.get(name, "")
-        if name in _NOT_DECLARED:
-            meaning = "; ".join(filter(None, (meaning, _NOT_DECLARED[name])))
-        parts.append(_row(f"`{name}`", _default(name, default), _kinds(name), meaning))
+        if name in NOT_DECLARED:
+            meaning = "; ".join(filter(None, (meaning, NOT_DECLARED[name])))
+        parts.append(_row(_code(name), _default(name, default), _kinds(name), meaning))
     parts += ["\n## Access\n", _table(("mode", "written"))]
     parts += [_row(f"`{mode.value}`", _MODES[mode]) for mode in AccessMode]
     parts.append("\nLevels, each of which may do what the lower ones may: ")
@@ -154,7 +168,7 @@ def documented(cls: type) -> dict[str, str]:
     for block in re.split(r"\n(?=    \S)", text.split("\n\n")[0]):
         names, _colon, meaning = block.strip().partition(": ")
         for name in names.split(", "):
-            meanings[name] = " ".join(meaning.replace("``", "`").split())
+            meanings[name] = " ".join(meaning.replace("``", "`").split()).rstrip(".")
     return meanings
 
 
@@ -183,14 +197,12 @@ def _kinds(name: str) -> str:
     kinds = SENSE.get(name)
     if kinds is None:
         return "nodes" if name in ("daq_data_type", "node", "node_kind") else "all"
-    vectors = [kind for kind in ValueType if kind.is_vector]
-    shown = [f"`{kind}`" for kind in ValueType if kind in kinds and not kind.is_vector]
-    in_it = [kind for kind in vectors if kind in kinds]
-    if len(in_it) == len(vectors):
-        shown.append("all vectors")
-    elif in_it:
-        shown.append("their vectors" if shown else ", ".join(f"`{kind}`" for kind in in_it))
-    return ", ".join(shown)
+    left, shown = set(kinds), list[str]()
+    for word, group in _GROUPS.items():
+        if group <= left:
+            shown.append(word)
+            left -= group
+    return ", ".join([*shown, *(f"`{kind}`" for kind in ValueType if kind in left)])
 
 
 def _default(name: str, default: Any) -> str:
@@ -216,7 +228,8 @@ def _karabo(inventory: Mapping[str, Any], sections: tuple[str, ...]) -> Iterator
         yield f"\n## Karabo: {section.lower()}\n"
         yield _table(("Karabo", "pykarabo", "note"))
         for entry in entries({section: inventory[section]}):
-            yield _row(f"`{entry.karabo}`", ", ".join(map(_code, entry.names)), entry.reason)
+            names = ", ".join(map(_code, entry.names)) or "none"
+            yield _row(_code(entry.karabo), names, entry.reason or "-")
 
 
 def _table(header: tuple[str, ...]) -> str:

@@ -28,9 +28,13 @@ class PropertyInfo:
 
     Attributes:
         key: dotted path below the device.
+        value_type: what kind of value it holds.
+        description: what it is, for people.
         label: a short title; the key where it is empty.
         unit: pint name of the unit of the numbers.
-        default: initial value; None means the type's zero.
+        access_mode: when it can be written from outside.
+        access_level: who may write it; by default an operator, an observer where it is read-only.
+        default: initial value; None means the type's zero, or None where that is allowed.
         minimum, maximum: smallest and largest value allowed.
         minimum_exclusive, maximum_exclusive: limits that are not allowed themselves.
         min_size, max_size: number of elements of a vector, of rows of a table, or of nodes of a
@@ -43,6 +47,7 @@ class PropertyInfo:
             shape of None leaves all free.
         encoding: of an image; empty leaves it free.
         rows: the columns of a table; of a list of nodes, what each of its nodes holds.
+        tags: free words to select by.
         alias: another name, such as a hardware address.
         required: whether a configuration must give it.
         nullable: whether it can be None, which it is without a default.

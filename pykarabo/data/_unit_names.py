@@ -98,11 +98,11 @@ WITHOUT_PREFIX: Final = frozenset(
 Of a quotient the numerator has the prefix, as in ``mm/s``; so no prefix is lost.
 """
 
-MISREAD: Final = frozenset({"hbar", "dB", "PS"})
+MISREAD: Final = frozenset({"Eh", "dB", "hbar", "mcd"})
 """What pint takes for something else; write the prefix as a word: ``hectobar``."""
 
 _NAME: Final = r"(?:[^\W\d_]\w*|%)"
-_FACTOR: Final = rf"(?:{_NAME}(?:\*\*-?\d)?|1)"
+_FACTOR: Final = rf" *(?:{_NAME}(?:\*\*-?\d)?|1) *"
 _PRODUCT: Final = re.compile(rf"{_FACTOR}(?:[*/]{_FACTOR})*")
 
 
@@ -123,5 +123,5 @@ _KNOWN: Final = _names()
 
 def is_well_known(unit: str) -> bool:
     """Tell whether a unit is made of names of the tables; if not, pint has to be asked."""
-    simple = _PRODUCT.fullmatch(unit.replace(" ", ""))
+    simple = _PRODUCT.fullmatch(unit)
     return not unit or (simple is not None and set(re.findall(_NAME, unit)) <= _KNOWN)
