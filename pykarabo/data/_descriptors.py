@@ -205,7 +205,7 @@ class Property(Generic[T]):
 
     def _dtype(self, owner: type) -> "np.dtype[Any]":
         try:
-            dtype = np.dtype(self._arguments["dtype"])
+            dtype: np.dtype[Any] = np.dtype(self._arguments["dtype"])
         except TypeError as error:
             raise self._contradiction(owner, f"has an unknown dtype: {error}") from None
         if dtype.kind not in "biufc":

@@ -154,7 +154,9 @@ def zero_image(info: "PropertyInfo") -> dict[str, Any]:
     """Return an image of the declared shape, free sizes 0, that is black."""
     encoding = Encoding(info.encoding) if info.encoding else Encoding.GRAY
     channels = _CHANNELS.get(encoding)
-    shape = (0,) if encoding is Encoding.JPEG else (0, 0) if channels is None else (0, 0, channels)
+    shape: tuple[int, ...] = (
+        (0,) if encoding is Encoding.JPEG else (0, 0) if channels is None else (0, 0, channels)
+    )
     if info.shape is not None:
         shape = tuple(size or 0 for size in info.shape)
     dtype = info.dtype or ("uint8" if encoding is Encoding.JPEG else "uint16")
@@ -259,7 +261,7 @@ def _whole(name: str, value: Any, lowest: int) -> int:
 
 
 def _rotation(value: Any) -> int:
-    if value not in ROTATIONS or isinstance(value, bool):
+    if isinstance(value, bool) or value not in ROTATIONS:
         raise NotAnOptionError(
             f"rotation cannot be {value!r}",
             remedy=f"give {', '.join(map(str, ROTATIONS))} degrees",

@@ -82,8 +82,9 @@ class Table(Property[TableValue]):
 
     def read(self, instance: "Configurable", key: str) -> TableValue:
         """Return the present table; changing it changes the property."""
-        if super().read(instance, key) is None:
-            return None  # type: ignore[return-value]  # only where the property can be None
+        present: Any = super().read(instance, key)
+        if present is None:  # only where the property can be None
+            return present
         return TableValue.kept_by(instance, instance.schema().properties[key])
 
     def __set__(self, instance: "Configurable", value: Any) -> None:

@@ -8,7 +8,7 @@ present table before everything that it does, so that two of them never overwrit
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast, overload
 
 from pykarabo.errors import BadInputError, UnknownPropertyError, WrongShapeError, did_you_mean
 
@@ -142,7 +142,7 @@ def _row(info: "PropertyInfo", row: Any, place: int, device: str | None) -> list
         _refuse_unknown(info, row, device)
         given: Any = row
     elif isinstance(row, list | tuple | np.void):
-        cells = tuple(row)
+        cells: tuple[Any, ...] = tuple(cast(Iterable[Any], row))
         if len(cells) != len(info.rows):
             problem = f"cannot have a row of {len(cells)} cells"
             remedy = f"give {len(info.rows)}: {', '.join(column.key for column in info.rows)}"

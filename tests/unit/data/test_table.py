@@ -55,7 +55,7 @@ _ROWS: list[dict[str, Any]] = [
 
 def _scan(*rows: Any) -> _Scan:
     scan = _Scan()
-    scan.steps = rows or _ROWS  # type: ignore[assignment]
+    scan.steps = rows or _ROWS
     return scan
 
 
@@ -116,13 +116,13 @@ def test_what_does_not_fit_is_refused_by_table_column_and_row(
 
 def test_cells_with_units_are_converted() -> None:
     mm = registry().Unit("mm")
-    scan = _scan({"position": 0.2 * registry().cm}, {"position": "300 um"})
+    scan: Any = _scan({"position": 0.2 * registry().cm}, {"position": "300 um"})
     assert _positions(scan.steps) == pytest.approx([2.0, 0.3])
-    scan.steps = {"position": np.array([0.1, 0.2]) * registry().cm}  # type: ignore[assignment]
+    scan.steps = {"position": np.array([0.1, 0.2]) * registry().cm}
     assert _positions(scan.steps) == pytest.approx([1.0, 2.0])
     assert len(scan.steps.where("position", 1.5 * mm, operator.gt)) == 1
     with pytest.raises(BadInputError, match="position"):
-        scan.steps = {"position": np.array([1.0]) * registry().s}  # type: ignore[assignment]
+        scan.steps = {"position": np.array([1.0]) * registry().s}
 
 
 def test_table_is_edited_like_a_list() -> None:
@@ -150,7 +150,7 @@ def test_table_is_edited_like_a_list() -> None:
 
 
 def test_edit_that_is_refused_changes_nothing() -> None:
-    scan = _scan()
+    scan: Any = _scan()
     before = scan.steps[:]
     for edit in (
         lambda: scan.steps.append({"position": 9}),

@@ -1,7 +1,7 @@
 """What a command takes and returns follows from its annotations, or is refused at once."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypedDict
 
 import numpy as np
@@ -85,7 +85,10 @@ def test_structured_argument_must_be_a_map() -> None:
 def _dated(self: Any, at: datetime) -> None: ...
 def _objects(self: Any, things: list[object]) -> None: ...
 def _union(self: Any, at: int | datetime) -> None: ...
-def _result(self: Any) -> datetime: ...
+def _result(self: Any) -> datetime:
+    return datetime.now(UTC)
+
+
 def _wrong_default(self: Any, times: int = "once") -> None: ...  # type: ignore[assignment]
 def _untyped(self: Any, times) -> None: ...  # type: ignore[no-untyped-def]
 def _variable(self: Any, *times: int) -> None: ...

@@ -137,7 +137,7 @@ def test_nodes_that_the_configuration_chose_are_used_like_any_other() -> None:
     async def check(device: _Scanner, proxy: Any) -> None:
         assert (proxy.stage.axis.speed, proxy.axes.y.speed) == (1.0, 3.0)
         assert await proxy.axes.y.double() == 6.0
-        assert await proxy.stage.axis.double() == device.stage.speed == 2.0  # type: ignore[attr-defined]
+        assert await proxy.stage.axis.double() == device.stage.speed == 2.0
         await proxy.set({"axes.x.speed": 5.0})
         assert [axis.speed for axis in device.axes] == [5.0, 6.0]  # type: ignore[attr-defined]
         assert "stage.other.turns" not in proxy.schema.properties
