@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy.typing as npt
 
@@ -82,10 +82,10 @@ class Table(Property[TableValue]):
 
     def read(self, instance: "Configurable", key: str) -> TableValue:
         """Return the present table; changing it changes the property."""
-        present: Any = super().read(instance, key)
-        if present is None:  # only where the property can be None
-            return present
-        return TableValue.kept_by(instance, instance.schema().properties[key])
+        info = instance.schema().properties[key]
+        if info.nullable and instance._plain_of(key) is None:
+            return cast(TableValue, None)
+        return TableValue.kept_by(instance, info)
 
     def __set__(self, instance: "Configurable", value: Any) -> None:
         instance._assign(self.info, value)

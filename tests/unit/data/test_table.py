@@ -116,9 +116,10 @@ def test_what_does_not_fit_is_refused_by_table_column_and_row(
 
 def test_cells_with_units_are_converted() -> None:
     mm = registry().Unit("mm")
-    scan: Any = _scan({"position": 0.2 * registry().cm}, {"position": "300 um"})
+    scan = _scan({"position": 0.2 * registry().cm}, {"position": "300 um"})
     assert _positions(scan.steps) == pytest.approx([2.0, 0.3])
-    scan.steps = {"position": np.array([0.1, 0.2]) * registry().cm}
+    columns: Any = {"position": np.array([0.1, 0.2]) * registry().cm}
+    scan.steps = columns
     assert _positions(scan.steps) == pytest.approx([1.0, 2.0])
     assert len(scan.steps.where("position", 1.5 * mm, operator.gt)) == 1
     with pytest.raises(BadInputError, match="position"):
