@@ -63,10 +63,8 @@ def columns_of(info: "PropertyInfo", value: Any, device: str | None) -> dict[str
         value = {name: value[name] for name in value.dtype.names}
     if isinstance(value, Mapping):
         columns = _from_columns(info, value, device)
-    elif isinstance(value, Iterable) and not isinstance(value, str | bytes):
-        columns = _from_rows(info, list(value), device)
     else:
-        raise wrong_type(info, value, device)
+        columns = _from_rows(info, _listed(info, value, device), device)
     _check_size(info, row_count(columns), device)
     return columns
 
@@ -79,6 +77,15 @@ def row_count(columns: Columns) -> int:
 def empty_columns(info: "PropertyInfo") -> dict[str, Any]:
     """Return a table of default rows, as few as it may have."""
     return _from_rows(info, [{}] * (info.min_size or 0), None)
+
+
+def _listed(info: "PropertyInfo", value: Any, device: str | None) -> list[Any]:
+    if isinstance(value, str | bytes):
+        raise wrong_type(info, value, device)
+    try:
+        return list(value)
+    except TypeError:
+        raise wrong_type(info, value, device) from None
 
 
 def _from_columns(info: "PropertyInfo", value: Columns, device: str | None) -> dict[str, Any]:

@@ -330,7 +330,21 @@ def _as_array(
         return array.astype(dtype)
     if array.dtype.kind not in "biufc" or not _fits(array, dtype):
         raise wrong_type(info, value, device)
-    return array.astype(dtype)
+    return _narrowed(info, array, dtype, device)
+
+
+def _narrowed(
+    info: "PropertyInfo", array: "np.ndarray[Any, Any]", dtype: "np.dtype[Any]", device: str | None
+) -> "np.ndarray[Any, Any]":
+    """Return an array as another type; what is beyond that one's floats must not become inf."""
+    with np.errstate(over="ignore"):
+        narrowed = array.astype(dtype)
+    if dtype.kind in "fc" and not np.isfinite(narrowed).all():
+        lost = np.isfinite(array) & ~np.isfinite(narrowed)
+        if lost.any():
+            problem = f"cannot have the element {array[lost][0]}: {dtype} ends before"
+            raise refusal(OutOfRangeError, info, device, problem, "give smaller values")
+    return narrowed
 
 
 def _fits(array: "np.ndarray[Any, Any]", dtype: "np.dtype[Any]") -> bool:

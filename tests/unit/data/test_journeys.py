@@ -1,5 +1,6 @@
 """Any schema arrives as it was, and any value that it takes too."""
 
+import contextlib
 from dataclasses import fields
 from types import MappingProxyType
 from typing import Any
@@ -131,7 +132,11 @@ def test_schema_arrives_as_it_was(schema: Schema) -> None:
     assert encode(arrived.to_wire()) == encode(schema.to_wire())
 
 
-_FREE = {kind: PropertyInfo("x", kind, nullable=True) for kind in ValueType}
+_FREE = [
+    PropertyInfo("x", kind, nullable=True)
+    for kind in ValueType
+    if kind not in (ValueType.ANY, ValueType.NONE)
+]
 _GIVEN = st.one_of(
     _VALUE,
     st.sampled_from(State),
@@ -144,19 +149,22 @@ _GIVEN = st.one_of(
 )
 
 
+def _taken(value: Any) -> list[tuple[PropertyInfo, Any]]:
+    """Return what the properties that take a value make of it."""
+    taken: list[tuple[PropertyInfo, Any]] = []
+    for info in _FREE:
+        with contextlib.suppress(BadInputError):
+            taken.append((info, info.validate(value)))
+    return taken
+
+
 @given(_GIVEN)
 def test_value_that_is_taken_arrives_as_it_was(value: Any) -> None:
-    for info in _FREE.values():
-        try:
-            plain = info.validate(value)
-        except BadInputError as error:
-            assert error.key == "x"
-            continue
+    for info, plain in _taken(value):
         arrived = decode(encode(plain))
         assert info.quality_of(plain) is Quality.VALID
-        assert same(info.validate(arrived), info.validate(plain))
-        if info.value_type is not ValueType.ANY:
-            assert same(arrived, _unlisted(plain))
+        assert same(info.validate(arrived), plain)
+        assert same(arrived, _unlisted(plain))
 
 
 def _unlisted(plain: Any) -> Any:

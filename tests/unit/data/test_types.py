@@ -306,6 +306,9 @@ def test_complex_numbers_of_32_bits_are_rounded_to_them() -> None:
     assert _INFO["phases"].validate([0.1, 1j]).dtype == np.complex64
     with pytest.raises(OutOfRangeError):
         _INFO["phase"].validate(1e300)
+    with pytest.raises(OutOfRangeError, match=r"1e\+300"):
+        _INFO["phases"].validate([1.0, 1e300])
+    assert _INFO["phases"].validate([float("inf")])[0].real == float("inf")
 
 
 def test_state_may_be_held_to_some_states() -> None:
