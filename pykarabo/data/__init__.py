@@ -15,7 +15,7 @@ from ._state import State, most_significant
 from ._table import TableValue
 from ._timestamp import Timestamp, TrainReference
 from ._types import AccessLevel, AccessMode, Quality, ValueType
-from ._units import is_quantity, registry
+from ._units import is_quantity, is_unit, registry
 from ._validate import arrays_in
 from ._value import PropertyValue, Row, from_row, to_row
 
@@ -143,6 +143,7 @@ __all__ = [
     "flat_configuration",
     "from_row",
     "is_quantity",
+    "is_unit",
     "iterate_leaves",
     "most_significant",
     "raise_all",

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from pykarabo.data import AccessLevel, CommandInfo, ParameterInfo, State, ValueType
+from pykarabo.data import AccessLevel, CommandInfo, ParameterInfo, State, ValueType, is_unit
 from pykarabo.errors import BadConfigurationError, BadInputError
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -72,11 +72,7 @@ def command(
 
     def mark(function: _F) -> _F:
         info = _describe(function, name or function.__name__)
-        for unknown in (units or {}).keys() - {item.name for item in info[0]}:
-            raise BadConfigurationError(
-                f"command '{function.__name__}' has a unit for '{unknown}', which is no parameter",
-                remedy=f"it has {', '.join(item.name for item in info[0]) or 'none'}",
-            )
+        _check_units(units or {}, info[0], function.__name__)
         function.__pykarabo_command__ = CommandInfo(  # type: ignore[attr-defined]
             name=name or function.__name__,
             label=label,
@@ -91,6 +87,21 @@ def command(
         return function
 
     return mark
+
+
+def _check_units(units: Mapping[str, str], infos: Collection[ParameterInfo], name: str) -> None:
+    names = [item.name for item in infos]
+    for parameter, unit in units.items():
+        if parameter not in names:
+            raise BadConfigurationError(
+                f"command '{name}' has a unit for '{parameter}', which is no parameter",
+                remedy=f"it has {', '.join(names) or 'none'}",
+            )
+        if not is_unit(unit):
+            raise BadConfigurationError(
+                f"parameter '{parameter}' of command '{name}' has the unit {unit!r}",
+                remedy="give a name that pint knows, such as 'mm/s'",
+            )
 
 
 def _with_unit(info: ParameterInfo, units: Mapping[str, str]) -> ParameterInfo:

@@ -112,6 +112,8 @@ def test_what_cannot_travel_is_refused_when_the_class_is_made(function: Any, rea
     assert caught.value.remedy
 
 
-def test_unit_of_no_parameter_is_refused() -> None:
+def test_unknown_unit_and_unit_of_no_parameter_are_refused() -> None:
+    with pytest.raises(BadConfigurationError, match=r"'maybe'.*'florins'"):
+        _info(_many, units={"maybe": "florins"})
     with pytest.raises(BadConfigurationError, match="'speed', which is no parameter"):
         _info(_many, units={"speed": "mm"})
