@@ -43,7 +43,7 @@ class Configurable:
 
     def __init__(self, configuration: Mapping[str, Any] | None = None) -> None:
         self._values = {}
-        given = self._checked(configuration or {})
+        given = self._checked_configuration(configuration or {})
         at = self._timestamp()
         shared = _shared_initial_values(type(self))
         for key, info in self.schema().properties.items():
@@ -57,7 +57,7 @@ class Configurable:
                 continue
             self._values[key] = PropertyValue(plain, at, quality)
 
-    def _checked(self, configuration: Mapping[str, Any]) -> dict[str, Any]:
+    def _checked_configuration(self, configuration: Mapping[str, Any]) -> dict[str, Any]:
         """Return the plain values of a configuration by dotted key; become what it chooses."""
         name = self._name()
         if configured_nodes(type(self)):
@@ -112,13 +112,13 @@ class Configurable:
         plain = info.validate(value, device=self._name())
         self._values[info.key] = PropertyValue(plain, self._timestamp(), info.quality_of(plain))
 
-    def _plain_of(self, key: str) -> Any:
+    def _plain_value_of(self, key: str) -> Any:
         """Return the present plain value of a property."""
         return self._values[key].value
 
-    def _change(self, key: str, change: Callable[[Any], Any]) -> None:
+    def _change_value(self, key: str, change: Callable[[Any], Any]) -> None:
         """Set a property to what becomes of its present plain value."""
-        self._assign(self.schema().properties[key], change(self._plain_of(key)))
+        self._assign(self.schema().properties[key], change(self._plain_value_of(key)))
 
     def _take_class(
         self, cls: "type[Configurable]", touched: Collection[str], *, strict: bool

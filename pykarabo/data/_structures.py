@@ -83,7 +83,7 @@ class Table(Property[TableValue]):
     def read(self, instance: "Configurable", key: str) -> TableValue:
         """Return the present table; changing it changes the property."""
         info = instance.schema().properties[key]
-        if info.nullable and instance._plain_of(key) is None:
+        if info.nullable and instance._plain_value_of(key) is None:
             return cast(TableValue, None)
         return TableValue.kept_by(instance, info)
 

@@ -39,9 +39,9 @@ COLUMN_TYPES: Final = frozenset(
 class Keeper(Protocol):
     """What has a table of its own."""
 
-    def _plain_of(self, key: str) -> Any: ...
+    def _plain_value_of(self, key: str) -> Any: ...
 
-    def _change(self, key: str, change: Callable[[Any], Any]) -> None: ...
+    def _change_value(self, key: str, change: Callable[[Any], Any]) -> None: ...
 
 
 # -- checking -----------------------------------------------------------------------------------
@@ -90,11 +90,12 @@ def _listed(info: "PropertyInfo", value: Any, device: str | None) -> list[Any]:
 
 def _from_columns(info: "PropertyInfo", value: Columns, device: str | None) -> dict[str, Any]:
     _refuse_unknown(info, value, device)
-    sizes = {name: len(cells) for name, cells in value.items() if hasattr(cells, "__len__")}
-    count = max(sizes.values(), default=0)
-    if len(sizes) != len(value) or min(sizes.values(), default=0) != count:
-        problem = f"cannot have columns of different lengths: {sizes}"
-        raise refusal(WrongShapeError, info, device, problem, "give all columns the same length")
+    sizes = {name: _length(cells) for name, cells in value.items()}
+    if len(set(sizes.values())) > 1 or None in sizes.values():
+        problem = f"cannot have columns of the lengths {sizes}"
+        remedy = "give a list of rows, or every column as a list of as many cells"
+        raise refusal(WrongShapeError, info, device, problem, remedy)
+    count = next(iter(sizes.values()), 0) or 0
     return {
         column.key: _column(info, column, value[column.key], device)
         if column.key in value
@@ -103,12 +104,26 @@ def _from_columns(info: "PropertyInfo", value: Columns, device: str | None) -> d
     }
 
 
+def _length(cells: Any) -> int | None:
+    """Return how many cells a column has; None if it is no column."""
+    if isinstance(cells, str | bytes | Mapping):
+        return None
+    try:
+        return len(cells)
+    except TypeError:
+        return None
+
+
 def _column(info: "PropertyInfo", column: "PropertyInfo", cells: Any, device: str | None) -> Any:
     """Check a whole column; what numpy cannot check at once is checked cell by cell."""
     given = cells
-    if is_quantity(cells):
-        given = magnitude(cells, column.unit, device=device, key=f"{info.key}.{column.key}")
     kind = column.value_type
+    if is_quantity(cells):
+        try:
+            given = magnitude(cells, column.unit, device=None, key=column.key)
+        except BadInputError as error:
+            problem = f"cannot have this column: {error.message}"
+            raise refusal(type(error), info, device, problem, error.remedy or "") from None
     if isinstance(given, np.ndarray) and given.ndim == 1 and given.dtype == kind.dtype:
         whole = _checked_at_once(column, given)
         if whole is not None:
@@ -249,7 +264,7 @@ class TableValue:
     def columns(self) -> Columns:
         """By column an array, or a list where numpy has no type for the cells."""
         if self._keeper is not None:
-            self._columns = self._keeper._plain_of(self._info.key)
+            self._columns = self._keeper._plain_value_of(self._info.key)
         return MappingProxyType(dict(self._columns))
 
     @property
@@ -393,7 +408,7 @@ class TableValue:
 
     def _edit(self, change: Callable[[Columns], Columns]) -> None:
         if self._keeper is not None:
-            self._keeper._change(self._info.key, change)
+            self._keeper._change_value(self._info.key, change)
         else:
             self._columns = columns_of(self._info, change(self._columns), None)
 

@@ -85,7 +85,7 @@ class Device(Configurable):
         self._pending: list[tuple[str, PropertyValue]] = []
         self._tasks = TaskOwner(f"device {context.device_id}", self._task_failed)
         self._setting = asyncio.Lock()
-        self._changing = threading.Lock()
+        self._change_lock = threading.Lock()
         self._jobs: Jobs | None = None
         self.log = logging.getLogger(f"pykarabo.device.{context.device_id}")
         super().__init__(configuration)
@@ -443,9 +443,9 @@ class Device(Configurable):
         plain = self._plain(info, value)
         self._store(info.key, PropertyValue(plain, self.now(), info.quality_of(plain)))
 
-    def _change(self, key: str, change: Callable[[Any], Any]) -> None:
-        with self._changing:  # threads that change one table must not lose each other's rows
-            super()._change(key, change)
+    def _change_value(self, key: str, change: Callable[[Any], Any]) -> None:
+        with self._change_lock:  # threads that change one table must not lose each other's rows
+            super()._change_value(key, change)
 
     def _store(self, key: str, value: PropertyValue) -> None:
         self._values[key] = value

@@ -30,6 +30,7 @@ from pykarabo.errors import (
     UnknownPropertyError,
     WrongShapeError,
     WrongTypeError,
+    WrongUnitError,
 )
 
 
@@ -96,6 +97,10 @@ def test_rows_are_maps_sequences_columns_structured_arrays_or_tables() -> None:
         ({"position": [1.0], "repeats": [1, 2]}, WrongShapeError, "lengths"),
         ({"position": np.array([1.0, 5.0])}, OutOfRangeError, "row 1"),
         ({"position": 1.0}, WrongShapeError, "lengths"),
+        ({"name": "rest"}, WrongShapeError, "list of rows"),
+        ({"name": "rest", "position": 1.0}, WrongShapeError, "list of rows"),
+        ({"position": registry().Quantity([1.0], "s")}, WrongUnitError, "'position'"),
+        ({"position": registry().Quantity(1.0, "mm")}, WrongShapeError, "list of rows"),
         ([3], WrongTypeError, "3"),
         (3, WrongTypeError, "3"),
         ("text", WrongTypeError, "text"),
