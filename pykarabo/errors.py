@@ -10,6 +10,7 @@ The tree's first level answers it::
     │   │   │   UnknownJobError
     │   │   ├── WrongTypeError, WrongUnitError, WrongShapeError
     │   │   ├── OutOfRangeError, NotAnOptionError, ReadOnlyError
+    │   │   ├── MissingValueError, InvalidValuesError
     │   │   └── InvalidNameError, BadConfigurationError
     │   ├── StateForbidsError, DeniedError, DuplicateDeviceError, ChangedMeanwhileError
     │   └── NotConnectedError, WrongInstanceError, HelloRequiredError, BusyError, ExpiredError,
@@ -168,6 +169,14 @@ class NotAnOptionError(BadInputError):
 
 class ReadOnlyError(BadInputError):
     """The property cannot be written."""
+
+
+class MissingValueError(BadInputError):
+    """A value that must be given was not."""
+
+
+class InvalidValuesError(BadInputError):
+    """Several values are refused; ``details["errors"]`` lists the error of each as a map."""
 
 
 class InvalidNameError(BadInputError):

@@ -69,10 +69,11 @@ class DeviceProxy:
 
     def get(self, *keys: str) -> dict[str, Any]:
         """Return some properties' values, or all of them."""
-        return {key: value.value for key, value in self.read(*keys).items()}
+        found = self.read(*keys)
+        return {key: self._schema.present(key, value.value) for key, value in found.items()}
 
     def read(self, *keys: str) -> dict[str, PropertyValue]:
-        """Return some properties with time stamp and quality, or all of them."""
+        """Return some properties as they travel, with time stamp and quality, or all of them."""
         noted = accessed.get()
         if noted is not None:
             noted.add(self)
@@ -182,7 +183,7 @@ def _member(proxy: DeviceProxy, prefix: str, name: str) -> Any:
     if kind == "node":
         return NodeProxy(proxy, f"{key}.")
     try:
-        return proxy.read(key)[key].value
+        return proxy.get(key)[key]
     except (UnknownPropertyError, KeyError):  # it was removed, or became a node
         proxy.refresh()
         if _kind(proxy, prefix, name) == "property":

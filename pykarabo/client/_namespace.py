@@ -3,20 +3,26 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pykarabo.data import PropertyInfo, Schema
-from pykarabo.errors import UnknownPropertyError, did_you_mean
+from pykarabo.data import PropertyInfo, Schema, raise_all
+from pykarabo.errors import BadInputError, UnknownPropertyError, did_you_mean
 
 
 def checked(schema: Schema, device_id: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Validate values against the schema before they leave the caller; returns plain values.
 
     Raises:
-        BadInputError: a key, type, unit, shape or range that the device would refuse.
+        BadInputError: a key, type, unit, shape or range that the device would refuse; several
+            come as one `InvalidValuesError`.
     """
     plain: dict[str, Any] = {}
+    errors: list[BadInputError] = []
     for key, value in values.items():
-        info = schema.require_property(key, device_id)
-        plain[key] = info.validate(value, device=device_id)
+        try:
+            info = schema.require_property(key, device_id)
+            plain[key] = info.validate(value, device=device_id)
+        except BadInputError as error:
+            errors.append(error)
+    raise_all(errors, device_id)
     return plain
 
 

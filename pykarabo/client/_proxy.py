@@ -106,10 +106,11 @@ class AsyncDeviceProxy:
 
     async def get(self, *keys: str) -> dict[str, Any]:
         """Ask the device for some properties' values, or for all of them."""
-        return {key: value.value for key, value in (await self.read(*keys)).items()}
+        found = await self.read(*keys)
+        return {key: self._schema.present(key, value.value) for key, value in found.items()}
 
     async def read(self, *keys: str) -> dict[str, PropertyValue]:
-        """Ask the device for some properties with time stamp and quality, or for all of them."""
+        """Ask for some properties as they travel, with time stamp and quality, or for all."""
         return await self._client.read(self._id, list(keys) or None)
 
     async def set(
@@ -228,7 +229,7 @@ def _member(proxy: AsyncDeviceProxy, namespace: Namespace, name: str) -> Any:
         return _command(proxy, key)
     if kind == "node":
         return AsyncNodeProxy(proxy, Namespace(namespace.schema, namespace.device_id, f"{key}."))
-    return proxy.live_value(key).value
+    return namespace.schema.present(key, proxy.live_value(key).value)
 
 
 def _command(proxy: AsyncDeviceProxy, key: str) -> Callable[..., Awaitable[Any]]:

@@ -7,24 +7,34 @@ from pykarabo._lazy import lazy_attributes
 from ._codec import decode, encode
 from ._compare import has_changes, same
 from ._hash import Hash
+from ._image import Encoding, ImageData
 from ._info import CommandInfo, OutputInfo, ParameterInfo, PropertyInfo
 from ._limits import Limits
+from ._refusal import raise_all
 from ._registry import register_value
 from ._schema import Schema
 from ._state import State, most_significant
+from ._table import TableValue
 from ._timestamp import Timestamp, TrainReference
 from ._types import AccessLevel, AccessMode, Quality, ValueType
-from ._units import is_quantity, registry
+from ._units import is_quantity, is_unit, registry
+from ._validate import arrays_in
 from ._value import PropertyValue, Row, from_row, to_row
 
 if TYPE_CHECKING:
-    from ._configurable import BoundNode, Configurable, flat_configuration, iterate_leaves
+    from ._choices import Choice, RegexString, VectorRegexString
+    from ._configurable import (
+        BoundChoice,
+        BoundList,
+        BoundNode,
+        Configurable,
+        flat_configuration,
+        iterate_leaves,
+    )
     from ._container import from_binary, read_binary, to_binary, write_binary
     from ._descriptors import (
-        Array,
         Bool,
         Bytes,
-        Choice,
         Complex64,
         Complex128,
         Float32,
@@ -34,7 +44,6 @@ if TYPE_CHECKING:
         Int16,
         Int32,
         Int64,
-        Node,
         Property,
         StateProperty,
         String,
@@ -42,7 +51,19 @@ if TYPE_CHECKING:
         UInt16,
         UInt32,
         UInt64,
+    )
+    from ._files import load, save
+    from ._filter import filter_by_tags
+    from ._forms import FILE_LIMITS
+    from ._hdf5 import read_hdf5, write_hdf5
+    from ._injection import declared_class, with_attributes, with_members, without_member
+    from ._json import from_json, read_json, to_json, write_json
+    from ._nodes import ChoiceOfNodes, ListOfNodes, Node
+    from ._structures import DateTime, Image, Table
+    from ._vectors import (
+        Array,
         VectorBool,
+        VectorComplex64,
         VectorComplex128,
         VectorFloat32,
         VectorFloat64,
@@ -56,12 +77,6 @@ if TYPE_CHECKING:
         VectorUInt32,
         VectorUInt64,
     )
-    from ._files import load, save
-    from ._filter import filter_by_tags
-    from ._forms import FILE_LIMITS
-    from ._hdf5 import read_hdf5, write_hdf5
-    from ._injection import declared_class, with_attributes, with_members, without_member
-    from ._json import from_json, read_json, to_json, write_json
     from ._xml import from_xml, read_xml, to_xml, write_xml
 
 __all__ = [
@@ -70,22 +85,30 @@ __all__ = [
     "AccessMode",
     "Array",
     "Bool",
+    "BoundChoice",
+    "BoundList",
     "BoundNode",
     "Bytes",
     "Choice",
+    "ChoiceOfNodes",
     "CommandInfo",
     "Complex64",
     "Complex128",
     "Configurable",
+    "DateTime",
+    "Encoding",
     "Float32",
     "Float64",
     "Hash",
     "HashProperty",
+    "Image",
+    "ImageData",
     "Int8",
     "Int16",
     "Int32",
     "Int64",
     "Limits",
+    "ListOfNodes",
     "Node",
     "OutputInfo",
     "ParameterInfo",
@@ -93,11 +116,14 @@ __all__ = [
     "PropertyInfo",
     "PropertyValue",
     "Quality",
+    "RegexString",
     "Row",
     "Schema",
     "State",
     "StateProperty",
     "String",
+    "Table",
+    "TableValue",
     "Timestamp",
     "TrainReference",
     "UInt8",
@@ -106,6 +132,7 @@ __all__ = [
     "UInt64",
     "ValueType",
     "VectorBool",
+    "VectorComplex64",
     "VectorComplex128",
     "VectorFloat32",
     "VectorFloat64",
@@ -113,11 +140,13 @@ __all__ = [
     "VectorInt16",
     "VectorInt32",
     "VectorInt64",
+    "VectorRegexString",
     "VectorString",
     "VectorUInt8",
     "VectorUInt16",
     "VectorUInt32",
     "VectorUInt64",
+    "arrays_in",
     "declared_class",
     "decode",
     "encode",
@@ -129,9 +158,11 @@ __all__ = [
     "from_xml",
     "has_changes",
     "is_quantity",
+    "is_unit",
     "iterate_leaves",
     "load",
     "most_significant",
+    "raise_all",
     "read_binary",
     "read_hdf5",
     "read_json",
@@ -157,46 +188,38 @@ if not TYPE_CHECKING:
     __getattr__ = lazy_attributes(
         __name__,
         {
+            **dict.fromkeys(("Choice", "RegexString", "VectorRegexString"), "_choices"),
             **dict.fromkeys(
-                ("BoundNode", "Configurable", "flat_configuration", "iterate_leaves"),
+                (
+                    "BoundChoice",
+                    "BoundList",
+                    "BoundNode",
+                    "Configurable",
+                    "flat_configuration",
+                    "iterate_leaves",
+                ),
                 "_configurable",
             ),
             **dict.fromkeys(
                 (
-                    "Array",
                     "Bool",
                     "Bytes",
-                    "Choice",
-                    "Complex64",
                     "Complex128",
+                    "Complex64",
                     "Float32",
                     "Float64",
                     "HashProperty",
-                    "Int8",
                     "Int16",
                     "Int32",
                     "Int64",
-                    "Node",
+                    "Int8",
                     "Property",
                     "StateProperty",
                     "String",
-                    "UInt8",
                     "UInt16",
                     "UInt32",
                     "UInt64",
-                    "VectorBool",
-                    "VectorComplex128",
-                    "VectorFloat32",
-                    "VectorFloat64",
-                    "VectorInt8",
-                    "VectorInt16",
-                    "VectorInt32",
-                    "VectorInt64",
-                    "VectorString",
-                    "VectorUInt8",
-                    "VectorUInt16",
-                    "VectorUInt32",
-                    "VectorUInt64",
+                    "UInt8",
                 ),
                 "_descriptors",
             ),
@@ -212,6 +235,28 @@ if not TYPE_CHECKING:
             **dict.fromkeys(
                 ("declared_class", "with_attributes", "with_members", "without_member"),
                 "_injection",
+            ),
+            **dict.fromkeys(("ChoiceOfNodes", "ListOfNodes", "Node"), "_nodes"),
+            **dict.fromkeys(("DateTime", "Image", "Table"), "_structures"),
+            **dict.fromkeys(
+                (
+                    "Array",
+                    "VectorBool",
+                    "VectorComplex128",
+                    "VectorComplex64",
+                    "VectorFloat32",
+                    "VectorFloat64",
+                    "VectorInt16",
+                    "VectorInt32",
+                    "VectorInt64",
+                    "VectorInt8",
+                    "VectorString",
+                    "VectorUInt16",
+                    "VectorUInt32",
+                    "VectorUInt64",
+                    "VectorUInt8",
+                ),
+                "_vectors",
             ),
         },
     )

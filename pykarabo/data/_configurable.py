@@ -2,21 +2,28 @@
 
 import functools
 import inspect
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
-from types import MappingProxyType
+from types import MappingProxyType, NoneType
 from typing import Any, ClassVar, Final, Self, cast
 
-from pykarabo.errors import BadConfigurationError, BadInputError, ReadOnlyError
+from pykarabo.errors import (
+    BadConfigurationError,
+    BadInputError,
+    MissingValueError,
+    ReadOnlyError,
+)
 
-from ._descriptors import Node, Property
+from ._descriptors import Property
 from ._info import CommandInfo, OutputInfo, PropertyInfo
+from ._nodes import Node, child_nodes
+from ._refusal import raise_all
 from ._schema import Schema
 from ._timestamp import Timestamp
 from ._types import AccessMode, Quality
 from ._value import PropertyValue
 
-_IMMUTABLE: Final = (bool, int, float, complex, str, bytes)
+_IMMUTABLE: Final = (bool, int, float, complex, str, bytes, NoneType)
 
 
 class Configurable:
@@ -26,32 +33,61 @@ class Configurable:
         configuration: initial values by dotted key, or nested maps for nodes.
 
     Raises:
-        UnknownPropertyError, ReadOnlyError, BadInputError: the configuration does not fit.
+        BadInputError: the configuration does not fit; several errors come as one
+            `InvalidValuesError` that lists them.
     """
 
     __pykarabo_schema__: ClassVar[Schema]
+    __pykarabo_initial__: ClassVar[Mapping[str, tuple[Any, Quality]]]
     _values: dict[str, PropertyValue]
 
     def __init__(self, configuration: Mapping[str, Any] | None = None) -> None:
         self._values = {}
-        schema = self.schema()
-        given = flat_configuration(schema, configuration or {}, self._name())
+        given = self._checked_configuration(configuration or {})
         at = self._timestamp()
-        shared = _shared_initial_values(type(self))  # type: ignore[arg-type]  # hashable
-        for key, info in schema.properties.items():
+        shared = _shared_initial_values(type(self))
+        for key, info in self.schema().properties.items():
             if key in given:
-                plain = info.validate(given[key], device=self._name())
-                self._values[key] = PropertyValue(plain, at, info.quality_of(plain))
+                plain, quality = given[key], info.quality_of(given[key])
             elif key in shared:
                 plain, quality = shared[key]
-                self._values[key] = PropertyValue(plain, at, quality)
             elif not info.node:
                 plain, quality = _initial(info)
-                self._values[key] = PropertyValue(plain, at, quality)
+            else:
+                continue
+            self._values[key] = PropertyValue(plain, at, quality)
+
+    def _checked_configuration(self, configuration: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the plain values of a configuration by dotted key; become what it chooses."""
+        name = self._name()
+        if configured_nodes(type(self)):
+            from ._injection import with_configured_nodes
+
+            made, configuration = with_configured_nodes(type(self), configuration, name)
+            self.__class__ = cast("type[Self]", made)
+        schema = self.schema()
+        errors: list[BadInputError] = []
+        given = flat_configuration(schema, configuration, name, errors=errors)
+        plain: dict[str, Any] = {}
+        for key, value in given.items():
+            try:
+                plain[key] = schema.properties[key].validate(value, device=name)
+            except BadInputError as error:
+                errors.append(error)
+        errors += (
+            _missing(name, key)
+            for key, info in schema.properties.items()
+            if info.required and not info.node and key not in given
+        )
+        raise_all(errors, name)
+        return plain
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         _refuse_taken_names(cls)
+        for member in members_of(cls).values():
+            if isinstance(member, Property | Node):
+                member.describe(cls)
         cls.schema()
 
     @classmethod
@@ -75,6 +111,14 @@ class Configurable:
         """Check and keep a value that is assigned to a property."""
         plain = info.validate(value, device=self._name())
         self._values[info.key] = PropertyValue(plain, self._timestamp(), info.quality_of(plain))
+
+    def _plain_value_of(self, key: str) -> Any:
+        """Return the present plain value of a property."""
+        return self._values[key].value
+
+    def _change_value(self, key: str, change: Callable[[Any], Any]) -> None:
+        """Set a property to what becomes of its present plain value."""
+        self._assign(self.schema().properties[key], change(self._plain_value_of(key)))
 
     def _take_class(
         self, cls: "type[Configurable]", touched: Collection[str], *, strict: bool
@@ -159,9 +203,9 @@ class BoundNode:
     def __getattr__(self, name: str) -> Any:
         member = inspect.getattr_static(self._node_class(), name)
         if isinstance(member, Property):
-            return self._root._values[self._prefix + member.key].value
+            return member.read(self._root, self._prefix + member.key)
         if isinstance(member, Node):
-            return BoundNode(self._root, member.node, f"{self._prefix}{member.key}.")
+            return member.bind(self._root, self._prefix)
         if inspect.isfunction(member):
             return functools.partial(member, self)
         return member
@@ -173,31 +217,118 @@ class BoundNode:
         self._root._assign(self._root.schema().properties[self._prefix + member.key], value)
 
 
+class BoundChoice(BoundNode):
+    """A node of which the configuration has chosen one group; that one's members are its own."""
+
+    @property
+    def chosen(self) -> str:
+        """Name of the group that was chosen."""
+        return next(child_nodes(self._node_class())).key
+
+    def __getattr__(self, name: str) -> Any:
+        if self._has(name):
+            return super().__getattr__(name)
+        return getattr(super().__getattr__(self.chosen), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if self._has(name):
+            super().__setattr__(name, value)
+        else:
+            setattr(super().__getattr__(self.chosen), name, value)
+
+    def _has(self, name: str) -> bool:
+        member = inspect.getattr_static(self._node_class(), name, None)
+        return isinstance(member, Property | Node)
+
+
+class BoundList(BoundNode):
+    """A node with as many groups as were configured: a sequence of them, each also an attribute."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the groups, in their order."""
+        return tuple(node.key for node in child_nodes(self._node_class()))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[BoundNode]:
+        return (getattr(self, name) for name in self.names)
+
+    def __getitem__(self, place: int | str) -> BoundNode:
+        found: BoundNode = getattr(self, place if isinstance(place, str) else self.names[place])
+        return found
+
+
 def flat_configuration(
-    schema: Schema, configuration: Mapping[str, Any], device: str, prefix: str = ""
+    schema: Schema,
+    configuration: Mapping[str, Any],
+    device: str,
+    prefix: str = "",
+    *,
+    errors: list[BadInputError] | None = None,
 ) -> dict[str, Any]:
     """Return an initial configuration by dotted key, with every key checked.
+
+    Args:
+        errors: takes what would be raised, so that all of it can be reported.
 
     Raises:
         UnknownPropertyError: a key that the schema does not have; near matches are named.
         ReadOnlyError: a key that cannot be configured.
+        BadConfigurationError: a key that is given twice, in a map and dotted.
     """
     flat: dict[str, Any] = {}
     for name, value in configuration.items():
         key = prefix + name
-        info = schema.require_property(key, device)
-        if info.node and isinstance(value, Mapping):
-            flat |= flat_configuration(schema, value, device, f"{key}.")
-        elif info.node or info.access_mode is AccessMode.READ_ONLY:
-            raise ReadOnlyError(
-                f"'{device}.{key}' cannot be configured",
-                device=device,
-                key=key,
-                remedy="leave it out" if not info.node else "give a map of what is below it",
-            )
-        else:
-            flat[key] = value
+        try:
+            info = schema.require_property(key, device)
+            if info.node and isinstance(value, Mapping):
+                below = flat_configuration(schema, value, device, f"{key}.", errors=errors)
+            else:
+                _require_configurable(info, device)
+                below = {key: value}
+            for twice in flat.keys() & below.keys():
+                raise given_twice(f"{device}.{twice}", twice)
+            flat |= below
+        except BadInputError as error:
+            if errors is None:
+                raise
+            errors.append(error)
     return flat
+
+
+def given_twice(name: str, key: str) -> BadConfigurationError:
+    """Return the error of a key for which there are two values."""
+    return BadConfigurationError(
+        f"'{name}' is configured twice",
+        key=key,
+        remedy="give it once, in a map or by its dotted key",
+    )
+
+
+def _require_configurable(info: PropertyInfo, device: str) -> None:
+    if info.node or info.access_mode is AccessMode.READ_ONLY:
+        raise ReadOnlyError(
+            f"'{device}.{info.key}' cannot be configured",
+            device=device,
+            key=info.key,
+            remedy="leave it out" if not info.node else "give a map of what is below it",
+        )
+
+
+def _missing(device: str, key: str) -> MissingValueError:
+    return MissingValueError(
+        f"'{device}.{key}' must be configured",
+        device=device,
+        key=key,
+        remedy=f"give a value of '{key}' when it is instantiated",
+    )
+
+
+def configured_nodes(cls: type[Configurable]) -> bool:
+    """Tell whether a configuration says what is below a node of the class."""
+    return any(info.node_kind for info in cls.schema().properties.values())
 
 
 def _node_class(cls: type[Configurable], prefix: str) -> type[Configurable]:
@@ -222,7 +353,7 @@ def _schema_of(cls: type[Configurable]) -> Schema:
     outputs: dict[str, OutputInfo] = {}
     for member in members_of(cls).values():
         if isinstance(member, Property):
-            _add(cls, properties, member.info)
+            _add(cls, properties, member.info, member.place)
         elif isinstance(member, Node):
             _add_node(cls, member, properties, commands)
         elif isinstance(info := getattr(member, "__pykarabo_command__", None), CommandInfo):
@@ -243,11 +374,14 @@ def _initial(info: PropertyInfo) -> tuple[Any, Quality]:
     return value, info.quality_of(value)
 
 
-@functools.cache
 def _shared_initial_values(cls: type[Configurable]) -> Mapping[str, tuple[Any, Quality]]:
     """Return the initial values that cannot be changed in place; every object has the same."""
-    initial = {info.key: _initial(info) for info in iterate_leaves(cls.schema())}
-    return {key: found for key, found in initial.items() if isinstance(found[0], _IMMUTABLE)}
+    known = cls.__dict__.get("__pykarabo_initial__")
+    if known is None:
+        initial = ((info.key, _initial(info)) for info in iterate_leaves(cls.schema()))
+        known = {key: found for key, found in initial if isinstance(found[0], _IMMUTABLE)}
+        cls.__pykarabo_initial__ = known
+    return known
 
 
 def _refuse_taken_names(cls: type) -> None:
@@ -273,10 +407,10 @@ def members_of(cls: type) -> Mapping[str, Any]:
     return members
 
 
-def _add(cls: type, properties: dict[str, PropertyInfo], info: PropertyInfo) -> None:
+def _add(cls: type, properties: dict[str, PropertyInfo], info: PropertyInfo, place: str) -> None:
     if info.key in properties:
         raise BadConfigurationError(
-            f"class '{cls.__name__}' has two properties with the key '{info.key}'",
+            f"class '{cls.__name__}' has two properties with the key '{info.key}' ({place})",
             key=info.key,
             remedy="give one of them another key",
         )
@@ -290,9 +424,9 @@ def _add_node(
     commands: dict[str, CommandInfo],
 ) -> None:
     below = node.node.schema()
-    _add(cls, properties, node.info)
+    _add(cls, properties, node.info, node.place)
     for info in below.properties.values():
-        _add(cls, properties, replace(info, key=f"{node.key}.{info.key}"))
+        _add(cls, properties, replace(info, key=f"{node.key}.{info.key}"), node.place)
     for command in below.commands.values():
         name = f"{node.key}.{command.name}"
         commands[name] = replace(command, name=name)

@@ -10,34 +10,39 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, cast, 
 import numpy as np
 import numpy.typing as npt
 
-from pykarabo.errors import BadConfigurationError, BadInputError, did_you_mean
+from pykarabo.errors import BadConfigurationError, did_you_mean
 
+from ._declaration import normalised, problem_of
 from ._info import PropertyInfo
 from ._state import State
-from ._types import FLOATS, INTEGER_LIMITS, AccessLevel, AccessMode, ValueType
+from ._types import AccessLevel, AccessMode, ValueType
 
 if TYPE_CHECKING:
-    from ._configurable import BoundNode, Configurable
+    from ._configurable import Configurable
 
 T = TypeVar("T")
+_NOT_GIVEN: Final[Any] = object()
 _ARGUMENTS: Final = {"read_only": "access_mode", "init_only": "access_mode"}
 """What is kept under another name than it is given."""
+_FIXED: Final = frozenset({"rows", "encoding", "option_names"})
+"""What belongs to the type of a property and stays as it was declared."""
 
 
 class Property(Generic[T]):
     """A described, checked and time-stamped attribute of a `Configurable`.
 
-    All arguments are keywords; see `PropertyInfo` for what is not told here.
+    All arguments are keywords; see `PropertyInfo` for what is not told here. Whether they fit the
+    type and each other is checked when the class is made.
 
     Args:
         key: the property's name on the wire, in the archive and in files, where it differs from
             the attribute's.
+        default: its initial value; without one it is None where that is allowed, else the type's
+            zero.
         read_only: it can only be set by the object itself.
         init_only: it can be set from outside only when the object is made.
         access_level: who may write it; default is operator, and observer for read-only ones.
 
-    Raises:
-        BadConfigurationError: the declaration contradicts itself; class and property are named.
     """
 
     value_type: ClassVar[ValueType] = ValueType.ANY
@@ -46,7 +51,7 @@ class Property(Generic[T]):
         self,
         *,
         key: str = "",
-        default: Any = None,
+        default: Any = _NOT_GIVEN,
         read_only: bool = False,
         init_only: bool = False,
         description: str = "",
@@ -93,10 +98,11 @@ class Property(Generic[T]):
             mode = AccessMode.READ_ONLY
         elif init_only:
             mode = AccessMode.INIT_ONLY
-        self._place = _caller(sys._getframe(1))
+        self.place = declared_at()
         self.key = key
+        self._none_given = default is None
         self._arguments: dict[str, Any] = {
-            "default": default,
+            "default": None if default is _NOT_GIVEN else default,
             "description": description,
             "label": label,
             "unit": unit,
@@ -109,10 +115,10 @@ class Property(Generic[T]):
             "maximum_exclusive": maximum_exclusive,
             "min_size": min_size,
             "max_size": max_size,
-            "options": None if options is None else tuple(_plain(item) for item in options),
+            "options": None if options is None else tuple(map(plain_option, options)),
             "regex": regex,
             "allowed_states": None if allowed_states is None else frozenset(allowed_states),
-            "dtype": None if dtype is None else np.dtype(dtype).name,
+            "dtype": dtype,
             "shape": None if shape is None else tuple(shape),
             "tags": tuple(tags),
             "alias": alias,
@@ -139,11 +145,11 @@ class Property(Generic[T]):
             "display_type": display_type,
         }
         self.info = PropertyInfo(key, self.value_type)
+        self._owner: type | None = None
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.key = self.key or name
-        self.info = PropertyInfo(self.key, self.value_type, **self._arguments)
-        self._check(owner)
+        self._owner = None
 
     def with_attributes(self, attributes: Mapping[str, Any]) -> "Property[T]":
         """Return the same property with some other attributes, named as at its declaration.
@@ -151,7 +157,7 @@ class Property(Generic[T]):
         Raises:
             BadConfigurationError: there is no such attribute.
         """
-        known = [*self._arguments, *_ARGUMENTS]
+        known = [*(self._arguments.keys() - _FIXED), *_ARGUMENTS]
         for name in attributes:
             if name not in known:
                 raise BadConfigurationError(
@@ -161,43 +167,61 @@ class Property(Generic[T]):
                 )
         given: Property[T] = Property(**attributes)
         changed = copy.copy(self)
+        changed._owner = None
+        changed._none_given = self._none_given and "default" not in attributes
         changed._arguments = dict(self._arguments)
         for name in attributes:
             kept = _ARGUMENTS.get(name, name)
             changed._arguments[kept] = given._arguments[kept]
         return changed
 
-    def _check(self, owner: type) -> None:
-        """Refuse a declaration that contradicts itself."""
-        info = self.info
-        if self.value_type not in (*INTEGER_LIMITS, *FLOATS) and (
-            {info.warn_low, info.warn_high, info.alarm_low, info.alarm_high} != {None}
-        ):
-            raise self._contradiction(owner, f"is of type {self.value_type}, which has no limits")
-        for low, high in (
-            (info.minimum, info.maximum),
-            (info.warn_low, info.warn_high),
-            (info.alarm_low, info.alarm_high),
-            (info.alarm_low, info.warn_low),
-            (info.warn_high, info.alarm_high),
-            (info.min_size, info.max_size),
-        ):
-            if low is not None and high is not None and low > high:
-                raise self._contradiction(owner, f"has the limit {low} above {high}")
-        if info.default is not None:
-            try:
-                info.validate(info.default, device=owner.__name__)
-            except BadInputError as error:
-                raise self._contradiction(
-                    owner, f"has a default that it refuses: {error.message}"
-                ) from None
+    def describe(self, owner: type) -> None:
+        """Make `info`, the description, for the first class that has the property.
+
+        Raises:
+            BadConfigurationError: the declaration contradicts itself; class, property, file and
+                line are named.
+        """
+        if self._owner is not None:
+            return
+        info = self._described(owner)
+        problem = problem_of(info)
+        if self._none_given and not info.nullable:
+            problem = "has the default None and is not nullable"
+        if problem is not None:
+            raise self._contradiction(owner, problem)
+        self.info = normalised(info)
+        self._owner = owner
+
+    def _described(self, owner: type) -> PropertyInfo:
+        """Return the description that the arguments make, not checked."""
+        more: dict[str, Any] = {}
+        if self._arguments["dtype"] is not None:
+            more["dtype"] = self._dtype(owner).name
+        states = self._arguments["allowed_states"]
+        if states is not None and states <= set(State):
+            more["allowed_states"] = frozenset(map(State, states))
+        return PropertyInfo(self.key, self.value_type, **{**self._arguments, **more})
+
+    def _dtype(self, owner: type) -> "np.dtype[Any]":
+        try:
+            dtype: np.dtype[Any] = np.dtype(self._arguments["dtype"])
+        except TypeError as error:
+            raise self._contradiction(owner, f"has an unknown dtype: {error}") from None
+        if dtype.kind not in "biufc":
+            raise self._contradiction(owner, f"has the dtype {dtype}, which is no number or bool")
+        return dtype
 
     def _contradiction(self, owner: type, problem: str) -> BadConfigurationError:
         return BadConfigurationError(
-            f"property '{owner.__name__}.{self.key}' {problem} ({self._place})",
+            f"property '{owner.__name__}.{self.key}' {problem} ({self.place})",
             key=self.key,
             remedy="correct its declaration",
         )
+
+    def read(self, instance: "Configurable", key: str) -> T:
+        """Return the present value as the attribute holds it; `key` is dotted below a node."""
+        return cast(T, instance._values[key].value)
 
     @overload
     def __get__(self, instance: None, owner: type) -> "Property[T]": ...
@@ -208,20 +232,21 @@ class Property(Generic[T]):
     def __get__(self, instance: "Configurable | None", owner: type) -> "Property[T] | T":
         if instance is None:
             return self
-        return cast(T, instance._values[self.key].value)
+        return self.read(instance, self.key)
 
     def __set__(self, instance: "Configurable", value: T | str) -> None:
         instance._assign(self.info, value)
 
 
-def _plain(value: Any) -> Any:
+def plain_option(value: Any) -> Any:
+    """Return an option as it travels."""
     return value.value if isinstance(value, Enum) else value
 
 
-def _caller(frame: FrameType) -> str:
-    """Name the place of a declaration: the first frame outside this module."""
-    outer: FrameType | None = frame
-    while outer is not None and outer.f_code.co_filename == __file__:
+def declared_at() -> str:
+    """Return file and line of the declaration that is being made, outside this package."""
+    outer: FrameType | None = sys._getframe(1)
+    while outer is not None and outer.f_globals.get("__package__") == __package__:
         outer = outer.f_back
     return "unknown" if outer is None else f"{outer.f_code.co_filename}:{outer.f_lineno}"
 
@@ -326,182 +351,3 @@ class HashProperty(Property[dict[str, Any]]):
     """A map of values by name."""
 
     value_type = ValueType.HASH
-
-
-class Choice(Property[Any]):
-    """One of some options: texts, or numbers of one type.
-
-    Args:
-        options: the values allowed, or an `Enum` class whose values they are.
-    """
-
-    def __init__(self, options: Iterable[Any] | type[Enum], **arguments: Any) -> None:
-        values = [_plain(item) for item in options]
-        if not values or len({type(value) for value in values}) != 1:
-            raise BadConfigurationError(
-                f"a choice needs options of one type, not {values!r}",
-                remedy="give texts, or integers, or floats",
-            )
-        kinds = {str: ValueType.STRING, int: ValueType.INT64, float: ValueType.FLOAT64}
-        kind = kinds.get(type(values[0]))
-        if kind is None:
-            raise BadConfigurationError(
-                f"a choice cannot be made of {type(values[0]).__name__}",
-                remedy="give texts, or integers, or floats",
-            )
-        self.value_type = kind  # type: ignore[misc]  # of this choice, not of all
-        super().__init__(options=values, **arguments)
-
-
-class VectorBool(Property[npt.NDArray[np.bool_]]):
-    """A sequence of bools."""
-
-    value_type = ValueType.VECTOR_BOOL
-
-
-class VectorInt8(Property[npt.NDArray[np.int8]]):
-    """A sequence of 8-bit integers."""
-
-    value_type = ValueType.VECTOR_INT8
-
-
-class VectorInt16(Property[npt.NDArray[np.int16]]):
-    """A sequence of 16-bit integers."""
-
-    value_type = ValueType.VECTOR_INT16
-
-
-class VectorInt32(Property[npt.NDArray[np.int32]]):
-    """A sequence of 32-bit integers."""
-
-    value_type = ValueType.VECTOR_INT32
-
-
-class VectorInt64(Property[npt.NDArray[np.int64]]):
-    """A sequence of 64-bit integers."""
-
-    value_type = ValueType.VECTOR_INT64
-
-
-class VectorUInt8(Property[npt.NDArray[np.uint8]]):
-    """A sequence of 8-bit integers without sign."""
-
-    value_type = ValueType.VECTOR_UINT8
-
-
-class VectorUInt16(Property[npt.NDArray[np.uint16]]):
-    """A sequence of 16-bit integers without sign."""
-
-    value_type = ValueType.VECTOR_UINT16
-
-
-class VectorUInt32(Property[npt.NDArray[np.uint32]]):
-    """A sequence of 32-bit integers without sign."""
-
-    value_type = ValueType.VECTOR_UINT32
-
-
-class VectorUInt64(Property[npt.NDArray[np.uint64]]):
-    """A sequence of 64-bit integers without sign."""
-
-    value_type = ValueType.VECTOR_UINT64
-
-
-class VectorFloat32(Property[npt.NDArray[np.float32]]):
-    """A sequence of 32-bit numbers."""
-
-    value_type = ValueType.VECTOR_FLOAT32
-
-
-class VectorFloat64(Property[npt.NDArray[np.float64]]):
-    """A sequence of 64-bit numbers."""
-
-    value_type = ValueType.VECTOR_FLOAT64
-
-
-class VectorComplex128(Property[npt.NDArray[np.complex128]]):
-    """A sequence of complex numbers."""
-
-    value_type = ValueType.VECTOR_COMPLEX128
-
-
-class VectorString(Property[list[str]]):
-    """A sequence of texts."""
-
-    value_type = ValueType.VECTOR_STRING
-
-
-class Array(Property[npt.NDArray[Any]]):
-    """An array of numbers.
-
-    Args:
-        dtype: numpy type of the elements; None leaves it free.
-        shape: sizes, None for one that is free; None leaves all free.
-    """
-
-    value_type = ValueType.ARRAY
-
-    def __init__(
-        self,
-        dtype: npt.DTypeLike | None = None,
-        shape: Iterable[int | None] | None = None,
-        **arguments: Any,
-    ) -> None:
-        super().__init__(dtype=dtype, shape=shape, **arguments)
-
-
-class Node:
-    """A group of properties and commands below a common name, described by a class.
-
-    Args:
-        node: the `Configurable` class that declares what the group holds.
-        key: the group's name where it differs from the attribute's.
-    """
-
-    def __init__(
-        self,
-        node: "type[Configurable]",
-        *,
-        key: str = "",
-        description: str = "",
-        label: str = "",
-    ) -> None:
-        self.node = node
-        self.key = key
-        self._description = description
-        self._label = label
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.key = self.key or name
-
-    def with_class(self, node: "type[Configurable]") -> "Node":
-        """Return the same group with another class."""
-        changed = copy.copy(self)
-        changed.node = node
-        return changed
-
-    @property
-    def info(self) -> PropertyInfo:
-        """The entry of the group itself."""
-        return PropertyInfo(
-            self.key,
-            ValueType.HASH,
-            description=self._description or (self.node.__doc__ or "").partition("\n")[0],
-            label=self._label,
-            access_mode=AccessMode.READ_ONLY,
-            access_level=AccessLevel.OBSERVER,
-            node=True,
-        )
-
-    @overload
-    def __get__(self, instance: None, owner: type) -> "Node": ...
-
-    @overload
-    def __get__(self, instance: "Configurable", owner: type) -> "BoundNode": ...
-
-    def __get__(self, instance: "Configurable | None", owner: type) -> "Node | BoundNode":
-        if instance is None:
-            return self
-        from ._configurable import BoundNode
-
-        return BoundNode(instance, self.node, f"{self.key}.")

@@ -1,14 +1,17 @@
 """Descriptions of properties, commands and outputs: frozen data that travels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
+from datetime import datetime
 from enum import Enum
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from pykarabo.errors import MalformedMessageError, WrongTypeError, did_you_mean
 
+from ._image import ImageData
 from ._state import State
+from ._table import TableValue
 from ._types import AccessLevel, AccessMode, Quality, ValueType
 from ._validate import check_value_size, initial_value, validate
 
@@ -25,20 +28,29 @@ class PropertyInfo:
 
     Attributes:
         key: dotted path below the device.
+        value_type: what kind of value it holds.
+        description: what it is, for people.
         label: a short title; the key where it is empty.
         unit: pint name of the unit of the numbers.
-        default: initial value; None means the type's zero.
+        access_mode: when it can be written from outside.
+        access_level: who may write it; by default an operator, an observer where it is read-only.
+        default: initial value; None means the type's zero, or None where that is allowed.
         minimum, maximum: smallest and largest value allowed.
         minimum_exclusive, maximum_exclusive: limits that are not allowed themselves.
-        min_size, max_size: number of elements of a vector.
-        options: the only values allowed.
-        regex: what a string must match wholly.
+        min_size, max_size: number of elements of a vector, of rows of a table, or of nodes of a
+            list.
+        options: the only values allowed; of a vector, of its elements.
+        option_names: names of the options, which are accepted in their place.
+        regex: what a text must match wholly; of a vector, each of its elements.
         allowed_states: states in which it can be written from outside; None means any.
-        dtype, shape: of an array; None in `shape` leaves that dimension free, and a shape of
-            None leaves all free.
+        dtype, shape: of an array or an image; None in `shape` leaves that dimension free, and a
+            shape of None leaves all free.
+        encoding: of an image; empty leaves it free.
+        rows: the columns of a table; of a list of nodes, what each of its nodes holds.
+        tags: free words to select by.
         alias: another name, such as a hardware address.
         required: whether a configuration must give it.
-        nullable: whether it can be None.
+        nullable: whether it can be None, which it is without a default.
         warn_low, warn_high, alarm_low, alarm_high: beyond these the value's quality is warn or
             alarm.
         hysteresis: how far inside a limit the value must be before the warning or alarm ends.
@@ -56,6 +68,7 @@ class PropertyInfo:
         daq_data_type: of a node: ``train`` or ``pulse``, whatever its values belong to.
         display_type: a hint for user interfaces.
         node: True for the entry of a node that only groups others.
+        node_kind: of a node: ``choice`` or ``list`` where a configuration says what is below it.
     """
 
     key: str
@@ -73,10 +86,13 @@ class PropertyInfo:
     min_size: int | None = None
     max_size: int | None = None
     options: tuple[Any, ...] | None = None
+    option_names: tuple[str, ...] = ()
     regex: str | None = None
     allowed_states: frozenset[State] | None = None
     dtype: str | None = None
     shape: tuple[int | None, ...] | None = None
+    encoding: str = ""
+    rows: "tuple[PropertyInfo, ...]" = ()
     tags: tuple[str, ...] = ()
     alias: str | None = None
     required: bool = False
@@ -102,6 +118,7 @@ class PropertyInfo:
     daq_data_type: str = ""
     display_type: str = ""
     node: bool = False
+    node_kind: str = ""
 
     def validate(self, value: Any, *, device: str | None = None) -> Any:
         """Return `value` as a plain value of this property's type.
@@ -116,8 +133,13 @@ class PropertyInfo:
         return validate(self, value, device)
 
     def initial_value(self) -> Any:
-        """Return the default, or the type's zero."""
+        """Return the default; without one None if that is allowed, else the type's zero."""
         return initial_value(self)
+
+    def present(self, value: Any) -> Any:
+        """Return a plain value as one works with it: a `datetime`, `ImageData`, `TableValue`."""
+        presenter = _PRESENTERS.get(self.value_type)
+        return value if presenter is None or value is None else presenter(self, value)
 
     def check_size(self, value: Any, *, device: str | None = None) -> None:
         """Refuse an array that is too large for a property; raises `WrongShapeError`."""
@@ -145,7 +167,16 @@ class PropertyInfo:
         return _from_wire(cls, wire)
 
 
+_PRESENTERS: Final[Mapping[ValueType, Callable[[PropertyInfo, Any], Any]]] = {
+    ValueType.DATETIME: lambda _info, value: datetime.fromisoformat(value),
+    ValueType.IMAGE: lambda _info, value: ImageData.from_plain(value),
+    ValueType.TABLE: TableValue.from_plain,
+}
+
+
 def _beyond(value: Any, low: float | None, high: float | None) -> bool:
+    if value is None:
+        return False
     return (low is not None and value < low) or (high is not None and value > high)
 
 
@@ -159,11 +190,12 @@ class ParameterInfo:
     default: Any = None
     unit: str = ""
     description: str = ""
+    nullable: bool = False
 
     def validate(self, value: Any, *, device: str, command: str) -> Any:
         """Return `value` as a plain value of the parameter's type; raises `BadInputError`."""
         if self.value_type in (ValueType.ANY, ValueType.NONE) or (
-            value is None and not self.required
+            value is None and (self.nullable or not self.required)
         ):
             return value
         info = PropertyInfo(f"{command}({self.name})", self.value_type, unit=self.unit)
@@ -289,6 +321,8 @@ def _plain(value: Any) -> Any:
         return sorted(str(item) for item in value)
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, PropertyInfo):
+        return value.to_wire()
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):
@@ -301,6 +335,8 @@ _DECODERS: dict[str, Any] = {
     "access_mode": AccessMode,
     "access_level": AccessLevel,
     "options": tuple,
+    "option_names": tuple,
+    "rows": lambda rows: tuple(map(PropertyInfo.from_wire, rows)),
     "shape": tuple,
     "tags": tuple,
     "acknowledge": tuple,

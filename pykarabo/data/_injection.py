@@ -12,8 +12,9 @@ from typing import Any, Final, TypeAlias
 
 from pykarabo.errors import BadConfigurationError
 
-from ._configurable import Configurable, members_of
-from ._descriptors import Node, Property
+from ._configurable import Configurable, configured_nodes, given_twice, members_of
+from ._descriptors import Property
+from ._nodes import ChoiceOfNodes, ListOfNodes, Node, named_nodes
 
 Member: TypeAlias = Property[Any] | Node
 _DECLARED: Final = "__pykarabo_declared__"
@@ -86,6 +87,63 @@ def with_attributes(cls: _Class, key: str, attributes: Mapping[str, Any]) -> _Cl
     return _edited(cls, path, update)
 
 
+def with_configured_nodes(
+    cls: _Class, configuration: Mapping[str, Any], device: str
+) -> tuple[_Class, dict[str, Any]]:
+    """Return a class whose nodes hold what a configuration chooses, and the configuration of it.
+
+    Raises:
+        BadInputError: there is nothing like what it chooses.
+    """
+    own = _own_members(cls)
+    rest = dict(configuration)
+    for name, node in _members(members_of(cls).items()):
+        if not isinstance(node, Node):
+            continue
+        given = _taken_below(rest, node.key, device)
+        below = node.node
+        if isinstance(node, ChoiceOfNodes):
+            below, given = node.chosen(given, device)
+        elif isinstance(node, ListOfNodes):
+            below, given = node.listed(given, device)
+        if isinstance(given, Mapping) and configured_nodes(below):
+            below, given = with_configured_nodes(below, given, f"{device}.{node.key}")
+        own[name] = node.with_class(below)
+        rest[node.key] = given
+    return _class_with(declared_class(cls), own), rest
+
+
+def _taken_below(configuration: dict[str, Any], key: str, device: str) -> Any:
+    """Take what is configured of a node away: its map, and values by dotted keys."""
+    given = named_nodes(configuration.pop(key, {}))
+    dotted = [name for name in configuration if name.startswith(f"{key}.")]
+    if not dotted or not isinstance(given, Mapping):
+        return given
+    below = dict(given)
+    for name in dotted:
+        _put(below, name.removeprefix(f"{key}."), configuration.pop(name), f"{device}.{key}")
+    return below
+
+
+def _put(tree: dict[str, Any], path: str, value: Any, where: str) -> None:
+    """Put a value into nested maps; none of those that were given is changed.
+
+    Raises:
+        BadConfigurationError: it is there already.
+    """
+    name, _dot, rest = path.partition(".")
+    if not rest and name not in tree:
+        tree[name] = value
+        return
+    inner = named_nodes(tree.get(name, {}))
+    below = {rest: value} if rest else named_nodes(value)
+    if not isinstance(inner, Mapping) or not isinstance(below, Mapping):
+        raise given_twice(f"{where}.{name}", path)
+    tree[name] = dict(inner)
+    for key, item in below.items():
+        _put(tree[name], key, item, f"{where}.{name}")
+
+
 def _edited(
     cls: _Class, path: list[str], edit: Callable[[_Class, dict[str, Member]], None]
 ) -> _Class:
@@ -113,14 +171,9 @@ def _class_with(declared: _Class, own: Mapping[str, Member]) -> _Class:
     names = ("__module__", "__qualname__", "__doc__")
     namespace = {name: getattr(declared, name) for name in names}
     metaclass: Any = type(declared)
-    try:
-        made: _Class = metaclass(
-            declared.__name__, (declared,), {**namespace, **own, _DECLARED: declared}
-        )
-    except RuntimeError as error:  # so Python 3.11 wraps what `__set_name__` raises
-        if isinstance(error.__cause__, BadConfigurationError):
-            raise error.__cause__ from None
-        raise
+    made: _Class = metaclass(
+        declared.__name__, (declared,), {**namespace, **own, _DECLARED: declared}
+    )
     return made
 
 

@@ -66,6 +66,11 @@ class Schema:
             )
         return info
 
+    def present(self, key: str, value: Any) -> Any:
+        """Return a property's plain value as one works with it; see `PropertyInfo.present`."""
+        info = self.properties.get(key)
+        return value if info is None else info.present(value)
+
     def require_command(self, name: str, device: str | None = None) -> CommandInfo:
         """Return a command; raises `UnknownCommandError` with near matches."""
         info = self.commands.get(name)

@@ -11,10 +11,13 @@ from typing import Any, Final
 
 from pykarabo.errors import WrongUnitError
 
+from ._unit_names import is_well_known
+
 _ALIASES = {"%": "percent", "": "dimensionless"}
 
 
 _LONGEST: Final = 100
+_PLAIN_NUMBERS: Final = frozenset({bool, int, float, complex})
 _POWER: Final = re.compile(r"[\d.)]\s*(\*\*|\^)|[⁰¹²³⁴⁵⁶⁷⁸⁹]\s*(\*\*|\^|[⁰¹²³⁴⁵⁶⁷⁸⁹]{3})")
 _MISREAD: Final = (
     ValueError,
@@ -77,3 +80,43 @@ def magnitude(value: Any, unit: str, *, device: str | None, key: str) -> Any:
             key=key,
             remedy=f"give a number, or a quantity in {unit or 'no unit'}",
         ) from None
+
+
+def is_unit(unit: str) -> bool:
+    """Tell whether a text names a unit, in most cases without importing pint."""
+    if is_well_known(unit):
+        return True
+    import pint
+
+    try:
+        _refuse_powers(unit)
+        registry().Unit(_ALIASES.get(unit, unit))
+    except (pint.errors.PintError, *_MISREAD):
+        return False
+    return True
+
+
+def in_unit(value: Any, unit: str, *, device: str | None, key: str) -> Any:
+    """Return the numbers that a list of quantities, or of texts such as ``"3 mm"``, is in `unit`.
+
+    Raises:
+        WrongUnitError: another dimension, an unknown unit, or no number at all.
+    """
+    return [
+        magnitude(item, unit, device=device, key=key)
+        if is_quantity(item) or (unit and isinstance(item, str))
+        else in_unit(item, unit, device=device, key=key)
+        if isinstance(item, list | tuple)
+        else item
+        for item in value
+    ]
+
+
+def has_units(value: Any) -> bool:
+    """Tell whether a list, or a list in it, holds quantities or texts."""
+    if not isinstance(value, list | tuple):
+        return False
+    kinds = set(map(type, value)) - _PLAIN_NUMBERS
+    return any(issubclass(kind, str) or hasattr(kind, "magnitude") for kind in kinds) or (
+        any(issubclass(kind, list | tuple) for kind in kinds) and any(map(has_units, value))
+    )

@@ -5,8 +5,10 @@ first branches, plain numbers, are the hot path.
 """
 
 import math
+import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,20 +17,24 @@ from pykarabo.errors import (
     NotAnOptionError,
     OutOfRangeError,
     WrongShapeError,
-    WrongTypeError,
 )
 
+from ._image import fits_shape, image_of, shape_text, zero_image
 from ._limits import MAX_VALUE_BYTES
+from ._moment import ZERO, moment_of
 from ._numpy import np
+from ._refusal import refusal, shown, wrong_type
 from ._state import State
+from ._table import columns_of, empty_columns
 from ._types import COMPLEXES, FLOATS, INTEGER_LIMITS, NUMERIC, ValueType
-from ._units import is_quantity, magnitude
+from ._units import has_units, in_unit, is_quantity, magnitude
 
 if TYPE_CHECKING:
     from ._info import PropertyInfo
 
-_MAX_SHOWN: Final = 60
 _FLOAT32_MAX: Final = (2 - 2**-23) * 2.0**127
+_LAST_DIGITS: Final = 1e-12
+"""7 mm is 0.7000000000000001 cm: so much a conversion may differ from an integer."""
 
 
 def validate(info: "PropertyInfo", value: Any, device: str | None) -> Any:
@@ -38,40 +44,44 @@ def validate(info: "PropertyInfo", value: Any, device: str | None) -> Any:
         return _checked_number(info, value, device)
     if type(value) is int and kind in INTEGER_LIMITS:
         return _in_range(info, value, device)
-    if is_quantity(value) or (isinstance(value, str) and kind.is_number and info.unit):
-        value = magnitude(value, info.unit, device=device, key=info.key)
+    if value is None and info.nullable:
+        return None
+    if isinstance(value, Enum) and kind is not ValueType.ANY:
+        value = value.value
+    if is_quantity(value) or (isinstance(value, str) and info.unit and kind.is_number):
+        value = _number(info, value, device)
+    if isinstance(value, str) and info.option_names:
+        value = _named(info, value)
     converted = _CONVERTERS[kind](info, value, device)
-    if info.options is not None and converted not in info.options:
-        shown = ", ".join(repr(option) for option in info.options)
-        raise _wrong(
-            NotAnOptionError, info, device, f"cannot be {_show(value)}", f"choose one of {shown}"
-        )
+    if info.options is not None:
+        _check_options(info, value, converted, device)
     return converted
 
 
-def _show(value: Any) -> str:
-    text = " ".join(repr(value).split())
-    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
+def _number(info: "PropertyInfo", value: Any, device: str | None) -> Any:
+    """Return what a quantity is in the property's unit; integers despite the last digit."""
+    number = magnitude(value, info.unit, device=device, key=info.key)
+    if info.value_type.is_integer and isinstance(number, float) and math.isfinite(number):
+        whole = round(number)
+        return whole if math.isclose(number, whole, rel_tol=_LAST_DIGITS) else number
+    return number
 
 
-def _wrong(
-    kind: type[BadInputError], info: "PropertyInfo", device: str | None, problem: str, remedy: str
-) -> BadInputError:
-    name = f"{device}.{info.key}" if device else info.key
-    return kind(f"'{name}' {problem}", device=device, key=info.key, remedy=remedy)
+def _named(info: "PropertyInfo", value: str) -> Any:
+    """Return the option that has a name; what is an option itself stays as it is."""
+    options = info.options or ()
+    if value in options or value not in info.option_names:
+        return value
+    return options[info.option_names.index(value)]
 
 
-def _wrong_type(info: "PropertyInfo", value: Any, device: str | None) -> BadInputError:
-    shape = f" of shape {info.shape}" if info.shape is not None else ""
-    unit = f" in {info.unit}" if info.unit else ""
-    wanted = f"{info.dtype or ''} {info.value_type}".strip()
-    return _wrong(
-        WrongTypeError,
-        info,
-        device,
-        f"cannot be {_show(value)} ({type(value).__name__})",
-        f"give a value of type {wanted}{shape}{unit}",
-    )
+def _check_options(info: "PropertyInfo", value: Any, converted: Any, device: str | None) -> None:
+    options = info.options or ()
+    elements = list(converted) if info.value_type.is_vector else [converted]
+    if any(element not in options for element in elements):
+        names = info.option_names or tuple(repr(option) for option in options)
+        remedy = f"choose {'of' if info.value_type.is_vector else 'one of'} {', '.join(names)}"
+        raise refusal(NotAnOptionError, info, device, f"cannot be {shown(value)}", remedy)
 
 
 # -- scalars ------------------------------------------------------------------------------------
@@ -80,21 +90,21 @@ def _wrong_type(info: "PropertyInfo", value: Any, device: str | None) -> BadInpu
 def _bool(info: "PropertyInfo", value: Any, device: str | None) -> bool:
     if isinstance(value, bool | np.bool_):
         return bool(value)
-    raise _wrong_type(info, value, device)
+    raise wrong_type(info, value, device)
 
 
 def _integer(info: "PropertyInfo", value: Any, device: str | None) -> int:
     if isinstance(value, float | np.floating) and float(value).is_integer() and info.unit:
         value = int(value)
     if isinstance(value, bool | np.bool_) or not isinstance(value, Integral):
-        raise _wrong_type(info, value, device)
+        raise wrong_type(info, value, device)
     return _in_range(info, int(value), device)
 
 
 def _in_range(info: "PropertyInfo", number: int, device: str | None) -> int:
     low, high = INTEGER_LIMITS[info.value_type]
     if not low <= number <= high:
-        raise _wrong(
+        raise refusal(
             OutOfRangeError,
             info,
             device,
@@ -106,27 +116,35 @@ def _in_range(info: "PropertyInfo", number: int, device: str | None) -> int:
 
 def _float(info: "PropertyInfo", value: Any, device: str | None) -> float:
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real | np.number):
-        raise _wrong_type(info, value, device)
+        raise wrong_type(info, value, device)
     if isinstance(value, np.complexfloating):
-        raise _wrong_type(info, value, device)
+        raise wrong_type(info, value, device)
     number = float(value)
     if info.value_type is ValueType.FLOAT32:
-        if math.isfinite(number) and abs(number) > _FLOAT32_MAX:
-            raise _wrong(
-                OutOfRangeError,
-                info,
-                device,
-                f"cannot be {number}: float32 ends at {_FLOAT32_MAX:g}",
-                "give a smaller value",
-            )
-        number = float(np.float32(number))
+        number = _rounded(info, number, device)
     return float(_checked_number(info, number, device))
 
 
 def _complex(info: "PropertyInfo", value: Any, device: str | None) -> complex:
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real | complex | np.number):
-        raise _wrong_type(info, value, device)
-    return complex(value)
+        raise wrong_type(info, value, device)
+    number = complex(value)
+    if info.value_type is ValueType.COMPLEX64:
+        number = complex(_rounded(info, number.real, device), _rounded(info, number.imag, device))
+    return number
+
+
+def _rounded(info: "PropertyInfo", number: float, device: str | None) -> float:
+    """Return a number to the precision of 32 bits."""
+    if math.isfinite(number) and abs(number) > _FLOAT32_MAX:
+        raise refusal(
+            OutOfRangeError,
+            info,
+            device,
+            f"cannot be {number}: {info.value_type} ends at {_FLOAT32_MAX:g}",
+            "give a smaller value",
+        )
+    return float(np.float32(number))
 
 
 def _checked_number(info: "PropertyInfo", number: float, device: str | None) -> float:
@@ -138,14 +156,8 @@ def _checked_number(info: "PropertyInfo", number: float, device: str | None) -> 
         info.maximum_exclusive is not None and not number < info.maximum_exclusive
     ):
         raise _out_of_range(info, number, device)
-    if info.options is not None and number not in info.options:
-        raise _wrong(
-            NotAnOptionError,
-            info,
-            device,
-            f"cannot be {number}",
-            "choose one of " + ", ".join(repr(option) for option in info.options),
-        )
+    if info.options is not None:
+        _check_options(info, number, number, device)
     return number
 
 
@@ -161,7 +173,7 @@ def _out_of_range(info: "PropertyInfo", number: float, device: str | None) -> Ba
         if limit is not None
     ]
     unit = f" {info.unit}" if info.unit else ""
-    return _wrong(
+    return refusal(
         OutOfRangeError,
         info,
         device,
@@ -172,29 +184,42 @@ def _out_of_range(info: "PropertyInfo", number: float, device: str | None) -> Ba
 
 def _string(info: "PropertyInfo", value: Any, device: str | None) -> str:
     if not isinstance(value, str):
-        raise _wrong_type(info, value, device)
+        raise wrong_type(info, value, device)
     text = str(value)
     _check_length(info, len(text), device)
-    if info.regex is not None and re.fullmatch(info.regex, text) is None:
-        raise _wrong(
-            NotAnOptionError,
-            info,
-            device,
-            f"cannot be {_show(text)}",
-            f"give text that matches {info.regex}",
-        )
+    _check_pattern(info, text, device)
     return text
 
 
+def _check_pattern(info: "PropertyInfo", text: str, device: str | None) -> None:
+    if info.regex is not None and re.fullmatch(info.regex, text) is None:
+        raise refusal(
+            NotAnOptionError,
+            info,
+            device,
+            f"cannot be {shown(text)}",
+            f"give text that matches {info.regex}",
+        )
+
+
 def check_value_size(info: "PropertyInfo", value: Any, device: str | None) -> None:
-    """Refuse an array that would not travel as a property; raises `WrongShapeError`."""
+    """Refuse arrays that would not travel as a property; raises `WrongShapeError`."""
+    if isinstance(value, np.ndarray | dict):
+        _check_length(info, sum(array.nbytes for array in arrays_in(value)), device)
+
+
+def arrays_in(value: Any) -> Iterator["np.ndarray[Any, Any]"]:
+    """Yield the arrays of a plain value: itself, or the columns or the pixels in it."""
     if isinstance(value, np.ndarray):
-        _check_length(info, value.nbytes, device)
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from arrays_in(item)
 
 
 def _check_length(info: "PropertyInfo", length: int, device: str | None) -> None:
     if length > MAX_VALUE_BYTES:
-        raise _wrong(
+        raise refusal(
             WrongShapeError,
             info,
             device,
@@ -207,14 +232,14 @@ def _bytes(info: "PropertyInfo", value: Any, device: str | None) -> bytes:
     if isinstance(value, bytes | bytearray | memoryview):
         _check_length(info, len(value), device)
         return bytes(value)
-    raise _wrong_type(info, value, device)
+    raise wrong_type(info, value, device)
 
 
 def _state(info: "PropertyInfo", value: Any, device: str | None) -> State:
     try:
         return State(value)
     except ValueError:
-        raise _wrong_type(info, value, device) from None
+        raise wrong_type(info, value, device) from None
 
 
 # -- sequences ----------------------------------------------------------------------------------
@@ -223,7 +248,7 @@ def _state(info: "PropertyInfo", value: Any, device: str | None) -> State:
 def _vector(info: "PropertyInfo", value: Any, device: str | None) -> Any:
     array = _as_array(info, value, info.value_type.dtype, device)
     if array.ndim != 1:
-        raise _wrong(
+        raise refusal(
             WrongShapeError,
             info,
             device,
@@ -231,26 +256,43 @@ def _vector(info: "PropertyInfo", value: Any, device: str | None) -> Any:
             "give a one-dimensional sequence",
         )
     _check_size(info, len(array), device)
+    _check_elements(info, array, device)
     return array
+
+
+def _check_elements(
+    info: "PropertyInfo", array: "np.ndarray[Any, Any]", device: str | None
+) -> None:
+    """Refuse an array of which an element is beyond a limit, the first of them."""
+    for limit, fits in (
+        (info.minimum, operator.ge),
+        (info.maximum, operator.le),
+        (info.minimum_exclusive, operator.gt),
+        (info.maximum_exclusive, operator.lt),
+    ):
+        if limit is not None and not bool(np.all(fits(array, limit))):
+            raise _out_of_range(info, array[~fits(array, limit)][0].item(), device)
 
 
 def _strings(info: "PropertyInfo", value: Any, device: str | None) -> list[str]:
     if isinstance(value, str) or not hasattr(value, "__iter__"):
-        raise _wrong_type(info, value, device)
+        raise wrong_type(info, value, device)
     try:
         texts = [str(item) if isinstance(item, str) else item for item in value]
     except TypeError:
-        raise _wrong_type(info, value, device) from None
+        raise wrong_type(info, value, device) from None
     if not all(isinstance(item, str) for item in texts):
-        raise _wrong_type(info, value, device)
+        raise wrong_type(info, value, device)
     _check_size(info, len(texts), device)
+    for text in texts:
+        _check_pattern(info, text, device)
     return texts
 
 
 def _check_size(info: "PropertyInfo", size: int, device: str | None) -> None:
     low, high = info.min_size, info.max_size
     if (low is not None and size < low) or (high is not None and size > high):
-        raise _wrong(
+        raise refusal(
             WrongShapeError,
             info,
             device,
@@ -262,39 +304,47 @@ def _check_size(info: "PropertyInfo", size: int, device: str | None) -> None:
 def _array(info: "PropertyInfo", value: Any, device: str | None) -> Any:
     dtype = np.dtype(info.dtype) if info.dtype is not None else None
     array = _as_array(info, value, dtype, device)
-    shape = info.shape
-    if shape is not None and (
-        len(shape) != array.ndim
-        or any(
-            wanted is not None and wanted != size
-            for wanted, size in zip(shape, array.shape, strict=True)
-        )
-    ):
-        shown = " x ".join("any" if size is None else str(size) for size in shape)
-        raise _wrong(
-            WrongShapeError, info, device, f"cannot have the shape {array.shape}", f"give {shown}"
-        )
+    if info.shape is not None and not fits_shape(info.shape, array.shape):
+        problem = f"cannot have the shape {array.shape}"
+        raise refusal(WrongShapeError, info, device, problem, f"give {shape_text(info.shape)}")
+    _check_elements(info, array, device)
     return array
 
 
 def _as_array(
     info: "PropertyInfo", value: Any, dtype: "np.dtype[Any] | None", device: str | None
 ) -> "np.ndarray[Any, Any]":
+    if has_units(value):
+        value = in_unit(value, info.unit, device=device, key=info.key)
     try:
         array = np.asarray(value)
     except (ValueError, TypeError):
-        raise _wrong_type(info, value, device) from None
+        raise wrong_type(info, value, device) from None
     if dtype is None:
         if array.dtype.kind not in "biufc":
-            raise _wrong_type(info, value, device)
+            raise wrong_type(info, value, device)
         return array
     if array.dtype == dtype:
         return array
     if array.size == 0:
         return array.astype(dtype)
     if array.dtype.kind not in "biufc" or not _fits(array, dtype):
-        raise _wrong_type(info, value, device)
-    return array.astype(dtype)
+        raise wrong_type(info, value, device)
+    return _narrowed(info, array, dtype, device)
+
+
+def _narrowed(
+    info: "PropertyInfo", array: "np.ndarray[Any, Any]", dtype: "np.dtype[Any]", device: str | None
+) -> "np.ndarray[Any, Any]":
+    """Return an array as another type; what is beyond that one's floats must not become inf."""
+    with np.errstate(over="ignore"):
+        narrowed = array.astype(dtype)
+    if dtype.kind in "fc" and not np.isfinite(narrowed).all():
+        lost = np.isfinite(array) & ~np.isfinite(narrowed)
+        if lost.any():
+            problem = f"cannot have the element {array[lost][0]}: {dtype} ends before"
+            raise refusal(OutOfRangeError, info, device, problem, "give smaller values")
+    return narrowed
 
 
 def _fits(array: "np.ndarray[Any, Any]", dtype: "np.dtype[Any]") -> bool:
@@ -313,7 +363,7 @@ def _fits(array: "np.ndarray[Any, Any]", dtype: "np.dtype[Any]") -> bool:
 def _hash(info: "PropertyInfo", value: Any, device: str | None) -> Any:
     if isinstance(value, Mapping):
         return value
-    raise _wrong_type(info, value, device)
+    raise wrong_type(info, value, device)
 
 
 def _any(info: "PropertyInfo", value: Any, device: str | None) -> Any:
@@ -330,6 +380,9 @@ _CONVERTERS: Final[Mapping[ValueType, Callable[["PropertyInfo", Any, str | None]
     ValueType.HASH: _hash,
     ValueType.ANY: _any,
     ValueType.NONE: _any,
+    ValueType.DATETIME: moment_of,
+    ValueType.IMAGE: image_of,
+    ValueType.TABLE: columns_of,
     ValueType.VECTOR_STRING: _strings,
     **dict.fromkeys(INTEGER_LIMITS, _integer),
     **dict.fromkeys(FLOATS, _float),
@@ -339,26 +392,42 @@ _CONVERTERS: Final[Mapping[ValueType, Callable[["PropertyInfo", Any, str | None]
 
 
 def initial_value(info: "PropertyInfo") -> Any:
-    """Return the default, or the type's zero."""
-    if info.default is not None:
+    """Return the default; without one None where that is allowed, else the type's zero."""
+    if info.default is not None or info.nullable:
         return validate(info, info.default, None)
     kind = info.value_type
     if kind.is_vector and kind is not ValueType.VECTOR_STRING:
-        return np.zeros(info.min_size or 0, kind.dtype)
-    if kind is ValueType.ARRAY:
-        shape = tuple(size or 0 for size in info.shape or (0,))
-        return np.zeros(shape, info.dtype or "float64")
-    if info.options:
+        return np.full(info.min_size or 0, _nearest(info, 0), kind.dtype)
+    if kind in _EMPTY:
+        return _EMPTY[kind](info)
+    if info.options and not kind.is_vector:
         return info.options[0]
     return _zero(info, kind)
+
+
+def _empty_array(info: "PropertyInfo") -> "np.ndarray[Any, Any]":
+    shape = tuple(size or 0 for size in info.shape or (0,))
+    return np.full(shape, _nearest(info, 0), info.dtype or "float64")
+
+
+_EMPTY: Final[Mapping[ValueType, Callable[["PropertyInfo"], Any]]] = {
+    ValueType.ARRAY: _empty_array,
+    ValueType.IMAGE: zero_image,
+    ValueType.TABLE: empty_columns,
+}
+
+
+def _nearest(info: "PropertyInfo", zero: float) -> float:
+    """Return the number within the limits that is nearest to 0."""
+    lowest = info.minimum if info.minimum is not None else zero
+    highest = info.maximum if info.maximum is not None else zero
+    return min(max(zero, lowest), max(highest, lowest))
 
 
 def _zero(info: "PropertyInfo", kind: ValueType) -> Any:
     if kind.is_number:
         zero = 0.0 if kind in FLOATS else 0
-        lowest = info.minimum if info.minimum is not None else zero
-        highest = info.maximum if info.maximum is not None else zero
-        number = min(max(zero, lowest), max(highest, lowest))
+        number = _nearest(info, zero)
         return complex(zero) if kind in COMPLEXES else type(zero)(number)
     return {
         ValueType.BOOL: False,
@@ -367,4 +436,5 @@ def _zero(info: "PropertyInfo", kind: ValueType) -> Any:
         ValueType.STATE: State.UNKNOWN,
         ValueType.VECTOR_STRING: [],
         ValueType.HASH: {},
+        ValueType.DATETIME: ZERO,
     }.get(kind)

@@ -3,13 +3,14 @@
 import inspect
 import types
 import typing
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from pykarabo.data import AccessLevel, CommandInfo, ParameterInfo, State, ValueType
-from pykarabo.errors import BadConfigurationError
+from pykarabo.data import AccessLevel, CommandInfo, ParameterInfo, State, ValueType, is_unit
+from pykarabo.errors import BadConfigurationError, BadInputError
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -32,6 +33,9 @@ _TYPES: Final[Mapping[Any, ValueType]] = {
 }
 
 
+_SEQUENCES: Final = (list, tuple, Sequence)
+
+
 def command(
     *,
     allowed_states: Collection[State] | None = None,
@@ -45,9 +49,10 @@ def command(
     """Make a method a command that clients can call.
 
     The parameters' types come from the annotations: bool, int, float, complex, str, bytes, lists
-    of these, ``dict[str, Any]``, ``numpy.ndarray`` and ``Any``; a default makes one optional. The
-    first line of the docstring describes the command. A method that is not ``async`` runs in a
-    worker thread.
+    of these, ``dict[str, Any]`` and ``TypedDict`` classes, ``numpy.ndarray`` and ``Any``; a default
+    makes one optional, and ``| None`` lets it be None. Lists of maps or lists, tuples and unions
+    travel as they are, not checked. The first line of the docstring describes the command. A
+    method that is not ``async`` runs in a worker thread.
 
     Args:
         allowed_states: states in which the command may be called; None means any.
@@ -61,11 +66,13 @@ def command(
             which tells its progress with `Device.report_progress`.
 
     Raises:
-        BadConfigurationError: a parameter without annotation, or of a type that cannot travel.
+        BadConfigurationError: a parameter without annotation, of a type that cannot travel or with
+            a default of another type, or a unit of no parameter.
     """
 
     def mark(function: _F) -> _F:
         info = _describe(function, name or function.__name__)
+        _check_units(units or {}, info[0], function.__name__)
         function.__pykarabo_command__ = CommandInfo(  # type: ignore[attr-defined]
             name=name or function.__name__,
             label=label,
@@ -82,17 +89,23 @@ def command(
     return mark
 
 
+def _check_units(units: Mapping[str, str], infos: Collection[ParameterInfo], name: str) -> None:
+    names = [item.name for item in infos]
+    for parameter, unit in units.items():
+        if parameter not in names:
+            raise BadConfigurationError(
+                f"command '{name}' has a unit for '{parameter}', which is no parameter",
+                remedy=f"it has {', '.join(names) or 'none'}",
+            )
+        if not is_unit(unit):
+            raise BadConfigurationError(
+                f"parameter '{parameter}' of command '{name}' has the unit {unit!r}",
+                remedy="give a name that pint knows, such as 'mm/s'",
+            )
+
+
 def _with_unit(info: ParameterInfo, units: Mapping[str, str]) -> ParameterInfo:
-    if info.name not in units:
-        return info
-    return ParameterInfo(
-        info.name,
-        info.value_type,
-        required=info.required,
-        default=info.default,
-        unit=units[info.name],
-        description=info.description,
-    )
+    return replace(info, unit=units[info.name]) if info.name in units else info
 
 
 def _describe(function: Callable[..., Any], name: str) -> tuple[list[ParameterInfo], str]:
@@ -115,12 +128,26 @@ def _parameter(
             f"{what} has no type", remedy="annotate it, for example with 'float'"
         )
     required = parameter.default is inspect.Parameter.empty
-    return ParameterInfo(
+    info = ParameterInfo(
         parameter.name,
         value_type_of(hints[parameter.name], what),
         required=required,
         default=None if required else parameter.default,
+        nullable=type(None) in typing.get_args(hints[parameter.name]),
     )
+    if not required:
+        _check_default(info, what)
+    return info
+
+
+def _check_default(info: ParameterInfo, what: str) -> None:
+    try:
+        info.validate(info.default, device="default", command="command")
+    except BadInputError as error:
+        raise BadConfigurationError(
+            f"{what} has a default that is none of its type: {info.default!r}",
+            remedy=error.remedy,
+        ) from None
 
 
 def value_type_of(annotation: Any, what: str) -> ValueType:
@@ -129,20 +156,28 @@ def value_type_of(annotation: Any, what: str) -> ValueType:
     Raises:
         BadConfigurationError: a type that cannot travel; `what` names whose it is.
     """
-    origin = typing.get_origin(annotation)
+    origin = typing.get_origin(annotation) or annotation
     if origin in (types.UnionType, typing.Union):
         members = [item for item in typing.get_args(annotation) if item is not type(None)]
-        return value_type_of(members[0], what) if len(members) == 1 else ValueType.ANY
+        return value_type_of(members[0], what) if len(members) == 1 else _mixed(members, what)
     if origin is np.ndarray:
         return ValueType.ARRAY
-    if origin is dict or annotation is dict:
+    if origin in (dict, Mapping) or typing.is_typeddict(annotation):
         return ValueType.HASH
     found = _TYPES.get(annotation)
     if found is not None:
         return found
-    if origin in (list, tuple) or annotation in (list, tuple):
-        return ValueType.ANY
+    if origin in _SEQUENCES:
+        return _mixed([item for item in typing.get_args(annotation) if item is not ...], what)
     raise BadConfigurationError(
         f"{what} has the type {annotation!r}, which cannot travel",
-        remedy="use bool, int, float, complex, str, bytes, lists of these, dict, numpy.ndarray",
+        remedy="use bool, int, float, complex, str, bytes, None, dict, TypedDict, numpy.ndarray, or"
+        " lists and unions of these; a date as text, an enumeration as its value",
     )
+
+
+def _mixed(members: Collection[Any], what: str) -> ValueType:
+    """Return the type of what can be one of several or holds them, each of which can travel."""
+    for member in members:
+        value_type_of(member, what)
+    return ValueType.ANY

@@ -26,11 +26,18 @@ from pykarabo.data import (
     TrainReference,
     declared_class,
     encode,
+    raise_all,
     with_attributes,
     with_members,
     without_member,
 )
-from pykarabo.errors import BadConfigurationError, ReadOnlyError, StateForbidsError, WrongTypeError
+from pykarabo.errors import (
+    BadConfigurationError,
+    BadInputError,
+    ReadOnlyError,
+    StateForbidsError,
+    WrongTypeError,
+)
 from pykarabo.transport import Clock, TaskOwner
 
 from ._command import command
@@ -78,6 +85,7 @@ class Device(Configurable):
         self._pending: list[tuple[str, PropertyValue]] = []
         self._tasks = TaskOwner(f"device {context.device_id}", self._task_failed)
         self._setting = asyncio.Lock()
+        self._change_lock = threading.Lock()
         self._jobs: Jobs | None = None
         self.log = logging.getLogger(f"pykarabo.device.{context.device_id}")
         super().__init__(configuration)
@@ -364,10 +372,15 @@ class Device(Configurable):
         device_id = self._context.device_id
         schema = self.schema()
         checked: dict[str, Any] = {}
+        errors: list[BadInputError] = []
         for key, value in values.items():
-            info = schema.require_property(key, device_id)
-            self._require_writable(info)
-            checked[key] = info.validate(value, device=device_id)
+            try:
+                info = schema.require_property(key, device_id)
+                self._require_writable(info)
+                checked[key] = info.validate(value, device=device_id)
+            except BadInputError as error:
+                errors.append(error)
+        raise_all(errors, device_id)
         return checked
 
     def _require_writable(self, info: PropertyInfo) -> None:
@@ -429,6 +442,10 @@ class Device(Configurable):
     def _assign(self, info: PropertyInfo, value: Any) -> None:
         plain = self._plain(info, value)
         self._store(info.key, PropertyValue(plain, self.now(), info.quality_of(plain)))
+
+    def _change_value(self, key: str, change: Callable[[Any], Any]) -> None:
+        with self._change_lock:  # threads that change one table must not lose each other's rows
+            super()._change_value(key, change)
 
     def _store(self, key: str, value: PropertyValue) -> None:
         self._values[key] = value

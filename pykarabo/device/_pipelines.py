@@ -4,9 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
-import numpy as np
-
-from pykarabo.data import OutputInfo, PropertyInfo, Timestamp, decode, encode
+from pykarabo.data import OutputInfo, PropertyInfo, Timestamp, arrays_in, decode, encode
 from pykarabo.errors import (
     LimitExceededError,
     MalformedMessageError,
@@ -98,8 +96,8 @@ class OutputChannel:
                 remedy=did_you_mean(key, self._properties) or "declare it in the item class",
             )
         checked = info.validate(value, device=self._pipe.device_id)
-        if isinstance(checked, np.ndarray):
-            checked.flags.writeable = False
+        for array in arrays_in(checked):
+            array.flags.writeable = False
         return checked
 
     async def _until_credit(self) -> None:
