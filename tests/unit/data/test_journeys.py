@@ -77,11 +77,17 @@ _ATTRIBUTES: dict[str, st.SearchStrategy[Any]] = {
     },
     **dict.fromkeys(("minimum", "maximum", "minimum_exclusive", "maximum_exclusive"), _NUMBER),
 }
+
+
+def _info_of(attributes: dict[str, Any]) -> PropertyInfo:
+    return PropertyInfo(**attributes)
+
+
 _INFO: st.SearchStrategy[PropertyInfo] = st.deferred(
     lambda: st.fixed_dictionaries(
         {"key": st.text(min_size=1, max_size=5), "value_type": st.sampled_from(ValueType)},
         optional={**_ATTRIBUTES, "rows": st.lists(_INFO, max_size=2).map(tuple)},
-    ).map(lambda found: PropertyInfo(**found))
+    ).map(_info_of)
 )
 _COMMAND = st.builds(
     CommandInfo,
