@@ -190,7 +190,15 @@ def read_hdf5(file: BinaryIO, limits: Limits = FILE_LIMITS) -> Any:
         with h5py.File(file, "r") as root:
             _check_root(h5py, root)
             return _Reader(h5py, limits).member(root, _VALUE, 0)
-    except (OSError, KeyError, RuntimeError, TypeError, ValueError, MemoryError) as error:
+    except (
+        OSError,
+        KeyError,
+        ArithmeticError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+        MemoryError,
+    ) as error:
         raise MalformedMessageError(
             f"the HDF5 file cannot be read: {error!s:.200}", remedy=REMEDY
         ) from None

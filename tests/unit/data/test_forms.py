@@ -143,7 +143,7 @@ def test_relatives_are_stored_as_what_they_are_related_to(
         np.ma.masked_array([1, 2], [True, False]),
         np.datetime64(1, "s"),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_what_cannot_be_stored_is_refused_with_its_path(form: _Form, value: Any) -> None:
     with pytest.raises(WrongTypeError, match=r"'motor\.list\.1'"):
