@@ -9,7 +9,7 @@ from ._hash import Hash, same
 from ._info import CommandInfo, OutputInfo, ParameterInfo, PropertyInfo
 from ._limits import Limits
 from ._schema import Schema
-from ._state import State, most_significant
+from ._state import State, StateSignifier, most_significant
 from ._timestamp import Timestamp, TrainReference
 from ._types import AccessLevel, AccessMode, Quality, ValueType
 from ._units import is_quantity, registry
@@ -87,6 +87,7 @@ __all__ = [
     "Schema",
     "State",
     "StateProperty",
+    "StateSignifier",
     "String",
     "Timestamp",
     "TrainReference",
@@ -150,6 +151,7 @@ if not TYPE_CHECKING:
                     "Node",
                     "Property",
                     "StateProperty",
+    "StateSignifier",
                     "String",
                     "UInt8",
                     "UInt16",
