@@ -4,7 +4,15 @@ from typing import TYPE_CHECKING
 
 from pykarabo._lazy import lazy_attributes
 
+from ._alarms import (
+    Alarm,
+    AlarmCondition,
+    AlarmMachine,
+    has_limits,
+    most_significant_alarm,
+)
 from ._codec import decode, encode
+from ._deadband import DeadBand, has_deadband
 from ._hash import Hash, same
 from ._info import CommandInfo, OutputInfo, ParameterInfo, PropertyInfo
 from ._limits import Limits
@@ -16,7 +24,13 @@ from ._units import is_quantity, registry
 from ._value import PropertyValue, Row, from_row, to_row
 
 if TYPE_CHECKING:
-    from ._configurable import BoundNode, Configurable, flat_configuration, iterate_leaves
+    from ._configurable import (
+        BoundNode,
+        Configurable,
+        flat_configuration,
+        iterate_leaves,
+        members_of,
+    )
     from ._descriptors import (
         Array,
         Bool,
@@ -58,6 +72,9 @@ if TYPE_CHECKING:
 __all__ = [
     "AccessLevel",
     "AccessMode",
+    "Alarm",
+    "AlarmCondition",
+    "AlarmMachine",
     "Array",
     "Bool",
     "BoundNode",
@@ -67,6 +84,7 @@ __all__ = [
     "Complex64",
     "Complex128",
     "Configurable",
+    "DeadBand",
     "Float32",
     "Float64",
     "Hash",
@@ -114,9 +132,13 @@ __all__ = [
     "encode",
     "flat_configuration",
     "from_row",
+    "has_deadband",
+    "has_limits",
     "is_quantity",
     "iterate_leaves",
+    "members_of",
     "most_significant",
+    "most_significant_alarm",
     "registry",
     "same",
     "to_row",
@@ -130,7 +152,13 @@ if not TYPE_CHECKING:
         __name__,
         {
             **dict.fromkeys(
-                ("BoundNode", "Configurable", "flat_configuration", "iterate_leaves"),
+                (
+                    "BoundNode",
+                    "Configurable",
+                    "flat_configuration",
+                    "iterate_leaves",
+                    "members_of",
+                ),
                 "_configurable",
             ),
             **dict.fromkeys(
@@ -151,7 +179,6 @@ if not TYPE_CHECKING:
                     "Node",
                     "Property",
                     "StateProperty",
-    "StateSignifier",
                     "String",
                     "UInt8",
                     "UInt16",

@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from pykarabo.errors import BadConfigurationError, BadInputError, did_you_mean
 
+from ._alarms import limits_problem
 from ._info import PropertyInfo
 from ._state import State
-from ._types import FLOATS, INTEGER_LIMITS, AccessLevel, AccessMode, ValueType
+from ._types import AccessLevel, AccessMode, ValueType
 
 if TYPE_CHECKING:
     from ._configurable import BoundNode, Configurable
@@ -170,18 +171,10 @@ class Property(Generic[T]):
     def _check(self, owner: type) -> None:
         """Refuse a declaration that contradicts itself."""
         info = self.info
-        if self.value_type not in (*INTEGER_LIMITS, *FLOATS) and (
-            {info.warn_low, info.warn_high, info.alarm_low, info.alarm_high} != {None}
-        ):
-            raise self._contradiction(owner, f"is of type {self.value_type}, which has no limits")
-        for low, high in (
-            (info.minimum, info.maximum),
-            (info.warn_low, info.warn_high),
-            (info.alarm_low, info.alarm_high),
-            (info.alarm_low, info.warn_low),
-            (info.warn_high, info.alarm_high),
-            (info.min_size, info.max_size),
-        ):
+        problem = limits_problem(info)
+        if problem is not None:
+            raise self._contradiction(owner, problem)
+        for low, high in ((info.minimum, info.maximum), (info.min_size, info.max_size)):
             if low is not None and high is not None and low > high:
                 raise self._contradiction(owner, f"has the limit {low} above {high}")
         if info.default is not None:
