@@ -1,7 +1,7 @@
 """Changes that are too small to tell."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ._numpy import np
 from ._types import Quality
@@ -9,6 +9,9 @@ from ._value import PropertyValue
 
 if TYPE_CHECKING:
     from ._info import PropertyInfo
+
+
+_Array: TypeAlias = "np.ndarray[Any, Any]"
 
 
 def has_deadband(info: "PropertyInfo") -> bool:
@@ -63,18 +66,19 @@ class DeadBand:
         return bool(np.where(finite, near, _same(new, old)).all())
 
 
-def _wide(array: "np.ndarray[Any, Any]") -> str:
+def _wide(array: _Array) -> str:
     return "complex128" if array.dtype.kind == "c" else "float64"
 
 
-def _same(new: "np.ndarray[Any, Any]", old: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+def _same(new: _Array, old: _Array) -> _Array:
     """Tell per element whether it is the same number, or NaN in both."""
-    return (new == old) | (np.isnan(new) & np.isnan(old))
+    same: _Array = (new == old) | (np.isnan(new) & np.isnan(old))
+    return same
 
 
-def _distance(new: "np.ndarray[Any, Any]", old: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+def _distance(new: _Array, old: _Array) -> _Array:
     """Return how far elements are apart, exactly for integers of any size."""
     if new.dtype.kind in "iu":
-        apart = np.maximum(new, old) - np.minimum(new, old)
+        apart: _Array = np.asarray(np.maximum(new, old) - np.minimum(new, old))
         return apart.view(f"u{new.dtype.itemsize}")
-    return np.abs(new.astype(_wide(new)) - old.astype(_wide(old)))
+    return np.asarray(np.abs(new.astype(_wide(new)) - old.astype(_wide(old))))

@@ -182,7 +182,8 @@ class StateSignifier:
             raise ValueError("no states, and so no time stamp")
         best = self.most_significant(State(value.value) for value in known)
         found = next(value for value in reversed(known) if value.value == best)
-        return found._replace(timestamp=max(value.timestamp for value in known))
+        newest = max(value.timestamp for value in known)
+        return PropertyValue(found.value, newest, found.quality, found.sequence)
 
 
 _LOWER: Final = (State.DISABLED, State.NORMAL, State.STATIC)

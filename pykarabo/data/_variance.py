@@ -6,18 +6,18 @@ from typing import Final, NamedTuple
 class _Moments(NamedTuple):
     """Of some numbers: how many, their mean, and the sum of squared distances from it."""
 
-    count: int
+    numbers: int
     mean: float
     squares: float
 
     def merged(self, other: "_Moments") -> "_Moments":
         """Return the moments of both groups together."""
-        count = self.count + other.count
-        if not self.count or not other.count:
-            return self if self.count else other
+        count = self.numbers + other.numbers
+        if not self.numbers or not other.numbers:
+            return self if self.numbers else other
         distance = other.mean - self.mean
-        mean = self.mean + distance * (other.count / count)
-        spread = distance * distance * (self.count * other.count / count)
+        mean = self.mean + distance * (other.numbers / count)
+        spread = distance * distance * (self.numbers * other.numbers / count)
         return _Moments(count, mean, self.squares + other.squares + spread)
 
 

@@ -20,7 +20,12 @@ from pykarabo.data import (
 )
 
 _S: Final = 10**9
-_FOUR: Final = {"warn_low": -5.0, "warn_high": 5.0, "alarm_low": -10.0, "alarm_high": 10.0}
+_FOUR: Final[dict[str, Any]] = {
+    "warn_low": -5.0,
+    "warn_high": 5.0,
+    "alarm_low": -10.0,
+    "alarm_high": 10.0,
+}
 _NUMBERS = st.floats(-20, 20) | st.sampled_from([math.nan, math.inf, -math.inf, 5.0, 10.0])
 
 
@@ -44,6 +49,12 @@ class _Judge:
     def wait(self, seconds: float) -> Quality:
         self.now_s += seconds
         return self.machine.pass_time(round(self.now_s * _S))
+
+    @property
+    def alarm(self) -> Alarm:
+        alarms = self.machine.alarms
+        assert len(alarms) == 1
+        return alarms[0]
 
     @property
     def conditions(self) -> list[str]:
@@ -78,7 +89,7 @@ def test_conditions_of_karabo_are_known(name: str, severity: str, quality: Quali
 
 
 @pytest.mark.parametrize("name", ["", "warnlow", "fire", 3])
-def test_other_conditions_are_refused(name: object) -> None:
+def test_other_conditions_are_refused(name: Any) -> None:
     with pytest.raises(ValueError, match="not a valid AlarmCondition"):
         AlarmCondition(name)
 
@@ -222,7 +233,7 @@ def test_an_alarm_stays_until_it_is_acknowledged() -> None:
     judge = _Judge(alarm_high=10.0, acknowledge=("alarm_high",))
     judge.set(11.0)
     assert judge.set(1.0) is Quality.VALID
-    [alarm] = judge.machine.alarms
+    alarm = judge.alarm
     assert (alarm.present, alarm.needs_acknowledge, alarm.acknowledged_by) == (False, True, "")
     judge.machine.acknowledge("ada@lab")
     assert judge.machine.alarms == ()
@@ -237,7 +248,7 @@ def test_an_alarm_that_is_acknowledged_stays_while_it_is_so() -> None:
     judge.set(1.0)
     assert judge.machine.alarms == ()
     judge.set(11.0)
-    assert judge.machine.alarms[0].acknowledged_by == ""
+    assert [alarm.acknowledged_by for alarm in judge.machine.alarms] == [""]
 
 
 def test_an_alarm_that_comes_back_before_it_is_acknowledged_is_the_same() -> None:
@@ -245,7 +256,7 @@ def test_an_alarm_that_comes_back_before_it_is_acknowledged_is_the_same() -> Non
     judge.set(11.0)
     judge.set(1.0, after_s=1)
     assert judge.set(12.0, after_s=1) is Quality.ALARM
-    [alarm] = judge.machine.alarms
+    alarm = judge.alarm
     assert (alarm.present, alarm.since, alarm.value) == (True, Timestamp(0, 0), 11.0)
 
 
