@@ -40,6 +40,7 @@ from pykarabo.wire import (
 )
 
 from ._answers import Answers, guarded, needs_waiting
+from ._caller import called_by
 from ._classes import DeviceClasses
 from ._context import DeviceContext
 from ._device import Device
@@ -449,7 +450,7 @@ class Server:
         outcome = Outcome()
         try:
             await self._room.wait(call)
-            with deadline(call.deadline_ns):
+            with deadline(call.deadline_ns), called_by(self._sessions.identity(call.peer)):
                 outcome.result, outcome.sequence = await self._answers.answer(call)
         except PykaraboError as error:
             outcome.error = error

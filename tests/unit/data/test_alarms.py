@@ -236,7 +236,7 @@ def test_an_alarm_stays_until_it_is_acknowledged() -> None:
     alarm = judge.alarm
     assert (alarm.present, alarm.needs_acknowledge, alarm.acknowledged_by) == (False, True, "")
     judge.machine.acknowledge("ada@lab")
-    assert judge.machine.alarms == ()
+    assert judge.conditions == []
 
 
 def test_an_alarm_that_is_acknowledged_stays_while_it_is_so() -> None:
@@ -246,7 +246,7 @@ def test_an_alarm_that_is_acknowledged_stays_while_it_is_so() -> None:
     judge.machine.acknowledge("bob@lab")
     assert judge.machine.alarms[0].acknowledged_by == "ada@lab"
     judge.set(1.0)
-    assert judge.machine.alarms == ()
+    assert judge.conditions == []
     judge.set(11.0)
     assert [alarm.acknowledged_by for alarm in judge.machine.alarms] == [""]
 
@@ -264,7 +264,7 @@ def test_an_initial_value_need_not_be_acknowledged_until_a_measured_one_confirms
     judge = _Judge(warn_low=1.0, acknowledge=("warn_low",))
     assert judge.set(0.0, measured=False) is Quality.WARN
     judge.set(2.0)
-    assert judge.machine.alarms == ()
+    assert judge.conditions == []
     judge.set(0.0, measured=False)
     judge.set(0.0)
     judge.set(2.0)
