@@ -40,6 +40,7 @@ from ._caller import caller_name
 from ._command import command
 from ._context import DeviceContext
 from ._jobs import Jobs
+from ._machine import RunningMachine, StateMachine, bind_machine
 from ._pipelines import OutputChannel
 
 
@@ -74,11 +75,17 @@ class Device(Configurable):
         "who knows.",
     )
 
+    state_machine: ClassVar[StateMachine | None] = None
     _schema_changed = False
     initialize_timeout_s: ClassVar[float] = 10.0
     """`on_initialize` may take so long; a server that hangs at start helps nobody."""
     stop_timeout_s: ClassVar[float] = 5.0
     """`on_stop` may take so long before it is cancelled."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        if declared_class(cls) is cls:
+            bind_machine(cls)
+        super().__init_subclass__(**kwargs)
 
     def __init__(
         self, configuration: Mapping[str, Any] | None = None, *, context: DeviceContext
@@ -111,6 +118,10 @@ class Device(Configurable):
                 "pid": context.pid,
             }
         )
+        table = type(self).state_machine
+        if table is not None:
+            self.state = table.initial
+        self._machine: RunningMachine | None = None
         self._outputs: dict[str, OutputChannel] = {
             name: context.pipelines.open(
                 context.device_id, info, instance=context.instance, epoch=context.epoch
@@ -373,6 +384,20 @@ class Device(Configurable):
     def context(self) -> DeviceContext:
         """The device's surroundings."""
         return self._context
+
+    @property
+    def running_machine(self) -> RunningMachine:
+        """The device's state machine; raises `BadConfigurationError` if its class has none."""
+        if self._machine is None:
+            table = type(self).state_machine
+            if table is None:
+                raise BadConfigurationError(
+                    f"device '{self._context.device_id}' has no state machine",
+                    device=self._context.device_id,
+                    remedy="declare one in its class",
+                )
+            self._machine = RunningMachine(table, self)
+        return self._machine
 
     @property
     def jobs_at_work(self) -> Jobs:
