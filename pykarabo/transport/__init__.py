@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from pykarabo._lazy import lazy_attributes
 
-from ._clock import Clock, SystemClock
+from ._clock import Clock, SystemClock, now
 from ._deadline import deadline, time_left_s
 from ._places import (
     DEFAULT_DOMAIN,
@@ -59,6 +59,7 @@ __all__ = [
     "deadline",
     "domain_name",
     "make_context",
+    "now",
     "run_directory",
     "time_left_s",
 ]
