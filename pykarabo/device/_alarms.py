@@ -279,7 +279,7 @@ class DeviceAlarms:
             was = known.pop(_name(alarm), None)
             if was is None or (alarm.present and not was.present):
                 level = logging.WARNING if alarm.condition.rank == 1 else logging.ERROR
-                self._log.log(level, "%s: value %s %s", _name(alarm), alarm.value, alarm.text)
+                self._log.log(level, "%s%s", _name(alarm), _said(alarm))
             elif was.present and not alarm.present:
                 self._log.info("%s is over and waits to be acknowledged", _name(alarm))
             elif alarm.acknowledged_by != was.acknowledged_by:
@@ -303,6 +303,12 @@ def _worst(alarms: Iterable[Alarm]) -> AlarmCondition:
 
 def _name(alarm: Alarm) -> str:
     return f"{alarm.source}/{alarm.condition}"
+
+
+def _said(alarm: Alarm) -> str:
+    """Return what is known of an alarm, for the log."""
+    number = "" if alarm.value is None else f" at {alarm.value:g}"
+    return f"{number}: {alarm.text}" if alarm.text else number
 
 
 def _row(alarm: Alarm) -> dict[str, Any]:

@@ -490,7 +490,7 @@ def test_alarms_are_logged(caplog: pytest.LogCaptureFixture) -> None:
             await watched.pump.acknowledge_alarm("pressure")
         lines = [(record.levelname, record.getMessage()) for record in caplog.records]
         assert lines == [
-            ("ERROR", "pressure/alarm_high: value 0.05 close valve V3"),
+            ("ERROR", "pressure/alarm_high at 0.05: close valve V3"),
             ("INFO", "pressure/alarm_high is over and waits to be acknowledged"),
             ("INFO", "pressure/alarm_high is over"),
         ]
