@@ -375,8 +375,20 @@ _SIBLINGS: Final = {
 
 
 def _limits_of(info: "PropertyInfo", conditions: Iterable[AlarmCondition]) -> list[_Limit]:
-    bounds = ((condition, getattr(info, condition.value)) for condition in conditions)
+    bounds = ((condition, _bound(info, condition.value)) for condition in conditions)
     return [_Limit(info, condition, bound) for condition, bound in bounds if bound is not None]
+
+
+def _bound(info: "PropertyInfo", name: str) -> float | None:
+    """Return a limit as the property's type holds it: a value equal to it is inside."""
+    bound: float | None = getattr(info, name)
+    if (
+        bound is None
+        or "variance" in name
+        or "float32" not in (info.value_type.element, info.dtype)
+    ):
+        return bound
+    return float(np.float32(bound))
 
 
 def _extent(value: Any) -> tuple[_Extent | None, bool]:
@@ -395,18 +407,17 @@ def _extent(value: Any) -> tuple[_Extent | None, bool]:
 
 def quality_of(info: "PropertyInfo", value: Any) -> Quality:
     """Judge a value by itself: without delay, hysteresis, variance and what was before."""
-    low, high, warn_low, warn_high = info.alarm_low, info.alarm_high, info.warn_low, info.warn_high
-    if low is None and high is None and warn_low is None and warn_high is None:
+    if all(getattr(info, limit.value) is None for limit in _PLAIN):
         return Quality.VALID
     extent, missing = _extent(value)
-    if extent is not None and _is_beyond(extent, low, high):
-        return Quality.ALARM
-    if extent is not None and _is_beyond(extent, warn_low, warn_high):
-        return Quality.WARN
+    for severity in (AlarmCondition.ALARM, AlarmCondition.WARN):
+        if extent is not None and _is_beyond(info, severity, extent):
+            return severity.quality
     return Quality.INVALID if missing else Quality.VALID
 
 
-def _is_beyond(extent: _Extent, low: float | None, high: float | None) -> bool:
+def _is_beyond(info: "PropertyInfo", severity: AlarmCondition, extent: _Extent) -> bool:
+    low, high = _bound(info, f"{severity}_low"), _bound(info, f"{severity}_high")
     return (low is not None and extent.low < low) or (high is not None and extent.high > high)
 
 

@@ -166,7 +166,7 @@ class RunningMachine:
         async with self._turn(command):
             before = self._device.state
             transition = await self._begin(command)
-        during = self._device.state
+            during = self._device.state
         token = _running.set(running)
         try:
             result = await work()

@@ -151,6 +151,19 @@ def test_nothing_is_told_anew_while_nothing_changes() -> None:
     assert judge.machine.alarms is before
 
 
+@pytest.mark.parametrize("kind", [ValueType.FLOAT32, ValueType.VECTOR_FLOAT32, ValueType.ARRAY])
+def test_a_value_of_32_bits_that_equals_its_limit_is_inside(kind: ValueType) -> None:
+    attributes: dict[str, Any] = {"alarm_high": 0.1}
+    if kind is ValueType.ARRAY:
+        attributes["dtype"] = "float32"
+    value: Any = float(np.float32(0.1))
+    if kind is not ValueType.FLOAT32:
+        value = np.array([value], np.float32)
+    assert _Judge(kind, **attributes).set(value) is Quality.VALID
+    assert _info(kind, **attributes).quality_of(value) is Quality.VALID
+    assert _Judge(kind, **attributes).set(value * np.float32(1.001)) is Quality.ALARM
+
+
 def test_the_first_and_last_value_of_64_bits_are_judged_exactly() -> None:
     judge = _Judge(ValueType.UINT64, alarm_high=2**63 + 1024)
     assert judge.set(2**63 + 1024) is Quality.VALID
