@@ -119,9 +119,9 @@ class Device(Configurable):
             }
         )
         table = type(self).state_machine
+        self._machine = None if table is None else RunningMachine(table, self)
         if table is not None:
             self.state = table.initial
-        self._machine: RunningMachine | None = None
         self._outputs: dict[str, OutputChannel] = {
             name: context.pipelines.open(
                 context.device_id, info, instance=context.instance, epoch=context.epoch
@@ -389,14 +389,11 @@ class Device(Configurable):
     def running_machine(self) -> RunningMachine:
         """The device's state machine; raises `BadConfigurationError` if its class has none."""
         if self._machine is None:
-            table = type(self).state_machine
-            if table is None:
-                raise BadConfigurationError(
-                    f"device '{self._context.device_id}' has no state machine",
-                    device=self._context.device_id,
-                    remedy="declare one in its class",
-                )
-            self._machine = RunningMachine(table, self)
+            raise BadConfigurationError(
+                f"device '{self._context.device_id}' has no state machine",
+                device=self._context.device_id,
+                remedy="declare one in its class",
+            )
         return self._machine
 
     @property
@@ -490,6 +487,8 @@ class Device(Configurable):
             self.log.error("on_stop of '%s' took too long", self._context.device_id)
         finally:
             self._alarms.close()
+            if self._machine is not None:
+                self._machine.close()
             await self._tasks.aclose()
             await self._context.pipelines.close_device(self._context.device_id)
             self.flush()
@@ -540,7 +539,10 @@ class Device(Configurable):
 
     def _task_failed(self, name: str, error: BaseException) -> None:
         self.log.error("task '%s' failed", name, exc_info=error)
-        self.set_values({"state": State.ERROR, "status": f"{name} failed: {error}"})
+        if self._machine is not None:
+            self._machine.task_failed(name, error)
+        else:
+            self.set_values({"state": State.ERROR, "status": f"{name} failed: {error}"})
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._context.device_id}>"

@@ -130,6 +130,8 @@ class RunningMachine:
         self._device = device
         self._lock = asyncio.Lock()
         self._holder: asyncio.Task[Any] | None = None
+        self._begun = 0
+        self._closed = False
 
     def allowed_commands(self) -> list[str]:
         """Return the commands of the table that the present state allows."""
@@ -166,29 +168,29 @@ class RunningMachine:
         async with self._turn(command):
             before = self._device.state
             transition = await self._begin(command)
-            during = self._device.state
+            begun = self._begun
         token = _running.set(running)
         try:
             result = await work()
         except (Exception, asyncio.CancelledError) as error:
             refused = isinstance(error, NotExecutedError) and not error.foreign
-            await self._follow(command, during, before, None if refused else error)
+            await self._follow(command, begun, before, None if refused else error)
             raise
         finally:
             _running.reset(token)
-        await self._follow(command, during, transition.then, None)
+        await self._follow(command, begun, transition.then, None)
         return result
 
     async def _follow(
-        self, command: str, during: State, then: State | None, error: BaseException | None
+        self, command: str, begun: int, then: State | None, error: BaseException | None
     ) -> None:
-        """Go on to another state unless another command has done so meanwhile."""
+        """Go on to another state unless another command has begun one meanwhile."""
         async with self._turn(command):
-            if self._device.state != during:
+            if self._begun != begun:
                 return
             if error is not None:
                 await self._fail(f"'{command}'", error)
-            elif then is not None and then != during:
+            elif then is not None and then != self._device.state:
                 await self._change(then, None)
 
     @contextlib.asynccontextmanager
@@ -232,6 +234,7 @@ class RunningMachine:
             await _act(action, device)
             if target is not None:
                 device.state = target
+                self._begun += 1
                 await _act(table.entry.get(target), device)
         except (Exception, asyncio.CancelledError) as error:
             await self._fail(f"the change to {target or device.state}", error)
@@ -243,10 +246,29 @@ class RunningMachine:
         if isinstance(error, asyncio.CancelledError):
             reason = "it was cancelled"
         device.set_values({"state": state, "status": f"{what} failed: {reason}"})
+        await self._enter_error()
+
+    async def _enter_error(self) -> None:
+        self._begun += 1
         try:
-            await _act(self._table.entry.get(state), device)
+            await _act(self._table.entry.get(self._table.error), self._device)
         except Exception:  # the first error is the one that the caller must see
-            device.log.exception("the entry action of %s failed", state)
+            self._device.log.exception("the entry action of %s failed", self._table.error)
+
+    def task_failed(self, name: str, error: BaseException) -> None:
+        """Begin the error state because a task in the background has failed."""
+        status = f"{name} failed: {error}"
+        self._device.set_values({"state": self._table.error, "status": status})
+        if not self._closed:
+            self._device.spawn(self._make_safe(), name="entry action")
+
+    async def _make_safe(self) -> None:
+        async with self._turn("entry action"):
+            await self._enter_error()
+
+    def close(self) -> None:
+        """Begin nothing any more: the device stops."""
+        self._closed = True
 
     def _refusal(self, name: str, guards: Sequence[Hook]) -> StateForbidsError:
         state, device_id = self._device.state, self._device_id

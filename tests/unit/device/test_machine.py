@@ -225,6 +225,59 @@ def test_what_another_command_has_ended_changes_the_state_no_more() -> None:
     _with(check)
 
 
+def test_an_old_call_does_not_end_a_new_one_of_the_same_command() -> None:
+    async def check(motor: _Motor, proxy: Any) -> None:
+        await proxy.switch_on()
+        first = asyncio.ensure_future(motor.home())
+        await motor.began.wait()
+        await proxy.stop()
+        old, motor.go = motor.go, asyncio.Event()
+        motor.began.clear()
+        second = asyncio.ensure_future(motor.home())
+        await motor.began.wait()
+        old.set()
+        await first
+        assert _state(motor) is State.HOMING
+        motor.go.set()
+        await second
+        assert _state(motor) is State.STOPPED
+
+    _with(check)
+
+
+def test_a_failing_task_runs_the_entry_action_of_the_error_state() -> None:
+    async def fail() -> None:
+        raise OSError("no field bus")
+
+    async def check(motor: _Motor, proxy: Any) -> None:
+        await proxy.switch_on()
+        motor.spawn(fail(), name="poll")
+        async with asyncio.timeout(10):
+            while "power off" not in motor.notes:
+                await asyncio.sleep(0.005)
+        assert _state(motor) is State.ERROR
+        assert "no field bus" in motor.status
+
+    _with(check)
+
+
+def test_a_task_that_fails_while_the_device_stops_begins_nothing() -> None:
+    async def fail_late() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise OSError("no field bus") from None
+
+    async def scenario() -> None:
+        async with run_device(_Motor, "M/4") as motor:
+            motor.spawn(fail_late(), name="poll")
+            await asyncio.sleep(0)
+        assert _state(motor) is State.ERROR
+        assert motor.notes == []
+
+    asyncio.run(scenario())
+
+
 def test_a_method_that_refuses_leads_back() -> None:
     async def check(motor: _Motor, proxy: Any) -> None:
         await proxy.switch_on()
