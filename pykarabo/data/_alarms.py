@@ -10,7 +10,8 @@ these states::
 * Beyond is strictly beyond: a value equal to a limit is inside. Back is inside by `hysteresis`.
 * The delay begins with the first value beyond and ends with the first that is not. It ends without
   a further value too: `due_ns` says when to ask again.
-* NaN says nothing: the quality is INVALID, and warnings, alarms and delays stay as they are.
+* NaN says nothing: the quality is INVALID, and warnings, alarms and delays stay as they are. So
+  they do with None and with an empty vector, which are no fault of a sensor.
 * Of a vector the worst elements count; those that are NaN are left out. It is INVALID if some are
   NaN and no other is beyond a limit.
 * Variance limits judge the sample variance of the latest `rolling_window` finite values, from the
@@ -396,7 +397,7 @@ def _extent(value: Any) -> tuple[_Extent | None, bool]:
     if isinstance(value, int | float):
         return (None, True) if math.isnan(value) else (_Extent(value, value), False)
     if value is None:
-        return None, True
+        return None, False
     array = np.asarray(value)
     missing = bool(np.isnan(array).any()) if array.dtype.kind == "f" else False
     numbers = array[~np.isnan(array)] if missing else array

@@ -117,7 +117,7 @@ def test_the_worst_condition_wins_and_the_last_of_equal_ones() -> None:
         (-math.inf, Quality.ALARM, ["alarm_low"]),
         (math.inf, Quality.ALARM, ["alarm_high"]),
         (math.nan, Quality.INVALID, []),
-        (None, Quality.INVALID, []),
+        (None, Quality.VALID, []),
     ],
 )
 def test_limits(value: Any, quality: Quality, condition: list[str]) -> None:
@@ -297,6 +297,15 @@ def test_nan_neither_ends_nor_raises_an_alarm() -> None:
     assert judge.conditions == ["alarm_high"]
     assert judge.set(1.0) is Quality.VALID
     assert judge.conditions == []
+
+
+@pytest.mark.parametrize("nothing", [None, np.array([])])
+def test_no_value_neither_ends_nor_raises_an_alarm(nothing: Any) -> None:
+    judge = _Judge(ValueType.VECTOR_FLOAT64, alarm_high=10.0)
+    judge.set(np.array([11.0]))
+    assert judge.set(nothing) is Quality.ALARM
+    assert judge.conditions == ["alarm_high"]
+    assert judge.set(np.array([1.0])) is Quality.VALID
 
 
 def test_a_delay_goes_on_through_nan() -> None:
