@@ -7,7 +7,7 @@ The tree's first level answers it::
     ├── NotExecutedError           certainly not: it is safe to try again
     │   ├── BadInputError          what was asked is wrong: change it first
     │   │   ├── UnknownDeviceError, UnknownPropertyError, UnknownCommandError, UnknownClassError,
-    │   │   │   UnknownJobError
+    │   │   │   UnknownJobError, UnknownAlarmError
     │   │   ├── WrongTypeError, WrongUnitError, WrongShapeError
     │   │   ├── OutOfRangeError, NotAnOptionError, ReadOnlyError
     │   │   ├── MissingValueError, InvalidValuesError
@@ -145,6 +145,10 @@ class UnknownClassError(BadInputError):
 
 class UnknownJobError(BadInputError):
     """The device has no such job (any more)."""
+
+
+class UnknownAlarmError(BadInputError):
+    """The device has no such alarm (any more)."""
 
 
 class WrongTypeError(BadInputError):

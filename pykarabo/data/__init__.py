@@ -4,8 +4,16 @@ from typing import TYPE_CHECKING
 
 from pykarabo._lazy import lazy_attributes
 
+from ._alarms import (
+    Alarm,
+    AlarmCondition,
+    AlarmMachine,
+    has_limits,
+    most_significant_alarm,
+)
 from ._codec import decode, encode
 from ._compare import has_changes, same
+from ._deadband import DeadBand, has_deadband
 from ._hash import Hash
 from ._image import Encoding, ImageData
 from ._info import CommandInfo, OutputInfo, ParameterInfo, PropertyInfo
@@ -13,7 +21,7 @@ from ._limits import Limits
 from ._refusal import raise_all
 from ._registry import register_value
 from ._schema import Schema
-from ._state import State, most_significant
+from ._state import State, StateSignifier, most_significant
 from ._table import TableValue
 from ._timestamp import Timestamp, TrainReference
 from ._types import AccessLevel, AccessMode, Quality, ValueType
@@ -30,6 +38,7 @@ if TYPE_CHECKING:
         Configurable,
         flat_configuration,
         iterate_leaves,
+        members_of,
     )
     from ._container import from_binary, read_binary, to_binary, write_binary
     from ._descriptors import (
@@ -83,6 +92,9 @@ __all__ = [
     "FILE_LIMITS",
     "AccessLevel",
     "AccessMode",
+    "Alarm",
+    "AlarmCondition",
+    "AlarmMachine",
     "Array",
     "Bool",
     "BoundChoice",
@@ -96,6 +108,7 @@ __all__ = [
     "Complex128",
     "Configurable",
     "DateTime",
+    "DeadBand",
     "Encoding",
     "Float32",
     "Float64",
@@ -121,6 +134,7 @@ __all__ = [
     "Schema",
     "State",
     "StateProperty",
+    "StateSignifier",
     "String",
     "Table",
     "TableValue",
@@ -157,11 +171,15 @@ __all__ = [
     "from_row",
     "from_xml",
     "has_changes",
+    "has_deadband",
+    "has_limits",
     "is_quantity",
     "is_unit",
     "iterate_leaves",
     "load",
+    "members_of",
     "most_significant",
+    "most_significant_alarm",
     "raise_all",
     "read_binary",
     "read_hdf5",
@@ -197,6 +215,7 @@ if not TYPE_CHECKING:
                     "Configurable",
                     "flat_configuration",
                     "iterate_leaves",
+                    "members_of",
                 ),
                 "_configurable",
             ),

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from pykarabo.errors import BadInputError, did_you_mean
 
+from ._alarms import limits_problem
 from ._image import Encoding
 from ._info import PropertyInfo
 from ._numpy import np
@@ -28,6 +29,17 @@ LIMITS: Final = (
     "alarm_variance_high",
 )
 """Names of the limits that `acknowledge` and `limit_info` may speak of."""
+_VARIANCES: Final = LIMITS[4:]
+_LIMITING: Final = (
+    *LIMITS,
+    "hysteresis",
+    "alarm_delay",
+    "acknowledge",
+    "limit_info",
+    "rolling_window",
+    "deadband",
+    "relative_deadband",
+)
 
 _ORDERED: Final = frozenset({*INTEGER_LIMITS, *FLOATS})
 _ORDERED_VECTORS: Final = frozenset(
@@ -60,19 +72,10 @@ SENSE: Final[Mapping[str, frozenset[ValueType]]] = {
     "shape": _SHAPED,
     "encoding": frozenset({ValueType.IMAGE}),
     "rows": frozenset({ValueType.TABLE}),
-    **dict.fromkeys(
-        (
-            *LIMITS,
-            "hysteresis",
-            "alarm_delay",
-            "acknowledge",
-            "limit_info",
-            "rolling_window",
-            "deadband",
-            "relative_deadband",
-        ),
-        _ORDERED,
-    ),
+    **dict.fromkeys(LIMITS, _RANGES),
+    **dict.fromkeys(("hysteresis", "alarm_delay", "acknowledge", "limit_info"), _RANGES),
+    **dict.fromkeys((*_VARIANCES, "rolling_window"), _ORDERED),
+    **dict.fromkeys(("deadband", "relative_deadband"), _MEASURED),
 }
 """The types that an attribute makes sense for; those not named here do for all."""
 _NOT_NEGATIVE: Final = (
@@ -103,7 +106,6 @@ _ASCENDING: Final = (
     ),
     ("min_size", "max_size"),
 )
-_VARIANCES: Final = LIMITS[4:]
 
 
 @functools.cache
@@ -166,16 +168,10 @@ def _descending(info: PropertyInfo) -> Iterator[str]:
             yield f"has {low_name}={low} and {high_name}={high}, which leaves nothing between"
 
 
-def _limits(info: PropertyInfo) -> Iterator[str]:
-    for attribute in ("acknowledge", "limit_info"):
-        for name in getattr(info, attribute):
-            if name not in LIMITS:
-                hint = did_you_mean(name, LIMITS) or f"there are {', '.join(LIMITS)}"
-                yield f"has the unknown limit {name!r} in {attribute}: {hint}"
-            elif getattr(info, name) is None:
-                yield f"has no {name}, which its {attribute} names"
-    if info.rolling_window < 2 and any(getattr(info, name) is not None for name in _VARIANCES):  # noqa: PLR2004 - of one value
-        yield "has limits of the variance without a rolling_window of at least 2 values"
+def _contradicting(info: PropertyInfo) -> Iterator[str]:
+    problem = limits_problem(info)
+    if problem is not None:
+        yield problem
 
 
 def _regex(info: PropertyInfo) -> Iterator[str]:
@@ -257,10 +253,10 @@ def _refused(info: PropertyInfo, value: Any, what: str) -> Iterator[str]:
 
 
 _CHECKS: Final[Iterable[tuple[Iterable[str], Callable[[PropertyInfo], Iterator[str]]]]] = (
+    (_LIMITING, _contradicting),
     (SENSE, _senseless),
     ((*_NUMBERS, *_NOT_NEGATIVE), _bad_numbers),
     ((*_NUMBERS, "min_size", "max_size"), _descending),
-    (("acknowledge", "limit_info", *_VARIANCES), _limits),
     (("regex",), _regex),
     (("shape", "encoding"), _shape),
     (("unit",), _unit),

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 from pykarabo.errors import MalformedMessageError, WrongTypeError, did_you_mean
 
+from ._alarms import quality_of
 from ._image import ImageData
 from ._state import State
 from ._table import TableValue
@@ -146,16 +147,8 @@ class PropertyInfo:
         check_value_size(self, value, device)
 
     def quality_of(self, value: Any) -> Quality:
-        """Judge a value by the warn and alarm limits."""
-        if (self.alarm_low is not None or self.alarm_high is not None) and _beyond(
-            value, self.alarm_low, self.alarm_high
-        ):
-            return Quality.ALARM
-        if (self.warn_low is not None or self.warn_high is not None) and _beyond(
-            value, self.warn_low, self.warn_high
-        ):
-            return Quality.WARN
-        return Quality.VALID
+        """Judge a value by itself; NaN is invalid where there are warn or alarm limits."""
+        return quality_of(self, value)
 
     def to_wire(self) -> dict[str, Any]:
         """Return the description as a plain map, without what is at its default."""
@@ -172,12 +165,6 @@ _PRESENTERS: Final[Mapping[ValueType, Callable[[PropertyInfo, Any], Any]]] = {
     ValueType.IMAGE: lambda _info, value: ImageData.from_plain(value),
     ValueType.TABLE: TableValue.from_plain,
 }
-
-
-def _beyond(value: Any, low: float | None, high: float | None) -> bool:
-    if value is None:
-        return False
-    return (low is not None and value < low) or (high is not None and value > high)
 
 
 @dataclass(frozen=True, slots=True)

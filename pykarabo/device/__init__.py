@@ -4,6 +4,7 @@ from ._classes import ENTRY_POINT_GROUP, DeviceClasses
 from ._command import command
 from ._context import DeviceContext
 from ._device import Device
+from ._machine import RunningMachine, StateMachine
 from ._output import Output
 from ._pipelines import OutputChannel, PipelineHost
 from ._process import (
@@ -15,6 +16,7 @@ from ._process import (
 )
 from ._server import DeviceSettings, Server
 from ._server_device import DeviceServer
+from ._transitions import Transition
 
 __all__ = [
     "ENTRY_POINT_GROUP",
@@ -26,8 +28,11 @@ __all__ = [
     "Output",
     "OutputChannel",
     "PipelineHost",
+    "RunningMachine",
     "Server",
     "ServerSettings",
+    "StateMachine",
+    "Transition",
     "command",
     "run_server",
     "running_server",

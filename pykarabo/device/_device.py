@@ -12,6 +12,8 @@ from pykarabo.client import AsyncDeviceProxy, Client
 from pykarabo.data import (
     AccessLevel,
     AccessMode,
+    AlarmCondition,
+    Choice,
     Configurable,
     HashProperty,
     Int64,
@@ -40,9 +42,12 @@ from pykarabo.errors import (
 )
 from pykarabo.transport import Clock, TaskOwner
 
+from ._alarms import DeviceAlarms
+from ._caller import caller_name
 from ._command import command
 from ._context import DeviceContext
 from ._jobs import Jobs
+from ._machine import RunningMachine, StateMachine, bind_machine
 from ._pipelines import OutputChannel
 
 
@@ -68,12 +73,26 @@ class Device(Configurable):
         read_only=True,
         description="Long work by job: command, state, progress from 0 to 1, message.",
     )
+    alarm_condition = Choice(
+        AlarmCondition, read_only=True, description="The worst warning or alarm that is there."
+    )
+    alarms = HashProperty(
+        read_only=True,
+        description="Warnings and alarms by source and condition: value, since when, what to do, "
+        "who knows.",
+    )
 
+    state_machine: ClassVar[StateMachine | None] = None
     _schema_changed = False
     initialize_timeout_s: ClassVar[float] = 10.0
     """`on_initialize` may take so long; a server that hangs at start helps nobody."""
     stop_timeout_s: ClassVar[float] = 5.0
     """`on_stop` may take so long before it is cancelled."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        if declared_class(cls) is cls:
+            bind_machine(cls)
+        super().__init_subclass__(**kwargs)
 
     def __init__(
         self, configuration: Mapping[str, Any] | None = None, *, context: DeviceContext
@@ -89,6 +108,15 @@ class Device(Configurable):
         self._jobs: Jobs | None = None
         self.log = logging.getLogger(f"pykarabo.device.{context.device_id}")
         super().__init__(configuration)
+        self._alarms = DeviceAlarms(
+            context.device_id,
+            clock=context.clock,
+            store=self._store,
+            values=self.values,
+            show=self.set_values,
+            log=self.log,
+        )
+        self._values.update(self._alarms.declare(self.schema(), self._values, ()))
         self.set_values(
             {
                 "class_id": type(self).__name__,
@@ -98,6 +126,10 @@ class Device(Configurable):
                 "pid": context.pid,
             }
         )
+        table = type(self).state_machine
+        self._machine = None if table is None else RunningMachine(table, self)
+        if table is not None:
+            self.state = table.initial
         self._outputs: dict[str, OutputChannel] = {
             name: context.pipelines.open(
                 context.device_id, info, instance=context.instance, epoch=context.epoch
@@ -165,6 +197,37 @@ class Device(Configurable):
         if self._jobs is not None:
             self._jobs.report(progress, message)
 
+    def raise_alarm(
+        self,
+        condition: str,
+        text: str = "",
+        *,
+        source: str = "device",
+        needs_acknowledge: bool = False,
+    ) -> None:
+        """Raise a warning, an alarm or an interlock that no limit of a property stands for.
+
+        Args:
+            condition: ``"warn"``, ``"alarm"`` or ``"interlock"``.
+            text: what is wrong and what to do.
+            source: its name; one of the same name is replaced.
+            needs_acknowledge: whether it stays after `clear_alarm` until somebody has acknowledged
+                it.
+
+        Raises:
+            BadConfigurationError: another condition, or the name of a property with limits.
+        """
+        self._alarms.raise_own(source, condition, text, self.now(), needs_acknowledge)
+
+    def clear_alarm(self, source: str = "device") -> None:
+        """End what was raised under a name; there may be nothing."""
+        self._alarms.clear_own(source)
+
+    @command(idempotent=True)
+    async def acknowledge_alarm(self, key: str) -> None:
+        """Say that you know of the alarms of a property, or of the one with this name."""
+        self._alarms.acknowledge(key, caller_name() or self._context.device_id)
+
     @command(idempotent=True, access_level=AccessLevel.OBSERVER)
     async def job_result(self, job_id: str, wait: float = 0.0) -> dict[str, Any]:
         """Return what is known of a job, after `wait` seconds if it has not ended before."""
@@ -186,13 +249,12 @@ class Device(Configurable):
         """
         schema = self.schema()
         at = timestamp or self.now()
-        checked: list[tuple[str, PropertyValue]] = []
+        checked: list[tuple[str, Any]] = []
         for key, value in values.items():
             info = schema.require_property(key, self._context.device_id)
-            plain = self._plain(info, value)
-            checked.append((key, PropertyValue(plain, at, info.quality_of(plain))))
-        for key, value in checked:
-            self._store(key, value)
+            checked.append((key, self._plain(info, value)))
+        for key, plain in checked:
+            self._keep(key, plain, at)
 
     # -- injection ------------------------------------------------------------------------------
 
@@ -310,7 +372,11 @@ class Device(Configurable):
             ) from None
         if not self._schema_changed:
             self.flush()  # what was set before belongs to the schema before
+        known = frozenset(self._values)
         brought = self._take_class(cls, touched, strict=strict)
+        judged = self._alarms.declare(self.schema(), brought, known)
+        self._values.update(judged)
+        brought.update(judged)
         if not self._online:
             return
         self._pending = [
@@ -326,6 +392,17 @@ class Device(Configurable):
     def context(self) -> DeviceContext:
         """The device's surroundings."""
         return self._context
+
+    @property
+    def running_machine(self) -> RunningMachine:
+        """The device's state machine; raises `BadConfigurationError` if its class has none."""
+        if self._machine is None:
+            raise BadConfigurationError(
+                f"device '{self._context.device_id}' has no state machine",
+                device=self._context.device_id,
+                remedy="declare one in its class",
+            )
+        return self._machine
 
     @property
     def jobs_at_work(self) -> Jobs:
@@ -348,6 +425,7 @@ class Device(Configurable):
     def go_online(self) -> None:
         """Publish changes from now on."""
         self._online = True
+        self._alarms.open()
 
     async def write_from_outside(
         self, values: Mapping[str, Any], check_unchanged: Callable[[], None]
@@ -421,6 +499,9 @@ class Device(Configurable):
         except TimeoutError:
             self.log.error("on_stop of '%s' took too long", self._context.device_id)
         finally:
+            self._alarms.close()
+            if self._machine is not None:
+                self._machine.close()
             await self._tasks.aclose()
             await self._context.pipelines.close_device(self._context.device_id)
             self.flush()
@@ -440,16 +521,21 @@ class Device(Configurable):
         return plain
 
     def _assign(self, info: PropertyInfo, value: Any) -> None:
-        plain = self._plain(info, value)
-        self._store(info.key, PropertyValue(plain, self.now(), info.quality_of(plain)))
+        self._keep(info.key, self._plain(info, value), self.now())
 
     def _change_value(self, key: str, change: Callable[[Any], Any]) -> None:
         with self._change_lock:  # threads that change one table must not lose each other's rows
             super()._change_value(key, change)
 
-    def _store(self, key: str, value: PropertyValue) -> None:
+    def _keep(self, key: str, plain: Any, at: Timestamp) -> None:
+        if key in self._alarms.monitors:
+            self._alarms.take(key, plain, at)
+        else:
+            self._store(key, PropertyValue(plain, at))
+
+    def _store(self, key: str, value: PropertyValue, publish: bool = True) -> None:
         self._values[key] = value
-        if not self._online:
+        if not (self._online and publish):
             return
         self._pending.append((key, value))
         if len(self._pending) == 1:
@@ -470,7 +556,10 @@ class Device(Configurable):
 
     def _task_failed(self, name: str, error: BaseException) -> None:
         self.log.error("task '%s' failed", name, exc_info=error)
-        self.set_values({"state": State.ERROR, "status": f"{name} failed: {error}"})
+        if self._machine is not None:
+            self._machine.task_failed(name, error)
+        else:
+            self.set_values({"state": State.ERROR, "status": f"{name} failed: {error}"})
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._context.device_id}>"

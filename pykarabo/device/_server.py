@@ -40,7 +40,9 @@ from pykarabo.wire import (
 )
 
 from ._answers import Answers, guarded, needs_waiting, require_time
+from ._caller import called_by
 from ._classes import DeviceClasses
+from ._clock_watch import ClockWatch
 from ._context import DeviceContext
 from ._device import Device
 from ._hosting import Hosting
@@ -136,7 +138,8 @@ class Server:
         self._once = OnceMemory()
         self._checksum = transport.checksum
         self._answers_of: dict[bytes, list[list[Frame]]] = {}
-        self._time = TimeSource(client, time_source)
+        self._time = TimeSource(client, time_source, self.clock)
+        self.clock_watch = ClockWatch(self.clock)
         self._registration = Registration(self, allow_offline=allow_offline)
 
     # -- life -----------------------------------------------------------------------------------
@@ -449,7 +452,7 @@ class Server:
         outcome = Outcome()
         try:
             await self._room.wait(call)
-            with deadline(call.deadline_ns):
+            with deadline(call.deadline_ns), called_by(self._sessions.identity(call.peer)):
                 require_time(self.clock)
                 outcome.result, outcome.sequence = await self._answers.answer(call)
         except PykaraboError as error:
@@ -518,8 +521,27 @@ class Server:
             await asyncio.sleep(max(0.0, due - loop.time()))
             self.lag_s = max(0.0, loop.time() - due)
             self.streams.heartbeat(self.lag_s)
+            self._watch_clock()
             due = max(due + HEARTBEAT_INTERVAL_S, loop.time())
             self._forget_the_dead()
+
+    def _watch_clock(self) -> None:
+        """Tell when the host's clock was set: time stamps before and after do not fit together."""
+        jump_ns = self.clock_watch.look()
+        if not jump_ns:
+            return
+        self._time.offset.forget()
+        text = f"the clock of this host was set by {jump_ns / 1e9:+.3f} s; time stamps go with it"
+        _log.warning("%s", text)
+        if self.server_id in self._hosting:
+            self._hosting.require(self.server_id).device.raise_alarm(
+                "warn", text, source="clock", needs_acknowledge=True
+            )
+
+    @property
+    def clock_offset_ns(self) -> int | None:
+        """How far this host's UTC is ahead of the time source's; None without ticks."""
+        return self._time.offset.offset_ns
 
     def _forget_the_dead(self) -> None:
         """Forget, once in a while, clients that were killed and said no goodbye."""

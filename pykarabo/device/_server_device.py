@@ -75,6 +75,21 @@ class DeviceServer(Device):
         read_only=True, description="How often this process was too slow and skipped events."
     )
 
+    clock_jumps = UInt32(
+        read_only=True, description="How often the host's clock was set since the server's start."
+    )
+    clock_jump = Float64(
+        read_only=True, unit="s", description="How far it was set forward the last time."
+    )
+    clock_offset = Float64(
+        read_only=True,
+        unit="s",
+        warn_low=-0.1,
+        warn_high=0.1,
+        description="How far the host's clock is ahead of the time source's; train ids of this "
+        "host's values are wrong by it.",
+    )
+
     rejected_messages = UInt64(
         read_only=True, description="Messages that meant nothing; somebody sends what is not ours."
     )
@@ -127,6 +142,7 @@ class DeviceServer(Device):
             "device_ids": ids,
             "slow_clients": self._server.slow_clients,
             **self._counters(),
+            **self._clocks(),
             "rejected_messages": self._server.rejected,
             "ready": self._server.ready,
             "problems": [f"{name}: {error}" for name, error in self._server.problems.items()],
@@ -152,6 +168,15 @@ class DeviceServer(Device):
             "events_recovered": received.recovered,
             "event_lag": round(received.lag_s, 3),
             "skipped_behind": received.skipped,
+        }
+
+    def _clocks(self) -> dict[str, Any]:
+        """Return how far the host's clock can be trusted."""
+        watch, offset_ns = self._server.clock_watch, self._server.clock_offset_ns
+        return {
+            "clock_jumps": watch.jumps,
+            "clock_jump": round(watch.last_jump_ns / 1e9, 3),
+            "clock_offset": round((offset_ns or 0) / 1e9, 3),
         }
 
     @command()

@@ -4,6 +4,9 @@ from typing import Final
 
 from pykarabo.client import Change, Client, Follower, Live, Update
 from pykarabo.data import PropertyValue, TrainReference
+from pykarabo.transport import Clock
+
+from ._clock_watch import OffsetMeter
 
 TRAIN_KEY: Final = "train_id"
 PERIOD_KEY: Final = "period"
@@ -12,14 +15,22 @@ PERIOD_KEY: Final = "period"
 class TimeSource:
     """Follows a train clock and keeps the relation of time and train ids.
 
-    Between ticks, and when ticks are missing, the train id is extrapolated from the latest tick.
+    Between ticks, and when ticks are missing, the train id is extrapolated from the latest tick. A
+    clock that begins again at a lower id is followed. A tick without a train id, or before the
+    period is known, says nothing.
 
     Args:
         device_id: the train clock; None means that there are no train ids.
+
+    Attributes:
+        reference: how train ids relate to time, None before the first tick.
+        offset: how far this host's UTC is ahead of the train clock's.
     """
 
-    def __init__(self, client: Client, device_id: str | None) -> None:
+    def __init__(self, client: Client, device_id: str | None, clock: Clock) -> None:
         self.reference: TrainReference | None = None
+        self.offset = OffsetMeter()
+        self._clock = clock
         self._client = client
         self._device_id = device_id
         self._period_ns = 0
@@ -45,6 +56,8 @@ class TimeSource:
         tick = update.values.get(TRAIN_KEY)
         if tick is not None:
             self._tick(tick)
+            if isinstance(update, Change):
+                self.offset.take(tick.timestamp.to_ns(), self._clock.time_ns())
 
     def _tick(self, tick: PropertyValue) -> None:
         if self._period_ns > 0 and tick.value > 0:

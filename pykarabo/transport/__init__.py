@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from pykarabo._lazy import lazy_attributes
 
-from ._clock import Clock, SystemClock
+from ._clock import Clock, SystemClock, now
 from ._deadline import deadline, has_time, time_left_s
 from ._places import (
     DEFAULT_DOMAIN,
@@ -60,6 +60,7 @@ __all__ = [
     "domain_name",
     "has_time",
     "make_context",
+    "now",
     "run_directory",
     "time_left_s",
 ]

@@ -3,6 +3,8 @@
 import time
 from typing import Protocol
 
+from pykarabo.data import Timestamp
+
 
 class Clock(Protocol):
     """Two clocks in ns: UTC since 1970, and one that never jumps."""
@@ -26,3 +28,8 @@ class SystemClock:
     def monotonic_ns(self) -> int:
         """Return ns since some fixed moment."""
         return time.monotonic_ns()
+
+
+def now() -> Timestamp:
+    """Return the present time in UTC, without a train id; a device asks `Device.now`."""
+    return Timestamp.from_ns(time.time_ns())

@@ -124,6 +124,11 @@ class ServerSessions:
         """Every peer that greeted and has not said goodbye."""
         return list(self._sessions.values())
 
+    def identity(self, peer: bytes) -> ClientIdentity | None:
+        """Return who a peer said to be, None if it has not greeted or said goodbye."""
+        session = self._sessions.get(peer)
+        return None if session is None else session.identity
+
     @property
     def in_flight(self) -> int:
         """How many calls of all peers are under way."""
