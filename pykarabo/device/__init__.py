@@ -1,11 +1,12 @@
 """Writing devices and serving them."""
 
-from ._classes import ENTRY_POINT_GROUP, DeviceClasses
+from ._classes import DeviceClasses
 from ._command import command
 from ._context import DeviceContext
 from ._device import Device
 from ._output import Output
 from ._pipelines import OutputChannel, PipelineHost
+from ._poll import PollLoop, poll
 from ._process import (
     ServerSettings,
     run_server,
@@ -15,6 +16,7 @@ from ._process import (
 )
 from ._server import DeviceSettings, Server
 from ._server_device import DeviceServer
+from ._versions import ENTRY_POINT_GROUP
 
 __all__ = [
     "ENTRY_POINT_GROUP",
@@ -26,9 +28,11 @@ __all__ = [
     "Output",
     "OutputChannel",
     "PipelineHost",
+    "PollLoop",
     "Server",
     "ServerSettings",
     "command",
+    "poll",
     "run_server",
     "running_server",
     "serve",

@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import logging
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -19,11 +19,13 @@ from pykarabo.errors import (
     DuplicateDeviceError,
     FrameFileError,
     LimitExceededError,
+    LockedError,
     PykaraboError,
     RemoteError,
     RunStateError,
     StateForbidsError,
 )
+from pykarabo.transport import acting_as
 from pykarabo.wire import (
     Call,
     Execute,
@@ -37,6 +39,7 @@ from pykarabo.wire import (
     SetMany,
 )
 
+from ._admission import admit, using, writing
 from ._device import Device
 from ._hosting import Hosted, Hosting
 from ._streams import EventStreams
@@ -50,6 +53,7 @@ _MEANT_AS_SAID: Final = (
     DuplicateDeviceError,
     FrameFileError,
     LimitExceededError,
+    LockedError,
     RemoteError,
     RunStateError,
     StateForbidsError,
@@ -230,8 +234,9 @@ async def _write(
         _require_unchanged(hosted, expected or {})
 
     device_id = hosted.source.stream
-    work = device.write_from_outside(values, check_unchanged)
-    await guarded(work, device_id, f"writing to '{device_id}'")
+    with acting_as(device_id), writing(device, values, check_unchanged) as check:
+        work = device.write_from_outside(values, check)
+        await guarded(work, device_id, f"writing to '{device_id}'")
 
 
 def _require_unchanged(hosted: Hosted, expected: Mapping[str, int]) -> None:
@@ -275,15 +280,15 @@ async def run_command(device: Device, name: str, args: list[Any], kwargs: Mappin
     """Check a command's name, state and arguments, and run it.
 
     Raises:
-        UnknownCommandError, StateForbidsError, BadInputError: it did not run.
+        UnknownCommandError, StateForbidsError, BadInputError, LockedError: it did not run.
         RemoteError: it ran and failed.
     """
     device_id = device.context.device_id
     info = device.schema().require_command(name, device_id)
     _check_state(device, info)
     bound = info.bind(args, kwargs, device_id)
-    method = device.command_method(name)
-    work = guarded(_run(method, bound), device_id, f"command '{device_id}.{name}'")
+    admit(device, info)
+    work = guarded(_run(device, info, bound), device_id, f"command '{device_id}.{name}'")
     return {"job": device.jobs_at_work.start(name, work)} if info.job else await work
 
 
@@ -299,10 +304,19 @@ def _check_state(device: Device, info: CommandInfo) -> None:
         )
 
 
-async def _run(method: Callable[..., Any], bound: Mapping[str, Any]) -> Any:
-    if inspect.iscoroutinefunction(method):
-        return await method(**bound)
-    return await asyncio.to_thread(method, **bound)
+async def _run(device: Device, info: CommandInfo, bound: Mapping[str, Any]) -> Any:
+    method = device.command_method(info.name)
+    with acting_as(device.context.device_id), using(device, info), device.at_work():
+        try:
+            if inspect.iscoroutinefunction(method):
+                return await method(**bound)
+            return await asyncio.to_thread(method, **bound)
+        except asyncio.CancelledError:
+            await device.was_cancelled(info.name)
+            raise
+        except Exception as error:
+            await device.has_failed(info.name, error)
+            raise
 
 
 async def guarded(work: Awaitable[Any], device_id: str, what: str) -> Any:

@@ -1,22 +1,21 @@
 """The base class of every device."""
 
 import asyncio
+import contextlib
 import functools
-import inspect
 import logging
 import threading
-from collections.abc import Callable, Collection, Coroutine, Mapping
-from typing import Any, ClassVar, cast
+from collections.abc import Callable, Collection, Coroutine, Generator, Mapping
+from typing import Any, ClassVar, Final, cast
 
+import pykarabo
 from pykarabo.client import AsyncDeviceProxy, Client
 from pykarabo.data import (
     AccessLevel,
     AccessMode,
-    Configurable,
+    Choice,
     HashProperty,
     Int64,
-    Node,
-    Property,
     PropertyInfo,
     PropertyValue,
     State,
@@ -25,21 +24,26 @@ from pykarabo.data import (
     Timestamp,
     TrainReference,
     declared_class,
-    encode,
-    with_attributes,
-    with_members,
-    without_member,
 )
-from pykarabo.errors import BadConfigurationError, ReadOnlyError, StateForbidsError, WrongTypeError
-from pykarabo.transport import Clock, TaskOwner
+from pykarabo.errors import NotExecutedError, ReadOnlyError, StateForbidsError
+from pykarabo.transport import Caller, Clock, TaskOwner, acting_as, present_caller
 
+from ._admission import caller_of, refuse_locking
 from ._command import command
 from ._context import DeviceContext
+from ._injecting import Injecting
 from ._jobs import Jobs
+from ._lock import DeviceLock
+from ._log_level import LEVELS, LogLevel
 from ._pipelines import OutputChannel
+from ._poll import PollLoop, Polls
+from ._versions import distribution_of
+
+NOTE_S: Final = 0.1
+"""Who did what last is published with the next change, or after so long."""
 
 
-class Device(Configurable):
+class Device(Injecting):
     """A device: properties, commands and outputs under one device id.
 
     Derive from it, declare properties with the descriptors of `pykarabo.data` and commands with
@@ -51,6 +55,8 @@ class Device(Configurable):
     """
 
     class_id = String(read_only=True, description="Name of the device's class.")
+    class_version = String(read_only=True, description="What the class was installed with.")
+    pykarabo_version = String(read_only=True, description="Version of pykarabo it runs on.")
     device_id = String(read_only=True, description="Name of the device in its domain.")
     server_id = String(read_only=True, description="The device server that hosts it.")
     host = String(read_only=True, description="The host that it runs on.")
@@ -62,11 +68,30 @@ class Device(Configurable):
         description="Long work by job: command, state, progress from 0 to 1, message.",
     )
 
-    _schema_changed = False
+    polls = HashProperty(
+        read_only=True,
+        description="By polled method: period and duration in s, runs, overruns, failures.",
+    )
+    locked_by = String(read_only=True, description="Who alone may use it; empty for everybody.")
+    last_command = String(
+        read_only=True, description="The latest command or write, and who asked for it."
+    )
+    log_level = Choice(
+        LEVELS,
+        access_level=AccessLevel.EXPERT,
+        description="Messages below this level are not logged.",
+    )
+
     initialize_timeout_s: ClassVar[float] = 10.0
     """`on_initialize` may take so long; a server that hangs at start helps nobody."""
     stop_timeout_s: ClassVar[float] = 5.0
     """`on_stop` may take so long before it is cancelled."""
+    can_be_locked: ClassVar[bool] = True
+    """False for a device that everybody needs."""
+    allowed_when_locked: ClassVar[Collection[str]] = ()
+    """Commands that anybody may run while somebody has locked the device, such as ``stop``."""
+    notes_callers: ClassVar[bool] = True
+    """False where `last_command` would tell nothing: other programs call it all the time."""
 
     def __init__(
         self, configuration: Mapping[str, Any] | None = None, *, context: DeviceContext
@@ -79,17 +104,26 @@ class Device(Configurable):
         self._tasks = TaskOwner(f"device {context.device_id}", self._task_failed)
         self._setting = asyncio.Lock()
         self._jobs: Jobs | None = None
+        self._observers: dict[str, list[Callable[[Any], None]]] = {}
+        self.commands_at_work: set[asyncio.Task[Any]] = set()
+        self._note: PropertyValue | None = None
+        self._note_timer: asyncio.TimerHandle | None = None
+        self._lock = DeviceLock(context.device_id, context.clock, self._show_owner)
         self.log = logging.getLogger(f"pykarabo.device.{context.device_id}")
         super().__init__(configuration)
+        self.observe("log_level", LogLevel(self, configured="log_level" in (configuration or {})))
         self.set_values(
             {
                 "class_id": type(self).__name__,
+                "class_version": distribution_of(type(self)),
+                "pykarabo_version": pykarabo.__version__,
                 "device_id": context.device_id,
                 "server_id": context.server_id,
                 "host": context.host,
                 "pid": context.pid,
             }
         )
+        self._polls = Polls(self)
         self._outputs: dict[str, OutputChannel] = {
             name: context.pipelines.open(
                 context.device_id, info, instance=context.instance, epoch=context.epoch
@@ -114,7 +148,23 @@ class Device(Configurable):
     async def after_set(self, values: Mapping[str, Any]) -> None:
         """Act on a write from outside after it was applied."""
 
+    async def on_cancelled(self, command: str) -> None:
+        """Tidy up after a command that was stopped half way."""
+
+    async def on_exception(self, what: str, error: Exception) -> None:
+        """React to what a command or task of this device has failed with."""
+
     # -- for authors ----------------------------------------------------------------------------
+
+    @property
+    def is_initialized(self) -> bool:
+        """Whether `on_initialize` has ended well and others see the device."""
+        return self._online
+
+    @property
+    def caller(self) -> Caller | None:
+        """Who called the command or made the write that is being worked on; None in no call."""
+        return present_caller()
 
     @property
     def clock(self) -> Clock:
@@ -150,7 +200,34 @@ class Device(Configurable):
 
         A task that fails puts the device into state ERROR, with the reason in its status.
         """
-        return self._tasks.spawn(work, name=name)
+        with acting_as(self._context.device_id):
+            return self._tasks.spawn(work, name=name)
+
+    def poll(
+        self, method: Callable[[], Any], interval: float | str, *, on_failure: str = "error"
+    ) -> PollLoop:
+        """Run a method again and again from now on, as the decorator `poll` does.
+
+        Raises:
+            BadConfigurationError: it is polled already, or there is no such way to fail.
+            UnknownPropertyError: the interval is no property of this device.
+        """
+        return self._polls.add(method, interval, on_failure)
+
+    def polling(self, method: str) -> PollLoop:
+        """Return the loop that runs a method, to pause or resume it.
+
+        Raises:
+            BadConfigurationError: the method is not polled.
+        """
+        return self._polls.loop(method)
+
+    def observe(self, key: str, act: Callable[[Any], None]) -> None:
+        """Call `act` with every new value of one of this device's properties, at once.
+
+        It is called in the thread that sets the value and must not wait.
+        """
+        self._observers.setdefault(key, []).append(act)
 
     def report_progress(self, progress: float, message: str = "") -> None:
         """Tell how far the command is that calls this, if it is a job; `progress` from 0 to 1."""
@@ -166,6 +243,27 @@ class Device(Configurable):
     async def cancel_job(self, job_id: str) -> None:
         """Stop a job."""
         self.jobs_at_work.cancel(job_id)
+
+    @command(name="lock", idempotent=True)
+    async def take_lock(self, lease: float = 0.0) -> str:
+        """Lock the device: nobody else can write to it or run its commands. Returns the owner.
+
+        With a lease the lock ends when its owner has not used the device for so many seconds.
+        """
+        refuse_locking(self)
+        caller = caller_of(self)
+        self._lock.take(caller, lease)
+        return caller.name
+
+    @command(name="unlock", idempotent=True)
+    async def release_lock(self) -> None:
+        """Give the lock back."""
+        self._lock.release(caller_of(self))
+
+    @command(name="clear_lock", idempotent=True, access_level=AccessLevel.EXPERT)
+    async def clear_lock(self) -> None:
+        """End the lock, whoever holds it."""
+        self._lock.clear()
 
     def set_values(self, values: Mapping[str, Any], *, timestamp: Timestamp | None = None) -> None:
         """Set several properties of this device at one moment.
@@ -186,133 +284,60 @@ class Device(Configurable):
         for key, value in checked:
             self._store(key, value)
 
-    # -- injection ------------------------------------------------------------------------------
-
-    def inject(
-        self,
-        members: Mapping[str, Property[Any] | Node] | None = None,
-        /,
-        *,
-        below: str = "",
-        **more: Property[Any] | Node,
-    ) -> None:
-        """Give this device, and no other of its class, more properties and nodes.
-
-        They are attributes at once, and clients see them after this turn of the event loop: all
-        changes of one turn are one new schema. What was injected under the same name before is
-        replaced; its value is kept if it fits.
-
-        Args:
-            members: descriptors by attribute, as in a class.
-            below: key of a node that they are put below.
-
-        Raises:
-            BadConfigurationError: they contradict themselves or what is there; nothing changed.
-        """
-        given = {**(members or {}), **more}
-
-        def change() -> None:
-            cls = with_members(type(self), given, self._node_key(below))
-            for name in given:
-                self._refuse_hidden(name, below)
-            prefix = f"{below}." if below else ""
-            keys = {prefix + (member.key or name) for name, member in given.items()}
-            self._change_schema(cls, keys, strict=False)
-
-        self._in_own_thread(change, f"cannot get {', '.join(given)}")
-
-    def remove(self, *keys: str) -> None:
-        """Take injected properties and nodes, named by dotted keys, away from this device.
-
-        Raises:
-            UnknownPropertyError: there is none of the name; nothing changed.
-            BadConfigurationError: the class declares it; nothing changed.
-        """
-
-        def change() -> None:
-            cls: type[Configurable] = type(self)
-            for key in keys:
-                cls.schema().require_property(key, self._context.device_id)
-                cls = without_member(cls, key)
-            self._change_schema(cls, (), strict=False)
-
-        self._in_own_thread(change, f"cannot lose {', '.join(keys)}")
-
-    def update_attributes(self, key: str, /, **attributes: Any) -> None:
-        """Change attributes of a property of this device, named as at its declaration.
-
-        Its present value must fit; its quality is judged anew. Its unit cannot change.
-
-        Raises:
-            UnknownPropertyError: there is no such property.
-            BadConfigurationError: the attributes contradict each other or the present value;
-                nothing changed.
-        """
-
-        def change() -> None:
-            self.schema().require_property(key, self._context.device_id)
-            cls = with_attributes(type(self), key, attributes)
-            self._change_schema(cls, (key,), strict=True)
-
-        self._in_own_thread(change, f"cannot have '{key}' with {', '.join(attributes)}")
-
-    def _node_key(self, key: str) -> str:
-        if key:
-            self.schema().require_property(key, self._context.device_id)
-        return key
-
-    def _refuse_hidden(self, name: str, below: str) -> None:
-        """Refuse a property that would hide what the author keeps in this object."""
-        if not below and name in vars(self):
-            raise BadConfigurationError(
-                f"property '{name}' would hide the attribute '{name}'",
-                key=name,
-                remedy=f"name it differently; key='{name}' keeps its outer name",
-            )
-
-    def _in_own_thread(self, change: Callable[[], None], refusal: str) -> None:
-        """Change the schema in the event loop's thread; errors name the device."""
-
-        async def changed() -> None:
-            change()
-
-        try:
-            if threading.get_ident() == self._thread:
-                change()
-            else:
-                asyncio.run_coroutine_threadsafe(changed(), self._loop).result()
-        except BadConfigurationError as error:
-            device_id = self._context.device_id
-            raise BadConfigurationError(
-                f"device '{device_id}' {refusal}: {error.message}",
-                device=device_id,
-                key=error.key,
-                remedy=error.remedy,
-            ) from None
-
-    def _change_schema(
-        self, cls: type[Configurable], touched: Collection[str], *, strict: bool
-    ) -> None:
-        try:
-            encode(cls.schema().to_wire())
-        except WrongTypeError as error:
-            raise BadConfigurationError(
-                f"its schema holds what cannot travel: {error.message}",
-                remedy="use plain values as defaults",
-            ) from None
-        if not self._schema_changed:
-            self.flush()  # what was set before belongs to the schema before
-        brought = self._take_class(cls, touched, strict=strict)
-        if not self._online:
-            return
-        self._pending = [
-            item for item in self._pending if item[0] in self._values and item[0] not in brought
-        ]
-        self._pending += brought.items()
-        self._schema_changed = True
-        self._loop.call_soon(self.flush)
-
     # -- for the server -------------------------------------------------------------------------
+
+    @property
+    def lock_state(self) -> DeviceLock:
+        """Who alone may use the device."""
+        return self._lock
+
+    def _show_owner(self, name: str) -> None:
+        self.set_values({"locked_by": name})
+
+    def note_caller(self, what: str, who: str) -> None:
+        """Note who did what; it is published soon."""
+        if not self.notes_callers:
+            return
+        self._note = PropertyValue(f"{what} <- {who}", self.now())
+        if self._note_timer is None:
+            self._note_timer = self._loop.call_later(NOTE_S, self.flush)
+
+    def _take_note(self) -> None:
+        note, self._note = self._note, None
+        if self._note_timer is not None:
+            self._note_timer.cancel()
+            self._note_timer = None
+        if note is not None:
+            self._values["last_command"] = note
+            self._pending.append(("last_command", note))
+
+    @contextlib.contextmanager
+    def at_work(self) -> Generator[None, None, None]:
+        """Run a command in the present task, which ends with the device."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - commands run in tasks
+        self.commands_at_work.add(task)
+        try:
+            yield
+        finally:
+            self.commands_at_work.discard(task)
+
+    async def was_cancelled(self, command: str) -> None:
+        """Run the hook for a command that was stopped."""
+        await self._run_hook(self.on_cancelled(command), "on_cancelled")
+
+    async def has_failed(self, what: str, error: Exception) -> None:
+        """Run the hook for a command or task that has failed; a refusal is no failure."""
+        if not isinstance(error, NotExecutedError) or error.foreign:
+            await self._run_hook(self.on_exception(what, error), "on_exception")
+
+    async def _run_hook(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run a hook to its end; what it fails with must not hide what it was called for."""
+        try:
+            async with asyncio.timeout(self.stop_timeout_s):
+                await work
+        except Exception:
+            self.log.exception("%s failed or took too long", name)
 
     @property
     def context(self) -> DeviceContext:
@@ -340,6 +365,11 @@ class Device(Configurable):
     def go_online(self) -> None:
         """Publish changes from now on."""
         self._online = True
+
+    def begin(self) -> None:
+        """Begin to work, when others can see the device."""
+        self._polls.start()
+        self.spawn(self.on_start(), name="on_start")
 
     async def write_from_outside(
         self, values: Mapping[str, Any], check_unchanged: Callable[[], None]
@@ -402,16 +432,27 @@ class Device(Configurable):
 
     async def aclose(self) -> None:
         """Stop the device: its hook, its tasks, its outputs."""
+        self._polls.pause()
         try:
             async with asyncio.timeout(self.stop_timeout_s):
-                await self.on_stop()
+                with acting_as(self._context.device_id):
+                    await self.on_stop()
         except TimeoutError:
             self.log.error("on_stop of '%s' took too long", self._context.device_id)
         finally:
+            await self._end_commands()
             await self._tasks.aclose()
             await self._context.pipelines.close_device(self._context.device_id)
             self.flush()
             self._online = False
+
+    async def _end_commands(self) -> None:
+        """Cancel the commands that are under way, except one that stops its own device."""
+        running = self.commands_at_work - {asyncio.current_task()}
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running, timeout=self.stop_timeout_s)
 
     # -- storing and publishing -----------------------------------------------------------------
 
@@ -432,6 +473,8 @@ class Device(Configurable):
 
     def _store(self, key: str, value: PropertyValue) -> None:
         self._values[key] = value
+        for act in self._observers.get(key, ()):
+            act(value.value)
         if not self._online:
             return
         self._pending.append((key, value))
@@ -447,6 +490,7 @@ class Device(Configurable):
             self._schema_changed = False
             if self._online:
                 self._context.publish_schema(self)
+        self._take_note()
         pending, self._pending = self._pending, []
         if pending and self._online:
             self._context.publish(self, pending)
@@ -454,6 +498,8 @@ class Device(Configurable):
     def _task_failed(self, name: str, error: BaseException) -> None:
         self.log.error("task '%s' failed", name, exc_info=error)
         self.set_values({"state": State.ERROR, "status": f"{name} failed: {error}"})
+        if isinstance(error, Exception):
+            self.spawn(self.has_failed(name, error), name="on_exception")
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._context.device_id}>"
@@ -462,8 +508,11 @@ class Device(Configurable):
 @functools.cache
 def _command_attributes(owner: type) -> Mapping[str, str]:
     """Return the attribute of each command of a class, by the command's name."""
+    members: dict[str, Any] = {}
+    for base in reversed(owner.__mro__):
+        members.update(vars(base))
     return {
         member.__pykarabo_command__.name: attribute
-        for attribute, member in inspect.getmembers_static(owner)
+        for attribute, member in members.items()
         if hasattr(member, "__pykarabo_command__")
     }

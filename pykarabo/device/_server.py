@@ -21,7 +21,17 @@ from pykarabo.errors import (
     RemoteError,
     VersionMismatchError,
 )
-from pykarabo.transport import Clock, Delivery, SystemClock, TaskOwner, Transport, deadline
+from pykarabo.transport import (
+    Caller,
+    Clock,
+    Delivery,
+    SystemClock,
+    TaskOwner,
+    Transport,
+    acting_as,
+    called_by,
+    deadline,
+)
 from pykarabo.wire import (
     HEARTBEAT_INTERVAL_S,
     Answer,
@@ -44,6 +54,7 @@ from ._classes import DeviceClasses
 from ._context import DeviceContext
 from ._device import Device
 from ._hosting import Hosting
+from ._lock import LockWatch
 from ._loop_watch import Blockage
 from ._pipelines import PipelineHost
 from ._registration import Registration
@@ -133,6 +144,7 @@ class Server:
         )
         self._sessions = ServerSessions(welcome, checksum=transport.checksum)
         self._room = AnswerRoom(self._sessions, self.clock)
+        self._locks = LockWatch(self._sessions, self._router, self.clock)
         self._once = OnceMemory()
         self._checksum = transport.checksum
         self._answers_of: dict[bytes, list[list[Frame]]] = {}
@@ -317,7 +329,7 @@ class Server:
         device.go_online()
         if device_id != DIRECTORY_ID:
             await self._make_known(device, wait=wait)
-        device.spawn(device.on_start(), name="on_start")
+        device.begin()
         return device
 
     async def _make_known(self, device: Device, *, wait: bool) -> None:
@@ -333,15 +345,8 @@ class Server:
         """Run the device's hook; what it raises becomes an error that names the device."""
         device_id = device.context.device_id
         try:
-            async with asyncio.timeout(device.initialize_timeout_s):
-                await guarded(device.on_initialize(), device_id, f"the start of '{device_id}'")
-        except TimeoutError:
-            await device.aclose()
-            raise RemoteError(
-                f"the start of '{device_id}' took longer than {device.initialize_timeout_s} s",
-                device=device_id,
-                remedy="look at its hardware, or move slow work to on_start",
-            ) from None
+            with acting_as(device_id):
+                await guarded(_initialize_in_time(device), device_id, f"the start of '{device_id}'")
         except BaseException:
             await device.aclose()
             raise
@@ -449,7 +454,8 @@ class Server:
         outcome = Outcome()
         try:
             await self._room.wait(call)
-            with deadline(call.deadline_ns):
+            caller = Caller.of(call.identity, getattr(call.request, "caller", None))
+            with deadline(call.deadline_ns), called_by(caller):
                 outcome.result, outcome.sequence = await self._answers.answer(call)
         except PykaraboError as error:
             outcome.error = error
@@ -519,6 +525,7 @@ class Server:
             self.streams.heartbeat(self.lag_s)
             due = max(due + HEARTBEAT_INTERVAL_S, loop.time())
             self._forget_the_dead()
+            self._locks.look(self._hosting.devices)
 
     def _forget_the_dead(self) -> None:
         """Forget, once in a while, clients that were killed and said no goodbye."""
@@ -528,3 +535,20 @@ class Server:
             for peer in peers:
                 if self._router.send(peer, frames) is Delivery.GONE:
                     self._sessions.forget(peer)
+
+
+async def _initialize_in_time(device: Device) -> None:
+    limit_s = device.initialize_timeout_s
+    scope = asyncio.timeout(limit_s)
+    try:
+        async with scope:
+            await device.on_initialize()
+    except TimeoutError:
+        if not scope.expired():
+            raise
+        device_id = device.context.device_id
+        raise RemoteError(
+            f"the start of '{device_id}' took longer than {limit_s} s",
+            device=device_id,
+            remedy="look at its hardware, or move slow work to on_start",
+        ) from None
