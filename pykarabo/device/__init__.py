@@ -2,8 +2,10 @@
 
 from ._classes import DeviceClasses
 from ._command import command
+from ._connections import on_event
 from ._context import DeviceContext
 from ._device import Device
+from ._events import Event
 from ._output import Output
 from ._pipelines import OutputChannel, PipelineHost
 from ._poll import PollLoop, poll
@@ -25,6 +27,7 @@ __all__ = [
     "DeviceContext",
     "DeviceServer",
     "DeviceSettings",
+    "Event",
     "Output",
     "OutputChannel",
     "PipelineHost",
@@ -32,6 +35,7 @@ __all__ = [
     "Server",
     "ServerSettings",
     "command",
+    "on_event",
     "poll",
     "run_server",
     "running_server",

@@ -9,7 +9,7 @@ from pykarabo.errors import LockedError
 from pykarabo.transport import Caller, present_caller
 
 if TYPE_CHECKING:
-    from ._device import Device
+    from ._called import Called
 
 _SHOWN: Final = 5
 """So many properties of a write are named."""
@@ -17,15 +17,15 @@ ALWAYS: Final = frozenset({"lock", "unlock", "clear_lock"})
 """Commands that judge the lock themselves."""
 
 
-def caller_of(device: "Device") -> Caller:
+def caller_of(device: "Called") -> Caller:
     """Return whose call is being worked on; the device itself outside of any call."""
     known = present_caller()
     if known is not None:
         return known
-    return Caller(device.context.device_id, device.client.identity)
+    return Caller(device.context.device_id, device.context.client.identity)
 
 
-def admit(device: "Device", info: CommandInfo) -> None:
+def admit(device: "Called", info: CommandInfo) -> None:
     """Let whoever calls run a command, and note who did.
 
     Raises:
@@ -38,14 +38,14 @@ def admit(device: "Device", info: CommandInfo) -> None:
         device.note_caller(info.name, caller.name)
 
 
-def using(device: "Device", info: CommandInfo) -> AbstractContextManager[None]:
+def using(device: "Called", info: CommandInfo) -> AbstractContextManager[None]:
     """Run a command under the lock of whoever calls, if he has one: its lease waits so long."""
     if _is_subject_to_locks(device, info):
         return device.lock_state.used_by(caller_of(device))
     return nullcontext()
 
 
-def _is_subject_to_locks(device: "Device", info: CommandInfo) -> bool:
+def _is_subject_to_locks(device: "Called", info: CommandInfo) -> bool:
     """Tell whether a lock refuses a command; what an observer may call changes nothing."""
     return (
         info.access_level is not AccessLevel.OBSERVER
@@ -56,7 +56,7 @@ def _is_subject_to_locks(device: "Device", info: CommandInfo) -> bool:
 
 @contextmanager
 def writing(
-    device: "Device", keys: Iterable[str], check_unchanged: Callable[[], None]
+    device: "Called", keys: Iterable[str], check_unchanged: Callable[[], None]
 ) -> Generator[Callable[[], None], None, None]:
     """Write properties for whoever calls, and note who did when it is done.
 
@@ -83,7 +83,7 @@ def _named(keys: list[str]) -> str:
     return ", ".join(keys[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-def refuse_locking(device: "Device") -> None:
+def refuse_locking(device: "Called") -> None:
     """Raise `LockedError` if the author does not want the device to be locked."""
     if not device.can_be_locked:
         device_id = device.context.device_id

@@ -1,12 +1,11 @@
 """The base class of every device."""
 
 import asyncio
-import contextlib
 import functools
 import logging
 import threading
-from collections.abc import Callable, Collection, Coroutine, Generator, Mapping
-from typing import Any, ClassVar, Final, cast
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, ClassVar, cast
 
 import pykarabo
 from pykarabo.client import AsyncDeviceProxy, Client
@@ -25,13 +24,14 @@ from pykarabo.data import (
     TrainReference,
     declared_class,
 )
-from pykarabo.errors import NotExecutedError, ReadOnlyError, StateForbidsError
-from pykarabo.transport import Caller, Clock, TaskOwner, acting_as, present_caller
+from pykarabo.errors import ReadOnlyError, StateForbidsError
+from pykarabo.transport import Clock, TaskOwner, acting_as
 
-from ._admission import caller_of, refuse_locking
+from ._called import Called
 from ._command import command
+from ._connections import Connections, EventKey
 from ._context import DeviceContext
-from ._injecting import Injecting
+from ._events import told_values
 from ._jobs import Jobs
 from ._lock import DeviceLock
 from ._log_level import LEVELS, LogLevel
@@ -39,11 +39,8 @@ from ._pipelines import OutputChannel
 from ._poll import PollLoop, Polls
 from ._versions import distribution_of
 
-NOTE_S: Final = 0.1
-"""Who did what last is published with the next change, or after so long."""
 
-
-class Device(Injecting):
+class Device(Called):
     """A device: properties, commands and outputs under one device id.
 
     Derive from it, declare properties with the descriptors of `pykarabo.data` and commands with
@@ -72,6 +69,10 @@ class Device(Injecting):
         read_only=True,
         description="By polled method: period and duration in s, runs, overruns, failures.",
     )
+    connections = HashProperty(
+        read_only=True,
+        description="Events of other devices that run commands of this one, with their counts.",
+    )
     locked_by = String(read_only=True, description="Who alone may use it; empty for everybody.")
     last_command = String(
         read_only=True, description="The latest command or write, and who asked for it."
@@ -84,14 +85,6 @@ class Device(Injecting):
 
     initialize_timeout_s: ClassVar[float] = 10.0
     """`on_initialize` may take so long; a server that hangs at start helps nobody."""
-    stop_timeout_s: ClassVar[float] = 5.0
-    """`on_stop` may take so long before it is cancelled."""
-    can_be_locked: ClassVar[bool] = True
-    """False for a device that everybody needs."""
-    allowed_when_locked: ClassVar[Collection[str]] = ()
-    """Commands that anybody may run while somebody has locked the device, such as ``stop``."""
-    notes_callers: ClassVar[bool] = True
-    """False where `last_command` would tell nothing: other programs call it all the time."""
 
     def __init__(
         self, configuration: Mapping[str, Any] | None = None, *, context: DeviceContext
@@ -106,8 +99,6 @@ class Device(Injecting):
         self._jobs: Jobs | None = None
         self._observers: dict[str, list[Callable[[Any], None]]] = {}
         self.commands_at_work: set[asyncio.Task[Any]] = set()
-        self._note: PropertyValue | None = None
-        self._note_timer: asyncio.TimerHandle | None = None
         self._lock = DeviceLock(context.device_id, context.clock, self._show_owner)
         self.log = logging.getLogger(f"pykarabo.device.{context.device_id}")
         super().__init__(configuration)
@@ -124,6 +115,7 @@ class Device(Injecting):
             }
         )
         self._polls = Polls(self)
+        self._connections = Connections(self)
         self._outputs: dict[str, OutputChannel] = {
             name: context.pipelines.open(
                 context.device_id, info, instance=context.instance, epoch=context.epoch
@@ -148,23 +140,12 @@ class Device(Injecting):
     async def after_set(self, values: Mapping[str, Any]) -> None:
         """Act on a write from outside after it was applied."""
 
-    async def on_cancelled(self, command: str) -> None:
-        """Tidy up after a command that was stopped half way."""
-
-    async def on_exception(self, what: str, error: Exception) -> None:
-        """React to what a command or task of this device has failed with."""
-
     # -- for authors ----------------------------------------------------------------------------
 
     @property
     def is_initialized(self) -> bool:
         """Whether `on_initialize` has ended well and others see the device."""
         return self._online
-
-    @property
-    def caller(self) -> Caller | None:
-        """Who called the command or made the write that is being worked on; None in no call."""
-        return present_caller()
 
     @property
     def clock(self) -> Clock:
@@ -222,6 +203,21 @@ class Device(Injecting):
         """
         return self._polls.loop(method)
 
+    def emit(self, event: str, /, **arguments: Any) -> None:
+        """Tell an event that the class declares, in its place among the changes of properties.
+
+        Raises:
+            UnknownPropertyError: there is no such event.
+            BadInputError: an argument is missing or too much, or does not fit; nothing was told.
+        """
+
+        def tell() -> None:
+            self.flush()
+            self.set_values(told_values(self, event, arguments))
+            self.flush()
+
+        self._in_loop(tell)
+
     def observe(self, key: str, act: Callable[[Any], None]) -> None:
         """Call `act` with every new value of one of this device's properties, at once.
 
@@ -244,26 +240,15 @@ class Device(Injecting):
         """Stop a job."""
         self.jobs_at_work.cancel(job_id)
 
-    @command(name="lock", idempotent=True)
-    async def take_lock(self, lease: float = 0.0) -> str:
-        """Lock the device: nobody else can write to it or run its commands. Returns the owner.
+    @command(name="connect_event", idempotent=True)
+    async def add_connection(self, source: str, event: str, command: str) -> None:
+        """Run a command of this device whenever device `source` tells the event."""
+        self._connections.add(EventKey(source, event, command))
 
-        With a lease the lock ends when its owner has not used the device for so many seconds.
-        """
-        refuse_locking(self)
-        caller = caller_of(self)
-        self._lock.take(caller, lease)
-        return caller.name
-
-    @command(name="unlock", idempotent=True)
-    async def release_lock(self) -> None:
-        """Give the lock back."""
-        self._lock.release(caller_of(self))
-
-    @command(name="clear_lock", idempotent=True, access_level=AccessLevel.EXPERT)
-    async def clear_lock(self) -> None:
-        """End the lock, whoever holds it."""
-        self._lock.clear()
+    @command(name="disconnect_event")
+    async def remove_connection(self, source: str, event: str, command: str) -> None:
+        """Undo `connect_event`."""
+        self._connections.remove(EventKey(source, event, command))
 
     def set_values(self, values: Mapping[str, Any], *, timestamp: Timestamp | None = None) -> None:
         """Set several properties of this device at one moment.
@@ -285,64 +270,6 @@ class Device(Injecting):
             self._store(key, value)
 
     # -- for the server -------------------------------------------------------------------------
-
-    @property
-    def lock_state(self) -> DeviceLock:
-        """Who alone may use the device."""
-        return self._lock
-
-    def _show_owner(self, name: str) -> None:
-        self.set_values({"locked_by": name})
-
-    def note_caller(self, what: str, who: str) -> None:
-        """Note who did what; it is published soon."""
-        if not self.notes_callers:
-            return
-        self._note = PropertyValue(f"{what} <- {who}", self.now())
-        if self._note_timer is None:
-            self._note_timer = self._loop.call_later(NOTE_S, self.flush)
-
-    def _take_note(self) -> None:
-        note, self._note = self._note, None
-        if self._note_timer is not None:
-            self._note_timer.cancel()
-            self._note_timer = None
-        if note is not None:
-            self._values["last_command"] = note
-            self._pending.append(("last_command", note))
-
-    @contextlib.contextmanager
-    def at_work(self) -> Generator[None, None, None]:
-        """Run a command in the present task, which ends with the device."""
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - commands run in tasks
-        self.commands_at_work.add(task)
-        try:
-            yield
-        finally:
-            self.commands_at_work.discard(task)
-
-    async def was_cancelled(self, command: str) -> None:
-        """Run the hook for a command that was stopped."""
-        await self._run_hook(self.on_cancelled(command), "on_cancelled")
-
-    async def has_failed(self, what: str, error: Exception) -> None:
-        """Run the hook for a command or task that has failed; a refusal is no failure."""
-        if not isinstance(error, NotExecutedError) or error.foreign:
-            await self._run_hook(self.on_exception(what, error), "on_exception")
-
-    async def _run_hook(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Run a hook to its end; what it fails with must not hide what it was called for."""
-        try:
-            async with asyncio.timeout(self.stop_timeout_s):
-                await work
-        except Exception:
-            self.log.exception("%s failed or took too long", name)
-
-    @property
-    def context(self) -> DeviceContext:
-        """The device's surroundings."""
-        return self._context
 
     @property
     def jobs_at_work(self) -> Jobs:
@@ -369,6 +296,7 @@ class Device(Injecting):
     def begin(self) -> None:
         """Begin to work, when others can see the device."""
         self._polls.start()
+        self._connections.start()
         self.spawn(self.on_start(), name="on_start")
 
     async def write_from_outside(
@@ -433,6 +361,7 @@ class Device(Injecting):
     async def aclose(self) -> None:
         """Stop the device: its hook, its tasks, its outputs."""
         self._polls.pause()
+        self._connections.close()
         try:
             async with asyncio.timeout(self.stop_timeout_s):
                 with acting_as(self._context.device_id):
@@ -445,14 +374,6 @@ class Device(Injecting):
             await self._context.pipelines.close_device(self._context.device_id)
             self.flush()
             self._online = False
-
-    async def _end_commands(self) -> None:
-        """Cancel the commands that are under way, except one that stops its own device."""
-        running = self.commands_at_work - {asyncio.current_task()}
-        for task in running:
-            task.cancel()
-        if running:
-            await asyncio.wait(running, timeout=self.stop_timeout_s)
 
     # -- storing and publishing -----------------------------------------------------------------
 

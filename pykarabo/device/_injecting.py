@@ -10,6 +10,7 @@ from pykarabo.data import (
     Node,
     Property,
     PropertyValue,
+    Timestamp,
     encode,
     with_attributes,
     with_members,
@@ -30,8 +31,17 @@ class Injecting(Configurable):
     _schema_changed = False
     _thread: int
 
+    @property
+    def context(self) -> DeviceContext:
+        """The device's surroundings."""
+        return self._context
+
     def flush(self) -> None:
         """Publish what has changed since the last time."""
+        raise NotImplementedError
+
+    def set_values(self, values: Mapping[str, Any], *, timestamp: Timestamp | None = None) -> None:
+        """Set several properties of this device at one moment."""
         raise NotImplementedError
 
     def inject(
@@ -116,17 +126,21 @@ class Injecting(Configurable):
                 remedy=f"name it differently; key='{name}' keeps its outer name",
             )
 
+    def _in_loop(self, act: Callable[[], None]) -> None:
+        """Act in the event loop's thread, and wait for that in any other one."""
+
+        async def acting() -> None:
+            act()
+
+        if threading.get_ident() == self._thread:
+            act()
+        else:
+            asyncio.run_coroutine_threadsafe(acting(), self._loop).result()
+
     def _in_own_thread(self, change: Callable[[], None], refusal: str) -> None:
         """Change the schema in the event loop's thread; errors name the device."""
-
-        async def changed() -> None:
-            change()
-
         try:
-            if threading.get_ident() == self._thread:
-                change()
-            else:
-                asyncio.run_coroutine_threadsafe(changed(), self._loop).result()
+            self._in_loop(change)
         except BadConfigurationError as error:
             device_id = self._context.device_id
             raise BadConfigurationError(

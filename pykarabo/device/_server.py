@@ -49,7 +49,7 @@ from pykarabo.wire import (
     unbundled,
 )
 
-from ._answers import Answers, guarded, needs_waiting
+from ._answers import Answers, needs_waiting
 from ._classes import DeviceClasses
 from ._context import DeviceContext
 from ._device import Device
@@ -59,6 +59,7 @@ from ._loop_watch import Blockage
 from ._pipelines import PipelineHost
 from ._registration import Registration
 from ._room import AnswerRoom
+from ._running import guarded
 from ._server_device import DeviceServer
 from ._streams import EventStreams
 from ._trains import TimeSource

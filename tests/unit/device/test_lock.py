@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pykarabo.client import AsyncDeviceProxy, Client
 from pykarabo.data import AccessLevel, Float64, String
 from pykarabo.device import Device, command
-from pykarabo.device._device import NOTE_S
+from pykarabo.device._called import NOTE_S
 from pykarabo.device._lock import GRACE_S, DeviceLock
 from pykarabo.errors import LockedError, OutOfRangeError
 from pykarabo.testing import FakeClock, MemoryFacility, run_facility
