@@ -104,7 +104,7 @@ class Called(Injecting):
             self._pending.append(("last_command", note))
 
     @contextlib.contextmanager
-    def at_work(self) -> Generator[None, None, None]:
+    def command_at_work(self) -> Generator[None, None, None]:
         """Run a command in the present task, which ends with the device."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - commands run in tasks
@@ -114,11 +114,11 @@ class Called(Injecting):
         finally:
             self.commands_at_work.discard(task)
 
-    async def was_cancelled(self, command: str) -> None:
+    async def tell_cancelled(self, command: str) -> None:
         """Run the hook for a command that was stopped."""
         await self._run_hook(self.on_cancelled(command), "on_cancelled")
 
-    async def has_failed(self, what: str, error: Exception) -> None:
+    async def tell_exception(self, what: str, error: Exception) -> None:
         """Run the hook for a command or task that has failed; a refusal is no failure."""
         if not isinstance(error, NotExecutedError) or error.foreign:
             await self._run_hook(self.on_exception(what, error), "on_exception")

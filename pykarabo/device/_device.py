@@ -22,6 +22,7 @@ from pykarabo.data import (
     String,
     Timestamp,
     TrainReference,
+    VectorString,
     declared_class,
 )
 from pykarabo.errors import ReadOnlyError, StateForbidsError
@@ -65,6 +66,9 @@ class Device(Called):
         description="Long work by job: command, state, progress from 0 to 1, message.",
     )
 
+    interfaces = VectorString(
+        read_only=True, description="What kinds of device it is, such as Motor."
+    )
     polls = HashProperty(
         read_only=True,
         description="By polled method: period and duration in s, runs, overruns, failures.",
@@ -108,6 +112,7 @@ class Device(Called):
                 "class_id": type(self).__name__,
                 "class_version": distribution_of(type(self)),
                 "pykarabo_version": pykarabo.__version__,
+                "interfaces": interface_names(type(self)),
                 "device_id": context.device_id,
                 "server_id": context.server_id,
                 "host": context.host,
@@ -293,7 +298,7 @@ class Device(Called):
         """Publish changes from now on."""
         self._online = True
 
-    def begin(self) -> None:
+    def go_to_work(self) -> None:
         """Begin to work, when others can see the device."""
         self._polls.start()
         self._connections.start()
@@ -420,10 +425,16 @@ class Device(Called):
         self.log.error("task '%s' failed", name, exc_info=error)
         self.set_values({"state": State.ERROR, "status": f"{name} failed: {error}"})
         if isinstance(error, Exception):
-            self.spawn(self.has_failed(name, error), name="on_exception")
+            self.spawn(self.tell_exception(name, error), name="on_exception")
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._context.device_id}>"
+
+
+def interface_names(cls: type) -> list[str]:
+    """Return the names of the interfaces that a class keeps, the nearest first."""
+    names = (vars(base).get("interface_name") for base in cls.__mro__)
+    return [name for name in names if name]
 
 
 @functools.cache

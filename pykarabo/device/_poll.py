@@ -292,7 +292,7 @@ class Polls:
             device.set_values({"state": State.ERROR, "status": f"polling {name} failed: {error}"})
         elif not self._told.get(name, {}).get("error"):
             device.log.warning("polling '%s' failed and is tried again: %s", name, error)
-        device.spawn(device.has_failed(name, error), name="on_exception")
+        device.spawn(device.tell_exception(name, error), name="on_exception")
         self._tell()
 
     def _changed(self) -> None:

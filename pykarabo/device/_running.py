@@ -82,16 +82,16 @@ def _check_state(device: "Device", info: CommandInfo) -> None:
 
 async def _run(device: "Device", info: CommandInfo, bound: Mapping[str, Any]) -> Any:
     method = device.command_method(info.name)
-    with acting_as(device.context.device_id), using(device, info), device.at_work():
+    with acting_as(device.context.device_id), using(device, info), device.command_at_work():
         try:
             if inspect.iscoroutinefunction(method):
                 return await method(**bound)
             return await asyncio.to_thread(method, **bound)
         except asyncio.CancelledError:
-            await device.was_cancelled(info.name)
+            await device.tell_cancelled(info.name)
             raise
         except Exception as error:
-            await device.has_failed(info.name, error)
+            await device.tell_exception(info.name, error)
             raise
 
 

@@ -330,7 +330,7 @@ class Server:
         device.go_online()
         if device_id != DIRECTORY_ID:
             await self._make_known(device, wait=wait)
-        device.begin()
+        device.go_to_work()
         return device
 
     async def _make_known(self, device: Device, *, wait: bool) -> None:
