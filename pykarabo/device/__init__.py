@@ -5,6 +5,7 @@ from ._command import command
 from ._connections import on_event
 from ._context import DeviceContext
 from ._device import Device
+from ._device_node import DeviceNode
 from ._events import Event
 from ._output import Output
 from ._pipelines import OutputChannel, PipelineHost
@@ -25,6 +26,7 @@ __all__ = [
     "Device",
     "DeviceClasses",
     "DeviceContext",
+    "DeviceNode",
     "DeviceServer",
     "DeviceSettings",
     "Event",

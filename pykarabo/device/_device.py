@@ -32,6 +32,7 @@ from ._called import Called
 from ._command import command
 from ._connections import Connections, EventKey
 from ._context import DeviceContext
+from ._device_node import DeviceNodes
 from ._events import told_values
 from ._jobs import Jobs
 from ._lock import DeviceLock
@@ -119,6 +120,7 @@ class Device(Called):
                 "pid": context.pid,
             }
         )
+        self._nodes = DeviceNodes(self)
         self._polls = Polls(self)
         self._connections = Connections(self)
         self._outputs: dict[str, OutputChannel] = {
@@ -302,7 +304,11 @@ class Device(Called):
         """Begin to work, when others can see the device."""
         self._polls.start()
         self._connections.start()
-        self.spawn(self.on_start(), name="on_start")
+        self.spawn(self._start(), name="on_start")
+
+    async def _start(self) -> None:
+        await self._nodes.connect()
+        await self.on_start()
 
     async def write_from_outside(
         self, values: Mapping[str, Any], check_unchanged: Callable[[], None]
@@ -374,6 +380,7 @@ class Device(Called):
         except TimeoutError:
             self.log.error("on_stop of '%s' took too long", self._context.device_id)
         finally:
+            self._nodes.close()
             await self._end_commands()
             await self._tasks.aclose()
             await self._context.pipelines.close_device(self._context.device_id)
