@@ -8,7 +8,7 @@ order of the events. An event that was lost is never guessed, and none runs a co
 import asyncio
 import functools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
@@ -62,6 +62,7 @@ class Connection:
     """One event of another device that runs one command of this one.
 
     Attributes:
+        made: whether it was made at run time, and is remembered.
         live: whether the other device is followed at present.
         delivered: how often the command ran and ended well.
         failed: how often it was refused or failed; `error` is the latest reason.
@@ -70,6 +71,7 @@ class Connection:
 
     key: EventKey
     reader: EventReader
+    made: bool
     live: bool = False
     delivered: int = 0
     failed: int = 0
@@ -102,22 +104,42 @@ class _Source:
 
 
 class Connections:
-    """The events that run commands of one device."""
+    """The events that run commands of one device.
 
-    def __init__(self, device: "Device") -> None:
+    Args:
+        remember: called when the connections that were made at run time are others.
+    """
+
+    def __init__(self, device: "Device", remember: Callable[[], None]) -> None:
         self._device = device
+        self._remember = remember
         self._sources: dict[str, _Source] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def start(self) -> None:
-        """Connect what the class declares."""
+    @property
+    def made(self) -> list[list[str]]:
+        """The connections that were made at run time."""
+        return [
+            list(connection.key)
+            for source in self._sources.values()
+            for connection in source.connections
+            if connection.made
+        ]
+
+    def start(self, remembered: Iterable[Iterable[str]]) -> None:
+        """Connect what the class declares, and what was connected before."""
         for command, source_key, event in declared_connections(type(self._device)):  # type: ignore[arg-type]  # hashable
             self._device.schema().require_property(source_key, self._device.context.device_id)
             source = self._device.values()[source_key].value
             if source:
-                self.add(EventKey(source, event, command))
+                self.add(EventKey(source, event, command), made=False)
+        for key in remembered:
+            try:
+                self.add(EventKey(*key))
+            except PykaraboError as error:
+                self._device.log.warning("an event is not connected any more: %s", error)
 
-    def add(self, key: EventKey) -> None:
+    def add(self, key: EventKey, *, made: bool = True) -> None:
         """Run a command at each event from now on; again is the same as once.
 
         Raises:
@@ -131,13 +153,15 @@ class Connections:
             source = self._sources[key.source] = _Source()
         elif any(known.key == key for known in source.connections):
             return
-        connection = Connection(key, EventReader(key.source, key.event))
+        connection = Connection(key, EventReader(key.source, key.event), made)
         source.connections.append(connection)
         if source.listener is None:
             source.listener = functools.partial(self._update, source)
             source.task = device.spawn(self._deliver(source), name=f"events of {key.source}")
         device.client.follow(key.source, source.listener)
         self._changed()
+        if made:
+            self._remember()
 
     def remove(self, key: EventKey) -> None:
         """Let an event run a command no more.
@@ -158,6 +182,8 @@ class Connections:
         if not source.connections:
             self._drop(key.source)
         self._changed()
+        if found[0].made:
+            self._remember()
 
     def _drop(self, name: str) -> None:
         source = self._sources.pop(name)

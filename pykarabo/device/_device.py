@@ -4,7 +4,7 @@ import asyncio
 import functools
 import logging
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any, ClassVar, cast
 
 import pykarabo
@@ -37,6 +37,8 @@ from ._events import told_values
 from ._jobs import Jobs
 from ._lock import DeviceLock
 from ._log_level import LEVELS, LogLevel
+from ._memorised import fitting, require_memorised
+from ._memory import Memory, memory_file
 from ._pipelines import OutputChannel
 from ._poll import PollLoop, Polls
 from ._versions import distribution_of
@@ -91,6 +93,13 @@ class Device(Called):
     initialize_timeout_s: ClassVar[float] = 10.0
     """`on_initialize` may take so long; a server that hangs at start helps nobody."""
 
+    memorised: ClassVar[Collection[str]] = ()
+    """Keys of set-points that outlive the process; a configuration goes before them."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        require_memorised(cls.__name__, cls.schema(), cls.memorised)
+
     def __init__(
         self, configuration: Mapping[str, Any] | None = None, *, context: DeviceContext
     ) -> None:
@@ -102,12 +111,23 @@ class Device(Called):
         self._tasks = TaskOwner(f"device {context.device_id}", self._task_failed)
         self._setting = asyncio.Lock()
         self._jobs: Jobs | None = None
-        self._observers: dict[str, list[Callable[[Any], None]]] = {}
+        self._observers: dict[str, list[Callable[[Any], object]]] = {}
         self.commands_at_work: set[asyncio.Task[Any]] = set()
         self._lock = DeviceLock(context.device_id, context.clock, self._show_owner)
         self.log = logging.getLogger(f"pykarabo.device.{context.device_id}")
-        super().__init__(configuration)
-        self.observe("log_level", LogLevel(self, configured="log_level" in (configuration or {})))
+        self._problems: list[str] = []
+        self._memory = Memory(
+            memory_file(context.memory, context.device_id), self._tasks, self._flag
+        )
+        self._remembered = self._memory.load()
+        known, problems = fitting(
+            self.schema(), self.memorised, self._remembered.get("values", {}), context.device_id
+        )
+        configured = {**known, **(configuration or {})}
+        super().__init__(configured)
+        for problem in problems:
+            self._flag(problem)
+        self.observe("log_level", LogLevel(self, configured="log_level" in configured))
         self.set_values(
             {
                 "class_id": type(self).__name__,
@@ -118,11 +138,15 @@ class Device(Called):
                 "server_id": context.server_id,
                 "host": context.host,
                 "pid": context.pid,
+                "status": "; ".join(self._problems),
             }
         )
         self._nodes = DeviceNodes(self)
         self._polls = Polls(self)
-        self._connections = Connections(self)
+        self._connections = Connections(self, self._memory.changed)
+        self._memory.begin(self._to_remember)
+        for key in self.memorised:
+            self.observe(key, self._memory.changed)
         self._outputs: dict[str, OutputChannel] = {
             name: context.pipelines.open(
                 context.device_id, info, instance=context.instance, epoch=context.epoch
@@ -225,7 +249,7 @@ class Device(Called):
 
         self._in_loop(tell)
 
-    def observe(self, key: str, act: Callable[[Any], None]) -> None:
+    def observe(self, key: str, act: Callable[[Any], object]) -> None:
         """Call `act` with every new value of one of this device's properties, at once.
 
         It is called in the thread that sets the value and must not wait.
@@ -303,8 +327,21 @@ class Device(Called):
     def go_to_work(self) -> None:
         """Begin to work, when others can see the device."""
         self._polls.start()
-        self._connections.start()
+        self._connections.start(self._remembered.get("connections", ()))
+        if self.memorised:
+            self._memory.changed()
         self.spawn(self._start(), name="on_start")
+
+    def _to_remember(self) -> dict[str, Any]:
+        values = {key: self._values[key].value for key in self.memorised}
+        return {"values": values, "connections": self._connections.made}
+
+    def _flag(self, problem: str) -> None:
+        """Tell in log and status what is wrong with the device's memory."""
+        self.log.warning("%s", problem)
+        self._problems.append(problem)
+        if self._online:
+            self.set_values({"status": problem})
 
     async def _start(self) -> None:
         await self._nodes.connect()
@@ -328,6 +365,8 @@ class Device(Called):
             check_unchanged()
             self.set_values(checked)
             await self.after_set(checked)
+            if any(key in self.memorised for key in checked):
+                await self._memory.saved()
 
     def _checked_write(self, values: Mapping[str, Any]) -> dict[str, Any]:
         device_id = self._context.device_id
@@ -380,6 +419,7 @@ class Device(Called):
         except TimeoutError:
             self.log.error("on_stop of '%s' took too long", self._context.device_id)
         finally:
+            await self._memory.saved()
             self._nodes.close()
             await self._end_commands()
             await self._tasks.aclose()

@@ -7,6 +7,7 @@ import secrets
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import pykarabo
@@ -91,6 +92,7 @@ class Server:
         classes: what it can instantiate.
         time_source: device id of the train clock whose train ids its devices use.
         allow_offline: start devices without a majority of the directory's replicas.
+        memory: directory of what its devices remember; None for nothing.
 
     Attributes:
         lag_s: how late the event loop ran at the last heartbeat.
@@ -110,7 +112,9 @@ class Server:
         clock: Clock | None = None,
         time_source: str | None = None,
         allow_offline: bool = False,
+        memory: Path | None = None,
     ) -> None:
+        self._memory = memory
         self.server_id = check_device_id(server_id)
         self.client = client
         self.classes = classes
@@ -366,6 +370,7 @@ class Server:
             publish_schema=self._publish_schema,
             pipelines=self._pipelines,
             train_reference=self._train_reference,
+            memory=self._memory,
         )
 
     def _train_reference(self) -> TrainReference | None:

@@ -34,6 +34,8 @@ class Counter(Device):
     value = Int64(read_only=True)
     label = String(default="none")
     target = Float64(unit="mm", minimum=-10, maximum=10)
+    set_point = Float64(default=1.0, description="Outlives the process.")
+    memorised = ("set_point",)
     executed = Int64(read_only=True, description="Commands that were run.")
     rang = Event(number=Int64(), description="The bell was rung.")
 
