@@ -204,20 +204,20 @@ def test_a_process_without_a_directory_remembers_nothing(short_runtime: Path) ->
     asyncio.run(scenario())
 
 
-def test_what_cannot_be_memorised_is_refused_with_the_class() -> None:
-    with pytest.raises(BadConfigurationError, match=r"_Wrong\.state"):
-
-        class _Wrong(Device):
-            """Memorises what nobody writes."""
-
-            memorised = ("state",)
-
-    with pytest.raises(UnknownPropertyError, match="votlage"):
-
-        class _Misspelt(_Source):
-            """Memorises what is not there."""
-
-            memorised = ("votlage",)
+@pytest.mark.parametrize(
+    ("key", "error"),
+    [
+        ("state", BadConfigurationError),
+        ("axis", BadConfigurationError),
+        ("x", UnknownPropertyError),
+    ],
+)
+def test_what_cannot_be_memorised_is_refused_with_the_class(
+    key: str, error: type[Exception]
+) -> None:
+    with pytest.raises(error, match="_Wrong") as caught:
+        type("_Wrong", (Device,), {"memorised": (key,), "axis": Node(_Axis)})
+    assert f"'{key}'" in str(caught.value) or f".{key}'" in str(caught.value)
 
 
 _VALUES = st.recursive(

@@ -109,7 +109,7 @@ class _Demanding(_Rotator):
 class _Typed(_Rotator):
     """Has other types."""
 
-    target_position = Int64()  # type: ignore[assignment]
+    target_position = Int64()
     is_on_target = Bool()
 
 
