@@ -1,5 +1,6 @@
 """Writing devices and serving them."""
 
+from ._backend import Backend
 from ._classes import DeviceClasses
 from ._command import command
 from ._connections import on_event
@@ -23,6 +24,7 @@ from ._versions import ENTRY_POINT_GROUP
 
 __all__ = [
     "ENTRY_POINT_GROUP",
+    "Backend",
     "Device",
     "DeviceClasses",
     "DeviceContext",
