@@ -79,7 +79,7 @@ def test_one_that_does_not_come_is_named_and_all_are_awaited_at_once() -> None:
             cooler = await facility.server.instantiate("Cooler", "COOL/1", _BOTH)
             await _until(lambda: cooler.state == State.ERROR)
             assert "'PUMP/1', the 'first' of 'COOL/1', did not come within 0.6 s" in cooler.status
-            assert cooler.status.count("PUMP/1") == 2
+            assert "there is no device 'PUMP/1'" in cooler.status
             assert time.monotonic() - begun < 10
 
     asyncio.run(scenario())
