@@ -12,7 +12,8 @@ The tree's first level answers it::
     │   │   ├── OutOfRangeError, NotAnOptionError, ReadOnlyError
     │   │   ├── MissingValueError, InvalidValuesError
     │   │   └── InvalidNameError, BadConfigurationError
-    │   ├── StateForbidsError, DeniedError, DuplicateDeviceError, ChangedMeanwhileError
+    │   ├── StateForbidsError, DeniedError, LockedError, DuplicateDeviceError,
+    │   │   ChangedMeanwhileError
     │   └── NotConnectedError, WrongInstanceError, HelloRequiredError, BusyError, ExpiredError,
     │       VersionMismatchError, WrongThreadError
     ├── OutcomeUnknownError        nobody knows: look at the device first
@@ -199,6 +200,12 @@ class StateForbidsError(NotExecutedError):
 
 class DeniedError(NotExecutedError):
     """The caller has no right to it."""
+
+    exit_code = 3
+
+
+class LockedError(NotExecutedError):
+    """Somebody else has locked the device; `details` has the ``owner``."""
 
     exit_code = 3
 

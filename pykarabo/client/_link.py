@@ -17,7 +17,7 @@ from pykarabo.errors import (
     NotConnectedError,
     VersionMismatchError,
 )
-from pykarabo.transport import Clock, DealerPort, TaskOwner, Transport
+from pykarabo.transport import Clock, DealerPort, TaskOwner, Transport, signed
 from pykarabo.wire import (
     Answered,
     ClientIdentity,
@@ -158,7 +158,9 @@ class ServerLink:
                 remedy="nothing was executed: await answers before calling again",
             )
         now_ns = self._clock.monotonic_ns()
-        call_id, frames = self._session.call(request, target, timeout_s=timeout_s, now_ns=now_ns)
+        call_id, frames = self._session.call(
+            signed(request), target, timeout_s=timeout_s, now_ns=now_ns
+        )
         future: asyncio.Future[tuple[Any, int]] = self._loop.create_future()
         self._futures[call_id] = future
         self._send(call_id, frames)

@@ -1,12 +1,17 @@
 """Writing devices and serving them."""
 
-from ._classes import ENTRY_POINT_GROUP, DeviceClasses
+from ._backend import Backend
+from ._classes import DeviceClasses
 from ._command import command
+from ._connections import on_event
 from ._context import DeviceContext
 from ._device import Device
+from ._device_node import DeviceNode
+from ._events import Event
 from ._machine import RunningMachine, StateMachine
 from ._output import Output
 from ._pipelines import OutputChannel, PipelineHost
+from ._poll import PollLoop, poll
 from ._process import (
     ServerSettings,
     run_server,
@@ -17,23 +22,30 @@ from ._process import (
 from ._server import DeviceSettings, Server
 from ._server_device import DeviceServer
 from ._transitions import Transition
+from ._versions import ENTRY_POINT_GROUP
 
 __all__ = [
     "ENTRY_POINT_GROUP",
+    "Backend",
     "Device",
     "DeviceClasses",
     "DeviceContext",
+    "DeviceNode",
     "DeviceServer",
     "DeviceSettings",
+    "Event",
     "Output",
     "OutputChannel",
     "PipelineHost",
+    "PollLoop",
     "RunningMachine",
     "Server",
     "ServerSettings",
     "StateMachine",
     "Transition",
     "command",
+    "on_event",
+    "poll",
     "run_server",
     "running_server",
     "serve",

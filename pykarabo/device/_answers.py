@@ -1,31 +1,14 @@
 """Answering what is asked of the devices of one process."""
 
 import asyncio
-import inspect
-import logging
-import traceback
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 
-from pykarabo.data import CommandInfo, Row, Schema, to_row
-from pykarabo.errors import (
-    BadInputError,
-    CancelledByCallerError,
-    ChangedMeanwhileError,
-    DeniedError,
-    DiskFullError,
-    DuplicateDeviceError,
-    ExpiredError,
-    FrameFileError,
-    LimitExceededError,
-    PykaraboError,
-    RemoteError,
-    RunStateError,
-    StateForbidsError,
-)
-from pykarabo.transport import Clock, has_time
+from pykarabo.data import Row, Schema, to_row
+from pykarabo.errors import ChangedMeanwhileError, PykaraboError
+from pykarabo.transport import acting_as
 from pykarabo.wire import (
     Call,
     Execute,
@@ -39,34 +22,13 @@ from pykarabo.wire import (
     SetMany,
 )
 
+from ._admission import writing
 from ._device import Device
 from ._hosting import Hosted, Hosting
+from ._in_time import require_time
+from ._running import guarded, run_command
 from ._streams import EventStreams
 
-_log: Final = logging.getLogger(__name__)
-
-
-class _TooLateError(ExpiredError):
-    """Nobody waits any more for what has not begun yet."""
-
-
-_MEANT_AS_SAID: Final = (
-    BadInputError,
-    ChangedMeanwhileError,
-    DeniedError,
-    DiskFullError,
-    DuplicateDeviceError,
-    FrameFileError,
-    LimitExceededError,
-    RemoteError,
-    RunStateError,
-    StateForbidsError,
-    _TooLateError,
-)
-"""Errors that a command may raise to its caller as they are. Any other would be misread, and so
-would these if another device had answered them: a command that itself could not reach a device,
-or was refused by one, has run, so its caller must not take it for "not executed"."""
-_TRACEBACK_LINES: Final = 20
 _MAX_VALUES: Final = 50_000
 _MAX_BYTES: Final = 2 * 2**20
 """One answer to `Open` holds so much at most: half of what the other side would refuse."""
@@ -228,19 +190,6 @@ def needs_waiting(call: Execute) -> bool:
     return isinstance(call.request, Set | Call | SetMany)
 
 
-def require_time(clock: Clock) -> None:
-    """Refuse to begin what nobody waits for any more: this process was frozen, or others took long.
-
-    Raises:
-        ExpiredError: the caller was told that the outcome is unknown; nothing was executed.
-    """
-    if not has_time(clock.monotonic_ns()):
-        raise _TooLateError(
-            "the call waited at the device for longer than its caller does",
-            remedy="nothing was executed: call again",
-        )
-
-
 async def _write(
     hosted: Hosted, values: Mapping[str, Any], expected: Mapping[str, int] | None
 ) -> None:
@@ -253,8 +202,9 @@ async def _write(
         _require_unchanged(hosted, expected or {})
 
     device_id = hosted.source.stream
-    work = device.write_from_outside(values, check_unchanged)
-    await guarded(work, device_id, f"writing to '{device_id}'")
+    with acting_as(device_id), writing(device, values, check_unchanged) as check:
+        work = device.write_from_outside(values, check)
+        await guarded(work, device_id, f"writing to '{device_id}'")
 
 
 def _require_unchanged(hosted: Hosted, expected: Mapping[str, int]) -> None:
@@ -292,66 +242,3 @@ def _node_rows(device: Device, key: str) -> list[Any]:
     return [
         to_row(name, value) for name, value in device.values().items() if name.startswith(below)
     ]
-
-
-async def run_command(device: Device, name: str, args: list[Any], kwargs: Mapping[str, Any]) -> Any:
-    """Check a command's name, state and arguments, and run it.
-
-    Raises:
-        UnknownCommandError, StateForbidsError, BadInputError: it did not run.
-        RemoteError: it ran and failed.
-    """
-    device_id = device.context.device_id
-    info = device.schema().require_command(name, device_id)
-    _check_state(device, info)
-    bound = info.bind(args, kwargs, device_id)
-    method = device.command_method(name)
-    work = guarded(_run(method, bound), device_id, f"command '{device_id}.{name}'")
-    return {"job": device.jobs_at_work.start(name, work)} if info.job else await work
-
-
-def _check_state(device: Device, info: CommandInfo) -> None:
-    if info.allowed_states is not None and device.state not in info.allowed_states:
-        allowed = " or ".join(sorted(info.allowed_states))
-        device_id = device.context.device_id
-        raise StateForbidsError(
-            f"command '{device_id}.{info.name}' is not allowed in state {device.state}",
-            device=device_id,
-            key=info.name,
-            remedy=f"bring the device to {allowed} first",
-        )
-
-
-async def _run(method: Callable[..., Any], bound: Mapping[str, Any]) -> Any:
-    if inspect.iscoroutinefunction(method):
-        return await method(**bound)
-    return await asyncio.to_thread(method, **bound)
-
-
-async def guarded(work: Awaitable[Any], device_id: str, what: str) -> Any:
-    """Await work of a device's author; whatever it raises becomes an error for the caller."""
-    try:
-        return await work
-    except asyncio.CancelledError:
-        raise CancelledByCallerError(
-            f"{what} was cancelled",
-            device=device_id,
-            remedy="it may be half done: read the device before you repeat it",
-        ) from None
-    except Exception as error:
-        if isinstance(error, _MEANT_AS_SAID) and not error.foreign:
-            raise
-        reason = str(error) if isinstance(error, PykaraboError) else _reason(error)
-        lines = traceback.format_exception(error)[-_TRACEBACK_LINES:]
-        _log.error("%s failed", what, exc_info=error)
-        raise RemoteError(
-            f"{what} failed: {reason}",
-            device=device_id,
-            remedy="the device's log has the details",
-            details={"type": type(error).__name__, "traceback": "".join(lines)},
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    text = str(error)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

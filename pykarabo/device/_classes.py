@@ -2,14 +2,13 @@
 
 import logging
 from collections.abc import Iterable, Mapping
-from importlib.metadata import entry_points
 from typing import Final
 
 from pykarabo.errors import UnknownClassError, did_you_mean
 
 from ._device import Device
+from ._versions import installed_points
 
-ENTRY_POINT_GROUP: Final = "pykarabo.devices"
 _log: Final = logging.getLogger(__name__)
 
 
@@ -27,7 +26,7 @@ class DeviceClasses:
     def __init__(
         self, names: Iterable[str] | None = None, *, more: Mapping[str, type[Device]] | None = None
     ) -> None:
-        self._points = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+        self._points = installed_points()
         self._loaded: dict[str, type[Device]] = dict(more or {})
         self._allowed = None if names is None else frozenset(names) | self._loaded.keys()
         for name in sorted((self._allowed or frozenset()) - self.installed()):

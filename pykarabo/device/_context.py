@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pykarabo.client import Client
@@ -22,6 +23,7 @@ class DeviceContext:
         epoch: start of this life in ns since 1970 UTC.
         publish: takes the device and its changes, in the event loop's thread.
         publish_schema: takes a device that has another schema now, likewise.
+        memory: directory of what devices remember; None in a process that remembers nothing.
         train_reference: tells the relation of time and train ids, None without a time source.
     """
 
@@ -37,3 +39,4 @@ class DeviceContext:
     publish_schema: Callable[["Device"], None]
     pipelines: "PipelineHost"
     train_reference: Callable[[], TrainReference | None]
+    memory: Path | None = None

@@ -2,23 +2,20 @@
 
 import asyncio
 import functools
-import inspect
 import logging
 import threading
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any, ClassVar, cast
 
+import pykarabo
 from pykarabo.client import AsyncDeviceProxy, Client
 from pykarabo.data import (
     AccessLevel,
     AccessMode,
     AlarmCondition,
     Choice,
-    Configurable,
     HashProperty,
     Int64,
-    Node,
-    Property,
     PropertyInfo,
     PropertyValue,
     State,
@@ -26,32 +23,38 @@ from pykarabo.data import (
     String,
     Timestamp,
     TrainReference,
+    VectorString,
     declared_class,
-    encode,
+    flat_configuration,
     raise_all,
-    with_attributes,
-    with_members,
-    without_member,
 )
 from pykarabo.errors import (
     BadConfigurationError,
     BadInputError,
     ReadOnlyError,
     StateForbidsError,
-    WrongTypeError,
 )
-from pykarabo.transport import Clock, TaskOwner
+from pykarabo.transport import Clock, TaskOwner, acting_as, present_caller
 
 from ._alarms import DeviceAlarms
-from ._caller import caller_name
+from ._called import Called
 from ._command import command
+from ._connections import Connections, EventKey
 from ._context import DeviceContext
+from ._device_node import DeviceNodes
+from ._events import told_values
 from ._jobs import Jobs
+from ._lock import DeviceLock
+from ._log_level import LEVELS, LogLevel
 from ._machine import RunningMachine, StateMachine, bind_machine
+from ._memorised import fitting, require_memorised
+from ._memory import Memory, memory_file
 from ._pipelines import OutputChannel
+from ._poll import PollLoop, Polls
+from ._versions import distribution_of
 
 
-class Device(Configurable):
+class Device(Called):
     """A device: properties, commands and outputs under one device id.
 
     Derive from it, declare properties with the descriptors of `pykarabo.data` and commands with
@@ -63,6 +66,8 @@ class Device(Configurable):
     """
 
     class_id = String(read_only=True, description="Name of the device's class.")
+    class_version = String(read_only=True, description="What the class was installed with.")
+    pykarabo_version = String(read_only=True, description="Version of pykarabo it runs on.")
     device_id = String(read_only=True, description="Name of the device in its domain.")
     server_id = String(read_only=True, description="The device server that hosts it.")
     host = String(read_only=True, description="The host that it runs on.")
@@ -82,17 +87,38 @@ class Device(Configurable):
         "who knows.",
     )
 
+    interfaces = VectorString(
+        read_only=True, description="What kinds of device it is, such as Motor."
+    )
+    polls = HashProperty(
+        read_only=True,
+        description="By polled method: period and duration in s, runs, overruns, failures.",
+    )
+    connections = HashProperty(
+        read_only=True,
+        description="Events of other devices that run commands of this one, with their counts.",
+    )
+    locked_by = String(read_only=True, description="Who alone may use it; empty for everybody.")
+    last_command = String(
+        read_only=True, description="The latest command or write, and who asked for it."
+    )
+    log_level = Choice(
+        LEVELS,
+        access_level=AccessLevel.EXPERT,
+        description="Messages below this level are not logged.",
+    )
     state_machine: ClassVar[StateMachine | None] = None
-    _schema_changed = False
     initialize_timeout_s: ClassVar[float] = 10.0
     """`on_initialize` may take so long; a server that hangs at start helps nobody."""
-    stop_timeout_s: ClassVar[float] = 5.0
-    """`on_stop` may take so long before it is cancelled."""
+
+    memorised: ClassVar[Collection[str]] = ()
+    """Keys of set-points that outlive the process; a configuration goes before them."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         if declared_class(cls) is cls:
             bind_machine(cls)
         super().__init_subclass__(**kwargs)
+        require_memorised(cls.__name__, cls.schema(), cls.memorised)
 
     def __init__(
         self, configuration: Mapping[str, Any] | None = None, *, context: DeviceContext
@@ -106,8 +132,22 @@ class Device(Configurable):
         self._setting = asyncio.Lock()
         self._change_lock = threading.Lock()
         self._jobs: Jobs | None = None
+        self._observers: dict[str, list[Callable[[Any], object]]] = {}
+        self.commands_at_work: set[asyncio.Task[Any]] = set()
+        self._lock = DeviceLock(context.device_id, context.clock, self._show_owner)
         self.log = logging.getLogger(f"pykarabo.device.{context.device_id}")
-        super().__init__(configuration)
+        self._problems: list[str] = []
+        self._memory = Memory(
+            memory_file(context.memory, context.device_id), self._tasks, self._flag
+        )
+        self._remembered = self._memory.load()
+        known, problems = fitting(
+            self.schema(), self.memorised, self._remembered.get("values", {}), context.device_id
+        )
+        given = flat_configuration(self.schema(), configuration or {}, context.device_id, errors=[])
+        remembered = {key: value for key, value in known.items() if key not in given}
+        configured = {**remembered, **(configuration or {})}
+        super().__init__(configured)
         self._alarms = DeviceAlarms(
             context.device_id,
             clock=context.clock,
@@ -117,19 +157,32 @@ class Device(Configurable):
             log=self.log,
         )
         self._values.update(self._alarms.declare(self.schema(), self._values, ()))
+        for problem in problems:
+            self._flag(problem)
+        self.observe("log_level", LogLevel(self, configured="log_level" in configured))
         self.set_values(
             {
                 "class_id": type(self).__name__,
+                "class_version": distribution_of(type(self)),
+                "pykarabo_version": pykarabo.__version__,
+                "interfaces": interface_names(type(self)),
                 "device_id": context.device_id,
                 "server_id": context.server_id,
                 "host": context.host,
                 "pid": context.pid,
+                "status": "; ".join(self._problems),
             }
         )
         table = type(self).state_machine
         self._machine = None if table is None else RunningMachine(table, self)
         if table is not None:
             self.state = table.initial
+        self._nodes = DeviceNodes(self)
+        self._polls = Polls(self)
+        self._connections = Connections(self, self._memory.changed)
+        self._memory.begin(self._to_remember)
+        for key in self.memorised:
+            self.observe(key, self._memory.changed)
         self._outputs: dict[str, OutputChannel] = {
             name: context.pipelines.open(
                 context.device_id, info, instance=context.instance, epoch=context.epoch
@@ -155,6 +208,11 @@ class Device(Configurable):
         """Act on a write from outside after it was applied."""
 
     # -- for authors ----------------------------------------------------------------------------
+
+    @property
+    def is_initialized(self) -> bool:
+        """Whether `on_initialize` has ended well and others see the device."""
+        return self._online
 
     @property
     def clock(self) -> Clock:
@@ -190,7 +248,49 @@ class Device(Configurable):
 
         A task that fails puts the device into state ERROR, with the reason in its status.
         """
-        return self._tasks.spawn(work, name=name)
+        with acting_as(self._context.device_id):
+            return self._tasks.spawn(work, name=name)
+
+    def poll(
+        self, method: Callable[[], Any], interval: float | str, *, on_failure: str = "error"
+    ) -> PollLoop:
+        """Run a method again and again from now on, as the decorator `poll` does.
+
+        Raises:
+            BadConfigurationError: it is polled already, or there is no such way to fail.
+            UnknownPropertyError: the interval is no property of this device.
+        """
+        return self._polls.add(method, interval, on_failure)
+
+    def polling(self, method: str) -> PollLoop:
+        """Return the loop that runs a method, to pause or resume it.
+
+        Raises:
+            BadConfigurationError: the method is not polled.
+        """
+        return self._polls.loop(method)
+
+    def emit(self, event: str, /, **arguments: Any) -> None:
+        """Tell an event that the class declares, in its place among the changes of properties.
+
+        Raises:
+            UnknownPropertyError: there is no such event.
+            BadInputError: an argument is missing or too much, or does not fit; nothing was told.
+        """
+
+        def tell() -> None:
+            self.flush()
+            self.set_values(told_values(self, event, arguments))
+            self.flush()
+
+        self._in_loop(tell)
+
+    def observe(self, key: str, act: Callable[[Any], object]) -> None:
+        """Call `act` with every new value of one of this device's properties, at once.
+
+        It is called in the thread that sets the value and must not wait.
+        """
+        self._observers.setdefault(key, []).append(act)
 
     def report_progress(self, progress: float, message: str = "") -> None:
         """Tell how far the command is that calls this, if it is a job; `progress` from 0 to 1."""
@@ -226,7 +326,9 @@ class Device(Configurable):
     @command(idempotent=True)
     async def acknowledge_alarm(self, key: str) -> None:
         """Say that you know of the alarms of a property, or of the one with this name."""
-        self._alarms.acknowledge(key, caller_name() or self._context.device_id)
+        caller = present_caller()
+        who = None if caller is None else f"{caller.identity.user}@{caller.identity.host}"
+        self._alarms.acknowledge(key, who or self._context.device_id)
 
     @command(idempotent=True, access_level=AccessLevel.OBSERVER)
     async def job_result(self, job_id: str, wait: float = 0.0) -> dict[str, Any]:
@@ -237,6 +339,16 @@ class Device(Configurable):
     async def cancel_job(self, job_id: str) -> None:
         """Stop a job."""
         self.jobs_at_work.cancel(job_id)
+
+    @command(name="connect_event", idempotent=True)
+    async def add_connection(self, source: str, event: str, command: str) -> None:
+        """Run a command of this device whenever device `source` tells the event."""
+        self._connections.add(EventKey(source, event, command))
+
+    @command(name="disconnect_event")
+    async def remove_connection(self, source: str, event: str, command: str) -> None:
+        """Undo `connect_event`."""
+        self._connections.remove(EventKey(source, event, command))
 
     def set_values(self, values: Mapping[str, Any], *, timestamp: Timestamp | None = None) -> None:
         """Set several properties of this device at one moment.
@@ -255,136 +367,6 @@ class Device(Configurable):
             checked.append((key, self._plain(info, value)))
         for key, plain in checked:
             self._keep(key, plain, at)
-
-    # -- injection ------------------------------------------------------------------------------
-
-    def inject(
-        self,
-        members: Mapping[str, Property[Any] | Node] | None = None,
-        /,
-        *,
-        below: str = "",
-        **more: Property[Any] | Node,
-    ) -> None:
-        """Give this device, and no other of its class, more properties and nodes.
-
-        They are attributes at once, and clients see them after this turn of the event loop: all
-        changes of one turn are one new schema. What was injected under the same name before is
-        replaced; its value is kept if it fits.
-
-        Args:
-            members: descriptors by attribute, as in a class.
-            below: key of a node that they are put below.
-
-        Raises:
-            BadConfigurationError: they contradict themselves or what is there; nothing changed.
-        """
-        given = {**(members or {}), **more}
-
-        def change() -> None:
-            cls = with_members(type(self), given, self._node_key(below))
-            for name in given:
-                self._refuse_hidden(name, below)
-            prefix = f"{below}." if below else ""
-            keys = {prefix + (member.key or name) for name, member in given.items()}
-            self._change_schema(cls, keys, strict=False)
-
-        self._in_own_thread(change, f"cannot get {', '.join(given)}")
-
-    def remove(self, *keys: str) -> None:
-        """Take injected properties and nodes, named by dotted keys, away from this device.
-
-        Raises:
-            UnknownPropertyError: there is none of the name; nothing changed.
-            BadConfigurationError: the class declares it; nothing changed.
-        """
-
-        def change() -> None:
-            cls: type[Configurable] = type(self)
-            for key in keys:
-                cls.schema().require_property(key, self._context.device_id)
-                cls = without_member(cls, key)
-            self._change_schema(cls, (), strict=False)
-
-        self._in_own_thread(change, f"cannot lose {', '.join(keys)}")
-
-    def update_attributes(self, key: str, /, **attributes: Any) -> None:
-        """Change attributes of a property of this device, named as at its declaration.
-
-        Its present value must fit; its quality is judged anew. Its unit cannot change.
-
-        Raises:
-            UnknownPropertyError: there is no such property.
-            BadConfigurationError: the attributes contradict each other or the present value;
-                nothing changed.
-        """
-
-        def change() -> None:
-            self.schema().require_property(key, self._context.device_id)
-            cls = with_attributes(type(self), key, attributes)
-            self._change_schema(cls, (key,), strict=True)
-
-        self._in_own_thread(change, f"cannot have '{key}' with {', '.join(attributes)}")
-
-    def _node_key(self, key: str) -> str:
-        if key:
-            self.schema().require_property(key, self._context.device_id)
-        return key
-
-    def _refuse_hidden(self, name: str, below: str) -> None:
-        """Refuse a property that would hide what the author keeps in this object."""
-        if not below and name in vars(self):
-            raise BadConfigurationError(
-                f"property '{name}' would hide the attribute '{name}'",
-                key=name,
-                remedy=f"name it differently; key='{name}' keeps its outer name",
-            )
-
-    def _in_own_thread(self, change: Callable[[], None], refusal: str) -> None:
-        """Change the schema in the event loop's thread; errors name the device."""
-
-        async def changed() -> None:
-            change()
-
-        try:
-            if threading.get_ident() == self._thread:
-                change()
-            else:
-                asyncio.run_coroutine_threadsafe(changed(), self._loop).result()
-        except BadConfigurationError as error:
-            device_id = self._context.device_id
-            raise BadConfigurationError(
-                f"device '{device_id}' {refusal}: {error.message}",
-                device=device_id,
-                key=error.key,
-                remedy=error.remedy,
-            ) from None
-
-    def _change_schema(
-        self, cls: type[Configurable], touched: Collection[str], *, strict: bool
-    ) -> None:
-        try:
-            encode(cls.schema().to_wire())
-        except WrongTypeError as error:
-            raise BadConfigurationError(
-                f"its schema holds what cannot travel: {error.message}",
-                remedy="use plain values as defaults",
-            ) from None
-        if not self._schema_changed:
-            self.flush()  # what was set before belongs to the schema before
-        known = frozenset(self._values)
-        brought = self._take_class(cls, touched, strict=strict)
-        judged = self._alarms.declare(self.schema(), brought, known)
-        self._values.update(judged)
-        brought.update(judged)
-        if not self._online:
-            return
-        self._pending = [
-            item for item in self._pending if item[0] in self._values and item[0] not in brought
-        ]
-        self._pending += brought.items()
-        self._schema_changed = True
-        self._loop.call_soon(self.flush)
 
     # -- for the server -------------------------------------------------------------------------
 
@@ -427,6 +409,29 @@ class Device(Configurable):
         self._online = True
         self._alarms.open()
 
+    def go_to_work(self) -> None:
+        """Begin to work, when others can see the device."""
+        self._polls.start()
+        self._connections.start(self._remembered.get("connections", ()))
+        if self.memorised:
+            self._memory.changed()
+        self.spawn(self._start(), name="on_start")
+
+    def _to_remember(self) -> dict[str, Any]:
+        values = {key: self._values[key].value for key in self.memorised}
+        return {"values": values, "connections": self._connections.made}
+
+    def _flag(self, problem: str) -> None:
+        """Tell in log and status what is wrong with the device's memory."""
+        self.log.warning("%s", problem)
+        self._problems.append(problem)
+        if self._online:
+            self.set_values({"status": problem})
+
+    async def _start(self) -> None:
+        await self._nodes.connect()
+        await self.on_start()
+
     async def write_from_outside(
         self, values: Mapping[str, Any], check_unchanged: Callable[[], None]
     ) -> None:
@@ -445,6 +450,8 @@ class Device(Configurable):
             check_unchanged()
             self.set_values(checked)
             await self.after_set(checked)
+            if any(key in self.memorised for key in checked):
+                await self._memory.saved()
 
     def _checked_write(self, values: Mapping[str, Any]) -> dict[str, Any]:
         device_id = self._context.device_id
@@ -493,15 +500,21 @@ class Device(Configurable):
 
     async def aclose(self) -> None:
         """Stop the device: its hook, its tasks, its outputs."""
+        self._polls.pause()
+        self._connections.close()
         try:
             async with asyncio.timeout(self.stop_timeout_s):
-                await self.on_stop()
+                with acting_as(self._context.device_id):
+                    await self.on_stop()
         except TimeoutError:
             self.log.error("on_stop of '%s' took too long", self._context.device_id)
         finally:
             self._alarms.close()
             if self._machine is not None:
                 self._machine.close()
+            await self._memory.saved()
+            self._nodes.close()
+            await self._end_commands()
             await self._tasks.aclose()
             await self._context.pipelines.close_device(self._context.device_id)
             self.flush()
@@ -535,6 +548,8 @@ class Device(Configurable):
 
     def _store(self, key: str, value: PropertyValue, publish: bool = True) -> None:
         self._values[key] = value
+        for act in self._observers.get(key, ()):
+            act(value.value)
         if not (self._online and publish):
             return
         self._pending.append((key, value))
@@ -550,6 +565,7 @@ class Device(Configurable):
             self._schema_changed = False
             if self._online:
                 self._context.publish_schema(self)
+        self._take_note()
         pending, self._pending = self._pending, []
         if pending and self._online:
             self._context.publish(self, pending)
@@ -560,16 +576,27 @@ class Device(Configurable):
             self._machine.task_failed(name, error)
         else:
             self.set_values({"state": State.ERROR, "status": f"{name} failed: {error}"})
+        if isinstance(error, Exception):
+            self.spawn(self.tell_exception(name, error), name="on_exception")
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._context.device_id}>"
 
 
+def interface_names(cls: type) -> list[str]:
+    """Return the names of the interfaces that a class keeps, the nearest first."""
+    names = (vars(base).get("interface_name") for base in cls.__mro__)
+    return [name for name in names if name]
+
+
 @functools.cache
 def _command_attributes(owner: type) -> Mapping[str, str]:
     """Return the attribute of each command of a class, by the command's name."""
+    members: dict[str, Any] = {}
+    for base in reversed(owner.__mro__):
+        members.update(vars(base))
     return {
         member.__pykarabo_command__.name: attribute
-        for attribute, member in inspect.getmembers_static(owner)
+        for attribute, member in members.items()
         if hasattr(member, "__pykarabo_command__")
     }

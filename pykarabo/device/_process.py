@@ -193,6 +193,7 @@ async def running_server(settings: ServerSettings) -> AsyncGenerator[Server, Non
                 classes=DeviceClasses(settings.classes, more=settings.more_classes),
                 time_source=settings.time_source,
                 allow_offline=settings.allow_offline,
+                memory=data_directory(settings.domain) / "memory",
             )
             teller = _BusyTeller(client, server)
             watch = LoopWatch(teller.tell)

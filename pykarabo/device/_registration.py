@@ -350,6 +350,7 @@ class Registration:
             data=server.data,
             fence=self._fences.get(context.device_id, 0),
             version=self._version,
+            tags=tuple(f"interface:{name}" for name in device.interfaces),
         )
 
     def state_changed(self, device: Device) -> None:

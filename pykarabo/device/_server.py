@@ -7,6 +7,7 @@ import secrets
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import pykarabo
@@ -21,7 +22,17 @@ from pykarabo.errors import (
     RemoteError,
     VersionMismatchError,
 )
-from pykarabo.transport import Clock, Delivery, SystemClock, TaskOwner, Transport, deadline
+from pykarabo.transport import (
+    Caller,
+    Clock,
+    Delivery,
+    SystemClock,
+    TaskOwner,
+    Transport,
+    acting_as,
+    called_by,
+    deadline,
+)
 from pykarabo.wire import (
     HEARTBEAT_INTERVAL_S,
     Answer,
@@ -39,17 +50,19 @@ from pykarabo.wire import (
     unbundled,
 )
 
-from ._answers import Answers, guarded, needs_waiting, require_time
-from ._caller import called_by
+from ._answers import Answers, needs_waiting
 from ._classes import DeviceClasses
 from ._clock_watch import ClockWatch
 from ._context import DeviceContext
 from ._device import Device
 from ._hosting import Hosting
+from ._in_time import require_time
+from ._lock import LockWatch
 from ._loop_watch import Blockage
 from ._pipelines import PipelineHost
 from ._registration import Registration
 from ._room import AnswerRoom
+from ._running import guarded
 from ._server_device import DeviceServer
 from ._streams import EventStreams
 from ._trains import TimeSource
@@ -81,6 +94,7 @@ class Server:
         classes: what it can instantiate.
         time_source: device id of the train clock whose train ids its devices use.
         allow_offline: start devices without a majority of the directory's replicas.
+        memory: directory of what its devices remember; None for nothing.
 
     Attributes:
         lag_s: how late the event loop ran at the last heartbeat.
@@ -100,7 +114,9 @@ class Server:
         clock: Clock | None = None,
         time_source: str | None = None,
         allow_offline: bool = False,
+        memory: Path | None = None,
     ) -> None:
+        self._memory = memory
         self.server_id = check_device_id(server_id)
         self.client = client
         self.classes = classes
@@ -135,6 +151,7 @@ class Server:
         )
         self._sessions = ServerSessions(welcome, checksum=transport.checksum)
         self._room = AnswerRoom(self._sessions, self.clock)
+        self._locks = LockWatch(self._sessions, self._router, self.clock)
         self._once = OnceMemory()
         self._checksum = transport.checksum
         self._answers_of: dict[bytes, list[list[Frame]]] = {}
@@ -320,7 +337,7 @@ class Server:
         device.go_online()
         if device_id != DIRECTORY_ID:
             await self._make_known(device, wait=wait)
-        device.spawn(device.on_start(), name="on_start")
+        device.go_to_work()
         return device
 
     async def _make_known(self, device: Device, *, wait: bool) -> None:
@@ -336,15 +353,8 @@ class Server:
         """Run the device's hook; what it raises becomes an error that names the device."""
         device_id = device.context.device_id
         try:
-            async with asyncio.timeout(device.initialize_timeout_s):
-                await guarded(device.on_initialize(), device_id, f"the start of '{device_id}'")
-        except TimeoutError:
-            await device.aclose()
-            raise RemoteError(
-                f"the start of '{device_id}' took longer than {device.initialize_timeout_s} s",
-                device=device_id,
-                remedy="look at its hardware, or move slow work to on_start",
-            ) from None
+            with acting_as(device_id):
+                await guarded(_initialize_in_time(device), device_id, f"the start of '{device_id}'")
         except BaseException:
             await device.aclose()
             raise
@@ -363,6 +373,7 @@ class Server:
             publish_schema=self._publish_schema,
             pipelines=self._pipelines,
             train_reference=self._train_reference,
+            memory=self._memory,
         )
 
     def _train_reference(self) -> TrainReference | None:
@@ -452,7 +463,8 @@ class Server:
         outcome = Outcome()
         try:
             await self._room.wait(call)
-            with deadline(call.deadline_ns), called_by(self._sessions.identity(call.peer)):
+            caller = Caller.of(call.identity, getattr(call.request, "caller", None))
+            with deadline(call.deadline_ns), called_by(caller):
                 require_time(self.clock)
                 outcome.result, outcome.sequence = await self._answers.answer(call)
         except PykaraboError as error:
@@ -524,6 +536,7 @@ class Server:
             self._watch_clock()
             due = max(due + HEARTBEAT_INTERVAL_S, loop.time())
             self._forget_the_dead()
+            self._locks.look(self._hosting.devices)
 
     def _watch_clock(self) -> None:
         """Tell when the host's clock was set: time stamps before and after do not fit together."""
@@ -551,3 +564,20 @@ class Server:
             for peer in peers:
                 if self._router.send(peer, frames) is Delivery.GONE:
                     self._sessions.forget(peer)
+
+
+async def _initialize_in_time(device: Device) -> None:
+    limit_s = device.initialize_timeout_s
+    scope = asyncio.timeout(limit_s)
+    try:
+        async with scope:
+            await device.on_initialize()
+    except TimeoutError:
+        if not scope.expired():
+            raise
+        device_id = device.context.device_id
+        raise RemoteError(
+            f"the start of '{device_id}' took longer than {limit_s} s",
+            device=device_id,
+            remedy="look at its hardware, or move slow work to on_start",
+        ) from None

@@ -22,6 +22,8 @@ _LOOK_S = 1.0
 class DeviceServer(Device):
     """Hosts devices of this process and starts others on request."""
 
+    can_be_locked = False
+
     version = String(read_only=True, description="Version of pykarabo.")
     user = String(read_only=True, description="The user that the process runs as.")
     loop_lag = Float64(

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from pykarabo._lazy import lazy_attributes
 
+from ._caller import Caller, acting_as, called_by, present_caller, signed
 from ._clock import Clock, SystemClock, now
 from ._deadline import deadline, has_time, time_left_s
 from ._places import (
@@ -38,6 +39,7 @@ __all__ = [
     "DOMAIN_VARIABLE",
     "Binding",
     "BlockingLink",
+    "Caller",
     "Clock",
     "DealerHandler",
     "DealerPort",
@@ -54,14 +56,18 @@ __all__ = [
     "TaskOwner",
     "Transport",
     "ZmqTransport",
+    "acting_as",
     "cache_directory",
+    "called_by",
     "data_directory",
     "deadline",
     "domain_name",
     "has_time",
     "make_context",
     "now",
+    "present_caller",
     "run_directory",
+    "signed",
     "time_left_s",
 ]
 

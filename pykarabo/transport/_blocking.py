@@ -27,6 +27,7 @@ from pykarabo.wire import (
     Target,
 )
 
+from ._caller import signed
 from ._frames import monitor_event, receive_frames, send_frames
 from ._sockets import (
     DOWN_EVENTS,
@@ -117,7 +118,9 @@ class BlockingLink:
         """
         with self._lock:
             now_ns = time.monotonic_ns()
-            call_id, frames = self.session.call(request, target, timeout_s=timeout_s, now_ns=now_ns)
+            call_id, frames = self.session.call(
+                signed(request), target, timeout_s=timeout_s, now_ns=now_ns
+            )
             self._send(frames)
             try:
                 ended = self._await(call_id)

@@ -1,6 +1,6 @@
 """Who calls and who answers: the bodies of HELLO and WELCOME."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pykarabo.errors import MalformedMessageError
 
@@ -14,6 +14,10 @@ class ClientIdentity(NamedTuple):
     pid: int
     user: str
     program: str
+
+
+NOBODY: Final = ClientIdentity("", 0, "", "")
+"""The identity of who has not greeted."""
 
 
 class Welcome(NamedTuple):

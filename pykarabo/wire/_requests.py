@@ -14,6 +14,8 @@ from ._checks import is_instance, is_map, is_names, is_number
 
 MAX_ONCE_KEY: Final = 64
 """Characters of a key that makes a call run once; a UUID has 36."""
+MAX_CALLER: Final = 128
+"""Characters of a caller's name; a device id has no more."""
 
 
 class Get(NamedTuple):
@@ -30,22 +32,25 @@ class Set(NamedTuple):
         once: a key of the caller's own; a server runs requests of one key once.
         expected: per property the number of the device's event up to which the caller knows it;
             nothing is written if one of them has changed since.
+        caller: the device on whose behalf it is asked; None for the calling program itself.
     """
 
     device: str
     values: dict[str, Any]
     once: str | None = None
     expected: dict[str, int] | None = None
+    caller: str | None = None
 
 
 class Call(NamedTuple):
-    """Run a command. Answer: its result. `once` is that of `Set`."""
+    """Run a command. Answer: its result. `once` and `caller` are those of `Set`."""
 
     device: str
     command: str
     args: list[Any] = []  # noqa: RUF012 - a default of the wire, never changed
     kwargs: dict[str, Any] = {}  # noqa: RUF012 - a default of the wire, never changed
     once: str | None = None
+    caller: str | None = None
 
 
 class GetSchema(NamedTuple):
@@ -67,10 +72,12 @@ class ReadMany(NamedTuple):
 class SetMany(NamedTuple):
     """Write properties of many devices of one server: ``[[device, instance, values], ...]``.
 
-    Each device takes all of its values or none. Answer: per target None or an error.
+    Each device takes all of its values or none. Answer: per target None or an error. `caller` is
+    that of `Set`.
     """
 
     writes: list[list[Any]]
+    caller: str | None = None
 
 
 class Locate(NamedTuple):
@@ -171,6 +178,10 @@ def _is_once(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= MAX_ONCE_KEY
 
 
+def _is_caller(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= MAX_CALLER
+
+
 def _is_expected(value: object) -> bool:
     return is_map(value) and all(is_number(sequence) for sequence in value.values())
 
@@ -188,11 +199,11 @@ def _each(*checks: _Check) -> _Check:
 
 _CHECKS: Final[Mapping[type[Request], tuple[_Check, ...]]] = {
     Get: (_is_text, _or_none(is_names)),
-    Set: (_is_text, is_map, _or_none(_is_once), _or_none(_is_expected)),
-    Call: (_is_text, _is_text, _is_list, is_map, _or_none(_is_once)),
+    Set: (_is_text, is_map, _or_none(_is_once), _or_none(_is_expected), _or_none(_is_caller)),
+    Call: (_is_text, _is_text, _is_list, is_map, _or_none(_is_once), _or_none(_is_caller)),
     GetSchema: (_is_text,),
     ReadMany: (_each(_is_text, _or_none(is_names)),),
-    SetMany: (_each(_is_text, is_instance, is_map),),
+    SetMany: (_each(_is_text, is_instance, is_map), _or_none(_is_caller)),
     Locate: (is_names,),
     Open: (_each(_is_text, is_instance), _or_none(is_names)),
     Replay: (_is_text, is_number),

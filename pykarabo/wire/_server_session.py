@@ -25,7 +25,7 @@ from pykarabo.errors import (
 
 from ._age import AgeMeter
 from ._checks import check_size
-from ._greetings import ClientIdentity, Welcome, parse_identity
+from ._greetings import NOBODY, ClientIdentity, Welcome, parse_identity
 from ._header import NO_CALL, Frame, Header, Kind, message_size, pack, unpack
 from ._requests import Request, parse_request
 
@@ -42,7 +42,10 @@ _MS: Final = 1_000_000
 
 
 class Execute(NamedTuple):
-    """Run this request and answer with `ServerSessions.reply` or `.fail`."""
+    """Run this request and answer with `ServerSessions.reply` or `.fail`.
+
+    `identity` is that of the peer's greeting.
+    """
 
     peer: bytes
     call_id: bytes
@@ -50,6 +53,7 @@ class Execute(NamedTuple):
     instance: bytes
     epoch: int
     deadline_ns: int
+    identity: ClientIdentity = NOBODY
 
 
 class Answer(NamedTuple):
@@ -124,11 +128,6 @@ class ServerSessions:
         """Every peer that greeted and has not said goodbye."""
         return list(self._sessions.values())
 
-    def identity(self, peer: bytes) -> ClientIdentity | None:
-        """Return who a peer said to be, None if it has not greeted or said goodbye."""
-        session = self._sessions.get(peer)
-        return None if session is None else session.identity
-
     @property
     def in_flight(self) -> int:
         """How many calls of all peers are under way."""
@@ -175,7 +174,13 @@ class ServerSessions:
         self._in_flight[peer] += 1
         self._in_flight_total += 1
         return Execute(
-            peer, header.call_id, request, header.instance, header.epoch, now_ns + left_ns
+            peer,
+            header.call_id,
+            request,
+            header.instance,
+            header.epoch,
+            now_ns + left_ns,
+            session.identity,
         )
 
     def _refusal(self, peer: bytes, left_ns: int, age_ns: int) -> PykaraboError | None:
@@ -228,6 +233,10 @@ class ServerSessions:
         """
         header = Header(Kind.PROBE, self._welcome.instance, self._welcome.epoch, sent_ns=now_ns)
         return list(self._sessions), pack(header, [], checksum=self._checksum)
+
+    def peers_of(self, identity: ClientIdentity) -> list[bytes]:
+        """Return the sessions of one program."""
+        return [peer for peer, known in self._sessions.items() if known.identity == identity]
 
     def forget(self, peer: bytes) -> None:
         """End a peer's session; its next call is told to greet first."""

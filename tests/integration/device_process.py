@@ -6,7 +6,15 @@ import signal
 import time
 
 from pykarabo.data import Configurable, Float64, Int64, Node, State, String
-from pykarabo.device import Device, DeviceSettings, Server, ServerSettings, command, run_server
+from pykarabo.device import (
+    Device,
+    DeviceSettings,
+    Event,
+    Server,
+    ServerSettings,
+    command,
+    run_server,
+)
 
 
 class Part(Configurable):
@@ -26,7 +34,10 @@ class Counter(Device):
     value = Int64(read_only=True)
     label = String(default="none")
     target = Float64(unit="mm", minimum=-10, maximum=10)
+    set_point = Float64(default=1.0, description="Outlives the process.")
+    memorised = ("set_point",)
     executed = Int64(read_only=True, description="Commands that were run.")
+    rang = Event(number=Int64(), description="The bell was rung.")
 
     async def on_start(self) -> None:
         """Be ready."""
@@ -67,6 +78,12 @@ class Counter(Device):
         self.executed += 1
         await asyncio.sleep(duration)
         return self.executed
+
+    @command()
+    async def ring(self, times: int = 1) -> None:
+        """Ring the bell."""
+        for number in range(times):
+            self.emit("rang", number=number)
 
     @command()
     async def block(self, duration: float) -> None:

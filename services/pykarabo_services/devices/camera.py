@@ -22,7 +22,8 @@ from pykarabo.data import (
     VectorInt32,
     VectorUInt64,
 )
-from pykarabo.device import Device, Output, command
+from pykarabo.device import Output, command
+from pykarabo.device.interfaces import Camera as CameraInterface
 
 from .frames import FileFrames
 from .powder import CALIBRANTS, PowderFrames, PowderSettings
@@ -59,7 +60,7 @@ class Frame(Configurable):
     flip_y = Bool(key="data.image.flipY")
 
 
-class Camera(Device):
+class Camera(CameraInterface):
     """Takes one frame per train, or every n-th, and sends it to its output.
 
     With `frames` it plays the image files of a directory bit for bit; without, it computes the

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from pykarabo.data import Bool, Float64, State
-from pykarabo.device import Device, command
+from pykarabo.device import command
+from pykarabo.device.interfaces import Motor
 from pykarabo.errors import OutOfRangeError
 
 from .axis import AxisReading, AxisSettings, SimulatedAxis
@@ -14,7 +15,7 @@ _AT_REST: Final = frozenset({State.ON})
 _BUILT: Final = ("velocity", "acceleration", "backlash", "low_switch", "high_switch")
 
 
-class SimulatedMotor(Device):
+class SimulatedMotor(Motor):
     """A linear motor with acceleration, limits, limit switches and backlash, in software.
 
     Setting `target_position` does not move it; `move` does.

@@ -32,6 +32,9 @@ class Directory(Device):
     hold one has registered again or is found dead, or its lease has run out.
     """
 
+    can_be_locked = False
+    notes_callers = False
+
     update = HashProperty(
         read_only=True,
         description="The latest change: version, devices (new or different), gone (ids), and "

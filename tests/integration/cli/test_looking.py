@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pykarabo.client import wait_until
+from pykarabo.device import Device
 from pykarabo.transport import run_directory
 
 pytestmark = pytest.mark.usefixtures("benches")
@@ -189,12 +190,12 @@ def test_the_doctor_names_a_directory_that_others_may_enter(pykarabo: Any) -> No
 def test_commands_devices_and_names_are_completed(complete: Callable[[str], list[str]]) -> None:
     assert complete("pykarabo wa") == ["watch"]
     assert complete("pykarabo show T/B") == ["T/BENCH/1", "T/BENCH/2"]
-    assert complete("pykarabo get T/BENCH/1.po") == ["T/BENCH/1.position"]
+    assert complete("pykarabo get T/BENCH/1.pos") == ["T/BENCH/1.position"]
     assert complete("pykarabo watch T/BENCH/1.ax") == ["T/BENCH/1.axis", "T/BENCH/1.axis.gap"]
     assert complete("pykarabo call T/BENCH/1.") == [
         f"T/BENCH/1.{name}"
         for name in (
-            *("job_result", "cancel_job"),
+            *Device.schema().commands,
             *("move", "add", "fail", "sleep", "park", "tick", "trip"),
         )
     ]

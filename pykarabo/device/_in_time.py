@@ -1,0 +1,25 @@
+"""Nothing is begun that nobody waits for any more."""
+
+from pykarabo.errors import ExpiredError
+from pykarabo.transport import Clock, has_time
+
+
+class _TooLateError(ExpiredError):
+    """Nobody waits any more for what has not begun yet."""
+
+
+TOO_LATE = _TooLateError
+"""What `require_time` raises; unlike an expired call to another device, nothing has run."""
+
+
+def require_time(clock: Clock) -> None:
+    """Refuse to begin what nobody waits for any more: this process was frozen, or others took long.
+
+    Raises:
+        ExpiredError: the caller was told that the outcome is unknown; nothing was executed.
+    """
+    if not has_time(clock.monotonic_ns()):
+        raise _TooLateError(
+            "the call waited at the device for longer than its caller does",
+            remedy="nothing was executed: call again",
+        )

@@ -1,0 +1,179 @@
+"""Properties and nodes that one device gets and loses while it runs."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from pykarabo.data import (
+    Configurable,
+    Node,
+    Property,
+    PropertyValue,
+    Timestamp,
+    encode,
+    with_attributes,
+    with_members,
+    without_member,
+)
+from pykarabo.errors import BadConfigurationError, WrongTypeError
+
+from ._alarms import DeviceAlarms
+from ._context import DeviceContext
+
+
+class Injecting(Configurable):
+    """A device as far as its own description changes."""
+
+    _alarms: DeviceAlarms
+    _context: DeviceContext
+    _loop: asyncio.AbstractEventLoop
+    _online: bool
+    _pending: list[tuple[str, PropertyValue]]
+    _schema_changed = False
+    _thread: int
+
+    @property
+    def context(self) -> DeviceContext:
+        """The device's surroundings."""
+        return self._context
+
+    def flush(self) -> None:
+        """Publish what has changed since the last time."""
+        raise NotImplementedError
+
+    def set_values(self, values: Mapping[str, Any], *, timestamp: Timestamp | None = None) -> None:
+        """Set several properties of this device at one moment."""
+        raise NotImplementedError
+
+    def inject(
+        self,
+        members: Mapping[str, Property[Any] | Node] | None = None,
+        /,
+        *,
+        below: str = "",
+        **more: Property[Any] | Node,
+    ) -> None:
+        """Give this device, and no other of its class, more properties and nodes.
+
+        They are attributes at once, and clients see them after this turn of the event loop: all
+        changes of one turn are one new schema. What was injected under the same name before is
+        replaced; its value is kept if it fits.
+
+        Args:
+            members: descriptors by attribute, as in a class.
+            below: key of a node that they are put below.
+
+        Raises:
+            BadConfigurationError: they contradict themselves or what is there; nothing changed.
+        """
+        given = {**(members or {}), **more}
+
+        def change() -> None:
+            cls = with_members(type(self), given, self._node_key(below))
+            for name in given:
+                self._refuse_hidden(name, below)
+            prefix = f"{below}." if below else ""
+            keys = {prefix + (member.key or name) for name, member in given.items()}
+            self._change_schema(cls, keys, strict=False)
+
+        self._in_own_thread(change, f"cannot get {', '.join(given)}")
+
+    def remove(self, *keys: str) -> None:
+        """Take injected properties and nodes, named by dotted keys, away from this device.
+
+        Raises:
+            UnknownPropertyError: there is none of the name; nothing changed.
+            BadConfigurationError: the class declares it; nothing changed.
+        """
+
+        def change() -> None:
+            cls: type[Configurable] = type(self)
+            for key in keys:
+                cls.schema().require_property(key, self._context.device_id)
+                cls = without_member(cls, key)
+            self._change_schema(cls, (), strict=False)
+
+        self._in_own_thread(change, f"cannot lose {', '.join(keys)}")
+
+    def update_attributes(self, key: str, /, **attributes: Any) -> None:
+        """Change attributes of a property of this device, named as at its declaration.
+
+        Its present value must fit; its quality is judged anew. Its unit cannot change.
+
+        Raises:
+            UnknownPropertyError: there is no such property.
+            BadConfigurationError: the attributes contradict each other or the present value;
+                nothing changed.
+        """
+
+        def change() -> None:
+            self.schema().require_property(key, self._context.device_id)
+            cls = with_attributes(type(self), key, attributes)
+            self._change_schema(cls, (key,), strict=True)
+
+        self._in_own_thread(change, f"cannot have '{key}' with {', '.join(attributes)}")
+
+    def _node_key(self, key: str) -> str:
+        if key:
+            self.schema().require_property(key, self._context.device_id)
+        return key
+
+    def _refuse_hidden(self, name: str, below: str) -> None:
+        """Refuse a property that would hide what the author keeps in this object."""
+        if not below and name in vars(self):
+            raise BadConfigurationError(
+                f"property '{name}' would hide the attribute '{name}'",
+                key=name,
+                remedy=f"name it differently; key='{name}' keeps its outer name",
+            )
+
+    def _in_loop(self, act: Callable[[], None]) -> None:
+        """Act in the event loop's thread, and wait for that in any other one."""
+
+        async def acting() -> None:
+            act()
+
+        if threading.get_ident() == self._thread:
+            act()
+        else:
+            asyncio.run_coroutine_threadsafe(acting(), self._loop).result()
+
+    def _in_own_thread(self, change: Callable[[], None], refusal: str) -> None:
+        """Change the schema in the event loop's thread; errors name the device."""
+        try:
+            self._in_loop(change)
+        except BadConfigurationError as error:
+            device_id = self._context.device_id
+            raise BadConfigurationError(
+                f"device '{device_id}' {refusal}: {error.message}",
+                device=device_id,
+                key=error.key,
+                remedy=error.remedy,
+            ) from None
+
+    def _change_schema(
+        self, cls: type[Configurable], touched: Collection[str], *, strict: bool
+    ) -> None:
+        try:
+            encode(cls.schema().to_wire())
+        except WrongTypeError as error:
+            raise BadConfigurationError(
+                f"its schema holds what cannot travel: {error.message}",
+                remedy="use plain values as defaults",
+            ) from None
+        if not self._schema_changed:
+            self.flush()  # what was set before belongs to the schema before
+        known = frozenset(self._values)
+        brought = self._take_class(cls, touched, strict=strict)
+        judged = self._alarms.declare(self.schema(), brought, known)
+        self._values.update(judged)
+        brought.update(judged)
+        if not self._online:
+            return
+        self._pending = [
+            item for item in self._pending if item[0] in self._values and item[0] not in brought
+        ]
+        self._pending += brought.items()
+        self._schema_changed = True
+        self._loop.call_soon(self.flush)

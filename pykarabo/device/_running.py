@@ -1,0 +1,131 @@
+"""Running the commands of a device: checks before, honest errors after."""
+
+import asyncio
+import inspect
+import logging
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from pykarabo.data import CommandInfo
+from pykarabo.errors import (
+    BadInputError,
+    CancelledByCallerError,
+    ChangedMeanwhileError,
+    DeniedError,
+    DiskFullError,
+    DuplicateDeviceError,
+    FrameFileError,
+    LimitExceededError,
+    LockedError,
+    PykaraboError,
+    RemoteError,
+    RunStateError,
+    StateForbidsError,
+)
+from pykarabo.transport import acting_as
+
+from ._admission import admit, using
+from ._in_time import TOO_LATE, require_time
+
+if TYPE_CHECKING:
+    from ._device import Device
+
+_log: Final = logging.getLogger(__name__)
+_MEANT_AS_SAID: Final = (
+    BadInputError,
+    ChangedMeanwhileError,
+    DeniedError,
+    DiskFullError,
+    DuplicateDeviceError,
+    FrameFileError,
+    LimitExceededError,
+    LockedError,
+    RemoteError,
+    RunStateError,
+    StateForbidsError,
+    TOO_LATE,
+)
+"""Errors that a command may raise to its caller as they are. Any other would be misread, and so
+would these if another device had answered them: a command that itself could not reach a device,
+or was refused by one, has run, so its caller must not take it for "not executed"."""
+_TRACEBACK_LINES: Final = 20
+
+
+async def run_command(
+    device: "Device", name: str, args: list[Any], kwargs: Mapping[str, Any]
+) -> Any:
+    """Check a command's name, state and arguments, and run it.
+
+    Raises:
+        UnknownCommandError, StateForbidsError, BadInputError, LockedError: it did not run.
+        RemoteError: it ran and failed.
+    """
+    device_id = device.context.device_id
+    info = device.schema().require_command(name, device_id)
+    _check_state(device, info)
+    bound = info.bind(args, kwargs, device_id)
+    admit(device, info)
+    work = guarded(_run(device, info, bound), device_id, f"command '{device_id}.{name}'")
+    return {"job": device.jobs_at_work.start(name, work)} if info.job else await work
+
+
+def _check_state(device: "Device", info: CommandInfo) -> None:
+    if info.allowed_states is not None and device.state not in info.allowed_states:
+        allowed = " or ".join(sorted(info.allowed_states))
+        device_id = device.context.device_id
+        raise StateForbidsError(
+            f"command '{device_id}.{info.name}' is not allowed in state {device.state}",
+            device=device_id,
+            key=info.name,
+            remedy=f"bring the device to {allowed} first",
+        )
+
+
+async def _run(device: "Device", info: CommandInfo, bound: Mapping[str, Any]) -> Any:
+    method = device.command_method(info.name)
+    with acting_as(device.context.device_id), using(device, info), device.command_at_work():
+        try:
+            if inspect.iscoroutinefunction(method):
+                return await method(**bound)
+            return await asyncio.to_thread(_begun_in_time, device, method, bound)
+        except asyncio.CancelledError:
+            await device.tell_cancelled(info.name)
+            raise
+        except Exception as error:
+            await device.tell_exception(info.name, error)
+            raise
+
+
+def _begun_in_time(device: "Device", method: Callable[..., Any], bound: Mapping[str, Any]) -> Any:
+    require_time(device.clock)  # all threads may have been at work
+    return method(**bound)
+
+
+async def guarded(work: Awaitable[Any], device_id: str, what: str) -> Any:
+    """Await work of a device's author; whatever it raises becomes an error for the caller."""
+    try:
+        return await work
+    except asyncio.CancelledError:
+        raise CancelledByCallerError(
+            f"{what} was cancelled",
+            device=device_id,
+            remedy="it may be half done: read the device before you repeat it",
+        ) from None
+    except Exception as error:
+        if isinstance(error, _MEANT_AS_SAID) and not error.foreign:
+            raise
+        reason = str(error) if isinstance(error, PykaraboError) else _reason(error)
+        lines = traceback.format_exception(error)[-_TRACEBACK_LINES:]
+        _log.error("%s failed", what, exc_info=error)
+        raise RemoteError(
+            f"{what} failed: {reason}",
+            device=device_id,
+            remedy="the device's log has the details",
+            details={"type": type(error).__name__, "traceback": "".join(lines)},
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
