@@ -27,11 +27,16 @@ async def aconnect(
         UnknownDeviceError: the domain has no such device; near matches are named.
         NotConnectedError: there is no directory, or the device's server is down.
     """
+    return await shared_async_client(domain).device(device_id, timeout_s=timeout_s)
+
+
+def shared_async_client(domain: str | None = None) -> Client:
+    """Return the client that all of an event loop share who have none of their own."""
     clients = _clients.setdefault(asyncio.get_running_loop(), {})
     name = domain_name(domain)
     if name not in clients:
         clients[name] = Client(name)
-    return await clients[name].device(device_id, timeout_s=timeout_s)
+    return clients[name]
 
 
 async def adisconnect_all() -> None:

@@ -10,6 +10,8 @@ from pykarabo.wire import ClientIdentity
 
 CALL_TIMEOUT_S: Final = 5.0
 CONNECT_TIMEOUT_S: Final = 5.0
+LEASE_S: Final = 30.0
+"""A locked device whose owner hangs is free again after so long."""
 
 
 def own_identity() -> ClientIdentity:

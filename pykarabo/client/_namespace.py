@@ -4,19 +4,28 @@ from collections.abc import Mapping
 from typing import Any
 
 from pykarabo.data import PropertyInfo, Schema
-from pykarabo.errors import UnknownPropertyError, did_you_mean
+from pykarabo.errors import BadInputError, UnknownPropertyError, did_you_mean
+
+from ._bundles import in_one
 
 
 def checked(schema: Schema, device_id: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Validate values against the schema before they leave the caller; returns plain values.
 
     Raises:
-        BadInputError: a key, type, unit, shape or range that the device would refuse.
+        BadInputError: keys, types, units, shapes or ranges that the device would refuse; one that
+            names each of them.
     """
     plain: dict[str, Any] = {}
+    wrong: list[BadInputError] = []
     for key, value in values.items():
-        info = schema.require_property(key, device_id)
-        plain[key] = info.validate(value, device=device_id)
+        try:
+            info = schema.require_property(key, device_id)
+            plain[key] = info.validate(value, device=device_id)
+        except BadInputError as error:
+            wrong.append(error)
+    if wrong:
+        raise in_one(wrong, device_id)
     return plain
 
 

@@ -2,26 +2,31 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from pykarabo.data import PropertyValue, Schema
+from pykarabo.data import PropertyInfo, PropertyValue, Schema
 from pykarabo.errors import (
     BadInputError,
     NotConnectedError,
     PykaraboError,
+    ReadOnlyError,
     StaleValueError,
     UnknownPropertyError,
 )
 from pykarabo.wire import Call
 
-from ._identity import CALL_TIMEOUT_S
+from ._bundles import Bundle, bundling, open_bundle
+from ._identity import CALL_TIMEOUT_S, LEASE_S
 from ._job import AsyncJob
 from ._namespace import Namespace, checked
+from ._observing import DeviceRef, observed
 from ._updates import Live, Update
 
 if TYPE_CHECKING:
+    from ._changes import AsyncChanges, OnGap
     from ._client import Client
+    from ._lock import AsyncDeviceLock
     from ._watch import Follower
 
 _T = TypeVar("_T")
@@ -40,6 +45,10 @@ class AsyncDeviceProxy:
         self._known_schema = schema
         self._follower: Follower | None = None
         self._synchronised = asyncio.Event()
+        self._ref = DeviceRef(device_id, client, self._info_of)
+
+    def _info_of(self, key: str) -> PropertyInfo | None:
+        return self._schema.properties.get(key)
 
     @property
     def device_id(self) -> str:
@@ -132,7 +141,91 @@ class AsyncDeviceProxy:
         """
         given = {**(values or {}), **more}
         plain = await self._with_schema(lambda schema: checked(schema, self._id, given))
-        await self._client.set(self._id, plain, expected=expected)
+        bundle = open_bundle(self)
+        if bundle is None:
+            await self._client.set(self._id, plain, expected=expected)
+        else:
+            bundle.add(plain, expected)
+
+    @contextlib.asynccontextmanager
+    async def bundle(
+        self, *, expected: Mapping[str, PropertyValue] | None = None
+    ) -> AsyncGenerator[None, None]:
+        """Write all that the block assigns to this device at its end, in one write, all or none.
+
+        In the block, properties are assigned like attributes (``device.target = 3``) or with
+        `set`. Values are checked where they are assigned. A command that is called in the block
+        has what was assigned before it written first. A block that fails writes nothing more. A
+        bundle in a bundle of the same device belongs to the outer one.
+
+        Args:
+            expected: properties as `read` returned them; nothing is written when one of them has
+                changed since.
+
+        Raises:
+            PykaraboError: as `set` raises them; a note names all that was to be written.
+        """
+        if open_bundle(self) is not None:
+            yield
+            return
+        bundle = Bundle(self._id, expected)
+        with bundling(self, bundle):
+            yield
+        await self._write(bundle)
+
+    async def _write(self, bundle: Bundle) -> None:
+        values = bundle.taken()
+        if not values:
+            return
+        try:
+            await self._client.set(self._id, values, expected=bundle.expected)
+        except PykaraboError as error:
+            bundle.explain(error, values)
+            raise
+
+    @overload
+    def changes(
+        self, key: str, /, *, on_gap: "OnGap | None" = None
+    ) -> "AsyncChanges[PropertyValue]": ...
+    @overload
+    def changes(
+        self, /, *keys: str, on_gap: "OnGap | None" = None
+    ) -> "AsyncChanges[dict[str, PropertyValue]]": ...
+    def changes(self, /, *keys: str, on_gap: "OnGap | None" = None) -> "AsyncChanges[Any]":
+        """Return the changes of a property, of several, or of the device.
+
+        From its ``async with`` on none is missed, whatever the program does meanwhile::
+
+            async with motor.changes("position") as changes:
+                await motor.move(3)
+                async for value in changes:
+                    print(value.value, value.timestamp)
+
+        Args:
+            on_gap: called where changes were lost, as soon as they are taken; without it that
+                raises `ChangesLostError`.
+
+        Raises:
+            UnknownPropertyError: the device has no such property.
+        """
+        from ._changes import AsyncChanges
+
+        return AsyncChanges(self._ref, self._schema, keys, on_gap)
+
+    def lock(self, *, wait_s: float | None = None, lease_s: float = LEASE_S) -> "AsyncDeviceLock":
+        """Keep others from using the device, for an ``async with``; see `DeviceProxy.lock`.
+
+        Args:
+            wait_s: for how long to wait until it is free; None waits as long as it takes.
+            lease_s: a device that hears nothing of this program for so long is free again.
+
+        Raises:
+            LockedError: on entering, somebody else holds it still.
+            LockLostError: at the end of the block, the lock ended before it.
+        """
+        from ._lock import AsyncDeviceLock
+
+        return AsyncDeviceLock(self._client, self._ref, wait_s, lease_s)
 
     async def call(
         self,
@@ -154,6 +247,9 @@ class AsyncDeviceProxy:
             OutcomeUnknownError: nobody knows whether it ran.
             RemoteError: it ran and failed.
         """
+        bundle = open_bundle(self)
+        if bundle is not None:
+            await self._write(bundle)
         info = await self._with_schema(lambda schema: schema.require_command(command, self._id))
         request = Call(self._id, command, list(args), kwargs, once_key)
         result = await self._client.request(
@@ -167,6 +263,9 @@ class AsyncDeviceProxy:
         Raises:
             StaleValueError: it may be out of date; `last_known` returns it all the same.
         """
+        seen = observed(self._ref, (key,))
+        if seen is not None:
+            return seen[key]
         value = self.last_known(key)
         if not self.is_live:
             reason = self._follower.reason if self._follower is not None else "not followed"
@@ -195,6 +294,12 @@ class AsyncDeviceProxy:
             raise AttributeError(name)
         return _member(self, Namespace(self._schema, self._id), name)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("_"):
+            object.__setattr__(self, name, value)
+        else:
+            _assign(self, name, value)
+
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *Namespace(self._schema, self._id).names()]
 
@@ -214,6 +319,12 @@ class AsyncNodeProxy:
             raise AttributeError(name)
         return _member(self._proxy, self._namespace, name)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("_"):
+            object.__setattr__(self, name, value)
+        else:
+            _assign(self._proxy, self._namespace.prefix + name, value)
+
     def __dir__(self) -> list[str]:
         return self._namespace.names()
 
@@ -229,6 +340,18 @@ def _member(proxy: AsyncDeviceProxy, namespace: Namespace, name: str) -> Any:
     if kind == "node":
         return AsyncNodeProxy(proxy, Namespace(namespace.schema, namespace.device_id, f"{key}."))
     return proxy.live_value(key).value
+
+
+def _assign(proxy: AsyncDeviceProxy, key: str, value: Any) -> None:
+    bundle = open_bundle(proxy)
+    if bundle is None:
+        raise ReadOnlyError(
+            f"'{proxy.device_id}.{key}' cannot be assigned to: a write must be awaited",
+            device=proxy.device_id,
+            key=key,
+            remedy=f"await device.set({{'{key}': ...}}), or assign in 'async with device.bundle()'",
+        )
+    bundle.add(checked(proxy.schema, proxy.device_id, {key: value}), None)
 
 
 def _command(proxy: AsyncDeviceProxy, key: str) -> Callable[..., Awaitable[Any]]:
