@@ -35,6 +35,7 @@ from ._administration import Administration
 from ._attempts import CERTAINLY_NOT_RUN, Attempts
 from ._batches import ROUNDS, Batch, elsewhere, reads, writes
 from ._blocking_proxy import DeviceProxy
+from ._cancelling import stop_if_cancelled
 from ._directory import (
     LOCATE,
     Plan,
@@ -245,6 +246,7 @@ class BlockingClient(Administration):
     def _request(
         self, device_id: str, request: Request, *, timeout_s: float, idempotent: bool = False
     ) -> tuple[Any, int]:
+        stop_if_cancelled()
         keyed = getattr(request, "once", None) is not None
         attempts = Attempts(timeout_s, time.monotonic_ns(), keyed=keyed, idempotent=idempotent)
         while True:

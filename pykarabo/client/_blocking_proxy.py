@@ -11,12 +11,13 @@ from pykarabo.wire import Call
 from ._bundles import Bundle, bundling, open_bundle
 from ._identity import CALL_TIMEOUT_S, LEASE_S
 from ._job import Job
-from ._namespace import Namespace, checked
+from ._namespace import Documentation, Namespace, checked, converted, describe_command
 from ._observing import DeviceRef, observed
 
 if TYPE_CHECKING:
     from ._blocking_client import BlockingClient
     from ._changes import Changes, OnGap
+    from ._display import View
     from ._lock import DeviceLock
 
 _T = TypeVar("_T")
@@ -81,6 +82,26 @@ class DeviceProxy:
         """Return some properties with time stamp and quality, or all of them."""
         seen = observed(self._ref, keys)
         return self._client.read(self._id, list(keys) or None) if seen is None else seen
+
+    def updated(self) -> dict[str, PropertyValue]:
+        """Read everything anew, the schema too; returns all properties.
+
+        Every attribute asks the device, so there is nothing to wait for here; the twin of
+        `AsyncDeviceProxy.updated`.
+        """
+        self.refresh()
+        return self.read()
+
+    def quantity(self, key: str) -> Any:
+        """Return a property's value as a pint quantity, in the property's unit.
+
+        Raises:
+            WrongTypeError: it is no number.
+        """
+        from ._units import quantity_of
+
+        value = self.read(key)[key]
+        return quantity_of(self._id, self._schema.require_property(key, self._id), value)
 
     def set(
         self,
@@ -215,7 +236,8 @@ class DeviceProxy:
         if bundle is not None:
             self._write(bundle)
         info = self._with_schema(lambda schema: schema.require_command(command, self._id))
-        request = Call(self._id, command, list(args), kwargs, once_key)
+        given, named = converted(info, args, kwargs, self._id)
+        request = Call(self._id, command, given, named, once_key)
         result = self._client.request(
             self._id, request, timeout_s=timeout_s, idempotent=info.idempotent
         )
@@ -234,6 +256,37 @@ class DeviceProxy:
 
     def __repr__(self) -> str:
         return f"<{self._schema.class_id} {self._id}>"
+
+    def _view(self) -> "View":
+        """Return what is shown of it; of a device that does not answer, what is known."""
+        from ._display import View
+
+        values: Mapping[str, PropertyValue] = {}
+        problem = ""
+        try:
+            values = self.updated()
+        except PykaraboError as error:
+            problem = error.message
+        return View(f"{self._schema.class_id} {self._id}", self._schema, values, problem)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        from ._display import as_text
+
+        is_part = cycle or printer.indentation
+        printer.text(repr(self) if is_part else as_text(self._view()))
+
+    def _repr_html_(self) -> str:
+        from ._display import as_html
+
+        return as_html(self._view())
+
+    def _documentation(self) -> str:
+        from ._display import documentation
+
+        return documentation(self._id, self._schema)
+
+
+DeviceProxy.__doc__ = Documentation(DeviceProxy.__doc__)  # type: ignore[assignment]
 
 
 class NodeProxy:
@@ -312,6 +365,5 @@ def _command(proxy: DeviceProxy, key: str) -> Callable[..., Any]:
         return proxy.call(key, *args, **kwargs)
 
     info = proxy._schema.commands[key]
-    run.__name__ = run.__qualname__ = key.rpartition(".")[2]
-    run.__doc__ = info.description
+    describe_command(run, info)
     return run

@@ -573,9 +573,18 @@ class Client(AsyncAdministration):
         return group
 
     async def device(
-        self, device_id: str, *, follow: bool = True, timeout_s: float = CONNECT_TIMEOUT_S
+        self,
+        device_id: str,
+        *,
+        follow: bool = True,
+        timeout_s: float = CONNECT_TIMEOUT_S,
+        autodisconnect_s: float | None = None,
     ) -> AsyncDeviceProxy:
         """Return a proxy of a device; with `follow` its attributes are the live values.
+
+        Args:
+            autodisconnect_s: stop following when nothing of it was used for so long, and go on
+                with the next use; see `AsyncDeviceProxy.updated`.
 
         Raises:
             UnknownDeviceError, NotConnectedError: it cannot be reached in time.
@@ -583,7 +592,7 @@ class Client(AsyncAdministration):
         schema = await self.schema(device_id)
         proxy = AsyncDeviceProxy(self, device_id, schema)
         if follow:
-            await proxy.start_following(timeout_s=timeout_s)
+            await proxy.start_following(timeout_s=timeout_s, autodisconnect_s=autodisconnect_s)
         return proxy
 
     async def input(

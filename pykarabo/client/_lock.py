@@ -62,7 +62,7 @@ class _Keeper:
                 await client.request(
                     self._device_id,
                     _locking(self._device_id, self._lease_s),
-                    timeout_s=pause_s,
+                    timeout_s=max(pause_s, good_until - time.monotonic()),
                     idempotent=True,
                 )
                 record = await client.resolve(self._device_id)

@@ -19,13 +19,14 @@ from pykarabo.wire import Call
 from ._bundles import Bundle, bundling, open_bundle
 from ._identity import CALL_TIMEOUT_S, LEASE_S
 from ._job import AsyncJob
-from ._namespace import Namespace, checked
+from ._namespace import Documentation, Namespace, checked, converted, describe_command
 from ._observing import DeviceRef, observed
-from ._updates import Live, Update
+from ._updates import Update
 
 if TYPE_CHECKING:
     from ._changes import AsyncChanges, OnGap
     from ._client import Client
+    from ._display import View
     from ._lock import AsyncDeviceLock
     from ._watch import Follower
 
@@ -44,7 +45,10 @@ class AsyncDeviceProxy:
         self._id = device_id
         self._known_schema = schema
         self._follower: Follower | None = None
-        self._synchronised = asyncio.Event()
+        self._news = asyncio.Event()
+        self._idle_s: float | None = None
+        self._last_use = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self._ref = DeviceRef(device_id, client, self._info_of)
 
     def _info_of(self, key: str) -> PropertyInfo | None:
@@ -84,16 +88,23 @@ class AsyncDeviceProxy:
         """Whether the attributes show the device's present values."""
         return self._follower is not None and self._follower.live
 
-    async def start_following(self, *, timeout_s: float) -> None:
+    async def start_following(
+        self, *, timeout_s: float, autodisconnect_s: float | None = None
+    ) -> None:
         """Keep the attributes current from now on.
+
+        Args:
+            autodisconnect_s: stop when nothing of it was used for so long; the next use begins
+                anew, and `updated` waits for it.
 
         Raises:
             NotConnectedError: the first values did not come in time.
         """
-        self._follower = self._client.follow(self._id, self._update, latest=True)
+        self._idle_s = autodisconnect_s
+        self._follow()
         try:
             async with asyncio.timeout(timeout_s):
-                await self._synchronised.wait()
+                await self._news_until(lambda follower: follower.live)
         except TimeoutError:
             self.disconnect()
             raise NotConnectedError(
@@ -102,16 +113,78 @@ class AsyncDeviceProxy:
                 remedy="look at 'pykarabo status'",
             ) from None
 
-    def _update(self, update: Update) -> None:
-        if isinstance(update, Live):
-            self._synchronised.set()
+    def _follow(self) -> None:
+        self._follower = self._client.follow(self._id, self._update, latest=True)
+        self._used()
+
+    def _used(self) -> None:
+        """Note that somebody uses what it holds; go on following if it had stopped for that."""
+        if self._idle_s is None:
+            return
+        loop = asyncio.get_running_loop()
+        self._last_use = loop.time()
+        if self._timer is None:
+            self._timer = loop.call_later(self._idle_s, self._look_for_use)
+            if self._follower is None:
+                self._follow()
+
+    def _look_for_use(self) -> None:
+        self._timer = None
+        loop = asyncio.get_running_loop()
+        left_s = self._last_use + (self._idle_s or 0.0) - loop.time()
+        if left_s > 0:
+            self._timer = loop.call_later(left_s, self._look_for_use)
+        else:
+            self._stop_following()
+
+    async def _news_until(self, is_enough: "Callable[[Follower], bool]") -> None:
+        """Wait for updates until the follower has what is wanted."""
+        while (follower := self._follower) is not None and not is_enough(follower):
+            self._news.clear()
+            await self._news.wait()
+
+    def _update(self, _update: Update) -> None:
+        self._news.set()
+
+    async def updated(self, *, timeout_s: float = CALL_TIMEOUT_S) -> dict[str, PropertyValue]:
+        """Wait until the attributes show what the device has now, or later; returns all of it.
+
+        What a write or command has changed before this call is in it.
+
+        Raises:
+            NotConnectedError: the device cannot be reached in time.
+            StaleValueError: its updates do not come in time.
+        """
+        self._used()
+        values = await self.read()
+        if self._follower is None:
+            return values
+        number = max((value.sequence for value in values.values()), default=0)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._news_until(lambda item: item.live and item.sequence >= number)
+        except TimeoutError:
+            raise StaleValueError(
+                f"the values of '{self._id}' were not updated within {timeout_s} s",
+                device=self._id,
+                remedy="use read() to ask the device",
+            ) from None
+        return values if self._follower is None else dict(self._follower.values)
 
     def disconnect(self) -> None:
         """Stop following; calls still work."""
+        self._idle_s = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._stop_following()
+
+    def _stop_following(self) -> None:
         if self._follower is not None:
             self._known_schema = self._schema
             self._follower = None
             self._client.unfollow(self._id, self._update)
+            self._news.set()
 
     async def get(self, *keys: str) -> dict[str, Any]:
         """Ask the device for some properties' values, or for all of them."""
@@ -251,11 +324,24 @@ class AsyncDeviceProxy:
         if bundle is not None:
             await self._write(bundle)
         info = await self._with_schema(lambda schema: schema.require_command(command, self._id))
-        request = Call(self._id, command, list(args), kwargs, once_key)
+        given, named = converted(info, args, kwargs, self._id)
+        request = Call(self._id, command, given, named, once_key)
         result = await self._client.request(
             self._id, request, timeout_s=timeout_s, idempotent=info.idempotent
         )
         return AsyncJob(self._client, self._id, result) if info.job else result
+
+    def quantity(self, key: str) -> Any:
+        """Return the live value of a property as a pint quantity, in the property's unit.
+
+        Raises:
+            StaleValueError: it may be out of date.
+            WrongTypeError: it is no number.
+        """
+        from ._units import quantity_of
+
+        value = self.live_value(key)
+        return quantity_of(self._id, self._schema.require_property(key, self._id), value)
 
     def live_value(self, key: str) -> PropertyValue:
         """Return the live value of a property with time stamp and quality.
@@ -280,12 +366,13 @@ class AsyncDeviceProxy:
     def last_known(self, key: str) -> PropertyValue:
         """Return the latest value received, current or not."""
         self._schema.require_property(key, self._id)
+        self._used()
         if self._follower is None or key not in self._follower.values:
             raise StaleValueError(
                 f"no value of '{self._id}.{key}' was received yet",
                 device=self._id,
                 key=key,
-                remedy="use get() to ask the device",
+                remedy="await updated(), or use get() to ask the device",
             )
         return self._follower.values[key]
 
@@ -305,6 +392,34 @@ class AsyncDeviceProxy:
 
     def __repr__(self) -> str:
         return f"<{self._schema.class_id} {self._id}{'' if self.is_live else ' (not live)'}>"
+
+    def _view(self) -> "View":
+        from ._display import View
+
+        title = f"{self._schema.class_id} {self._id}"
+        if self._follower is None:
+            return View(title, self._schema, {}, "it is not followed")
+        stale = "" if self._follower.live else self._follower.reason
+        return View(title, self._schema, self._follower.values, stale)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        from ._display import as_text
+
+        is_part = cycle or printer.indentation
+        printer.text(repr(self) if is_part else as_text(self._view()))
+
+    def _repr_html_(self) -> str:
+        from ._display import as_html
+
+        return as_html(self._view())
+
+    def _documentation(self) -> str:
+        from ._display import documentation
+
+        return documentation(self._id, self._schema)
+
+
+AsyncDeviceProxy.__doc__ = Documentation(AsyncDeviceProxy.__doc__)  # type: ignore[assignment]
 
 
 class AsyncNodeProxy:
@@ -359,8 +474,7 @@ def _command(proxy: AsyncDeviceProxy, key: str) -> Callable[..., Awaitable[Any]]
         return await proxy.call(key, *args, **kwargs)
 
     info = proxy.schema.commands[key]
-    run.__name__ = run.__qualname__ = key.rpartition(".")[2]
-    run.__doc__ = info.description
+    describe_command(run, info)
     return run
 
 

@@ -64,6 +64,11 @@ class Follower:
         """How many events were lost and came late."""
         return self._stream.recovered_total
 
+    @property
+    def sequence(self) -> int:
+        """The number of the device's latest event that was received."""
+        return self._stream.sequence
+
     def present(self) -> Update:
         """Return what a watcher must know now: the live values, or that they are stale."""
         if self.live:

@@ -23,8 +23,8 @@ class Lockable(Device):
         """Be ready."""
         self.state = State.ON
 
-    @command()
-    async def lock(self, lease: float) -> None:
+    @command(name="lock")
+    async def take_lock(self, lease: float) -> None:
         """Take the lock for some seconds."""
         if self.locked_by not in ("", _OURS):
             raise LockedError(
@@ -37,8 +37,8 @@ class Lockable(Device):
         self.lease = lease
         self.locked_by = _OURS
 
-    @command()
-    async def unlock(self) -> None:
+    @command(name="unlock")
+    async def release_lock(self) -> None:
         """Give the lock back."""
         self.unlocks += 1
         self.locked_by = ""

@@ -8,8 +8,8 @@ from pykarabo.client import Client, connect
 from pykarabo.errors import (
     BadInputError,
     ChangedMeanwhileError,
-    NotConnectedError,
     OutOfRangeError,
+    PykaraboError,
     ReadOnlyError,
 )
 
@@ -119,10 +119,10 @@ def test_asynchronous_bundle(benches: Processes) -> None:
                 await bench.execute()
                 assert (await bench.get("other"))["other"] == 8
             benches.end(server)
-            with pytest.raises(NotConnectedError) as refused:
+            with pytest.raises(PykaraboError) as refused:
                 async with bench.bundle():
                     bench.other = 9
-            assert "other = 9: nothing was written" in refused.value.__notes__[0]
+            assert "in one write to 'B/1': other = 9: " in refused.value.__notes__[0]
 
     asyncio.run(scenario())
 
