@@ -5,16 +5,16 @@ one change at a time, so a condition sees each value that a device had, also one
 while it was evaluated for the one before.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from pykarabo.data import PropertyInfo, PropertyValue
+from pykarabo.data import PropertyInfo, PropertyValue, Schema
 from pykarabo.errors import CallTimeoutError, StaleValueError, UnknownPropertyError
 
 from ._text import shown_value
-from ._updates import Change, Live, Stale, Update
+from ._updates import Change, Live, NewSchema, Stale, Update
 from ._watch import is_selected
 
 _SHOWN: Final = 10
@@ -55,6 +55,13 @@ class _Seen:
         self.values: dict[str, PropertyValue] = {}
         self.away: str | None = _NO_VALUES
         self.was_seen = False
+        self.schema: Schema | None = None
+
+    def info_of(self, key: str) -> PropertyInfo | None:
+        """Return the description of a property: of the present schema, if it was told anew."""
+        if self.schema is None:
+            return self.device.info_of(key)
+        return self.schema.properties.get(key)
 
 
 class Observation:
@@ -117,7 +124,11 @@ class Observation:
             seen.away, seen.was_seen = None, True
         elif isinstance(update, Stale):
             seen.away = update.reason
-        return isinstance(update, Live)
+        elif isinstance(update, NewSchema):
+            known = update.schema.properties
+            seen.schema = update.schema
+            seen.values = {key: value for key, value in seen.values.items() if key in known}
+        return isinstance(update, Live | NewSchema)
 
     def require_present(self) -> None:
         """Raise `StaleValueError` if a device that was seen has gone away."""
@@ -150,7 +161,7 @@ class Observation:
         seen = self._devices[place]
         name = f"{seen.device.device_id}.{key}"
         value = seen.values.get(key)
-        info = seen.device.info_of(key)
+        info = seen.info_of(key)
         return f"{name} = {shown_value(value, info)}" if value is not None else f"{name} unknown"
 
 
@@ -161,27 +172,23 @@ def _selected(seen: _Seen, keys: tuple[str, ...]) -> dict[str, PropertyValue]:
     for wanted in keys:
         below = {key: seen.values[key] for key in seen.values if is_selected(key, wanted)}
         if not below:
-            raise _missing(seen.device, wanted)
+            raise _missing(seen, wanted)
         found |= below
     return found
 
 
-def _missing(device: DeviceRef, key: str) -> _AwayError | UnknownPropertyError:
-    name = f"{device.device_id}.{key}"
-    if device.info_of(key) is not None:
-        return _AwayError(
-            f"no value of '{name}' was received yet", device=device.device_id, key=key
-        )
-    return UnknownPropertyError(
-        f"device '{device.device_id}' has no property '{key}'", device=device.device_id, key=key
-    )
+def _missing(seen: _Seen, key: str) -> StaleValueError | UnknownPropertyError:
+    name = seen.device.device_id
+    if seen.info_of(key) is not None:
+        return _AwayError(f"no value of '{name}.{key}' was received yet", device=name, key=key)
+    return UnknownPropertyError(f"device '{name}' has no property '{key}'", device=name, key=key)
 
 
 observing: Final[ContextVar[Observation | None]] = ContextVar("observing", default=None)
 """Set while a condition is evaluated: proxies read from here."""
 
 
-def observed(device: DeviceRef, keys: tuple[str, ...]) -> Mapping[str, PropertyValue] | None:
+def observed(device: DeviceRef, keys: tuple[str, ...]) -> dict[str, PropertyValue] | None:
     """Return the values that a condition sees; None when none is being evaluated."""
     observation = observing.get()
     return None if observation is None else observation.read(device, keys)

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from pykarabo.data import PropertyInfo, PropertyValue, Schema
 from pykarabo.errors import (
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from ._watch import Follower
 
 _T = TypeVar("_T")
+_LOOK_S: Final = 0.1
+"""Who waits for values uses them; whether the wait is over is looked at so often."""
 
 
 class AsyncDeviceProxy:
@@ -48,6 +50,7 @@ class AsyncDeviceProxy:
         self._news = asyncio.Event()
         self._idle_s: float | None = None
         self._last_use = 0.0
+        self._waiting = 0
         self._timer: asyncio.TimerHandle | None = None
         self._ref = DeviceRef(device_id, client, self._info_of)
 
@@ -132,8 +135,8 @@ class AsyncDeviceProxy:
         self._timer = None
         loop = asyncio.get_running_loop()
         left_s = self._last_use + (self._idle_s or 0.0) - loop.time()
-        if left_s > 0:
-            self._timer = loop.call_later(left_s, self._look_for_use)
+        if left_s > 0 or self._waiting:
+            self._timer = loop.call_later(max(left_s, _LOOK_S), self._look_for_use)
         else:
             self._stop_following()
 
@@ -155,7 +158,15 @@ class AsyncDeviceProxy:
             NotConnectedError: the device cannot be reached in time.
             StaleValueError: its updates do not come in time.
         """
-        self._used()
+        self._waiting += 1
+        try:
+            self._used()
+            return await self._brought_up_to_date(timeout_s)
+        finally:
+            self._waiting -= 1
+            self._used()
+
+    async def _brought_up_to_date(self, timeout_s: float) -> dict[str, PropertyValue]:
         values = await self.read()
         if self._follower is None:
             return values

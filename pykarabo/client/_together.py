@@ -132,7 +132,9 @@ async def asleep(duration: Any) -> None:
 
 
 def _named(things: Iterable[_T], named: Mapping[str, _T]) -> dict[Hashable, _T]:
-    return {**dict(enumerate(things)), **named}
+    found: dict[Hashable, _T] = dict(enumerate(things))
+    found.update(named.items())
+    return found
 
 
 def _wait(
