@@ -58,7 +58,16 @@ async def await_new(
 ) -> PropertyValue: ...
 @overload
 async def await_new(
-    device: "AsyncDeviceProxy", /, *keys: str, timeout_s: float | None = None
+    device: "AsyncDeviceProxy", /, *, timeout_s: float | None = None
+) -> dict[str, PropertyValue]: ...
+@overload
+async def await_new(
+    device: "AsyncDeviceProxy",
+    key: str,
+    another: str,
+    /,
+    *more: str,
+    timeout_s: float | None = None,
 ) -> dict[str, PropertyValue]: ...
 async def await_new(
     device: "AsyncDeviceProxy", /, *keys: str, timeout_s: float | None = None

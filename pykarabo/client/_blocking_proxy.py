@@ -171,7 +171,11 @@ class DeviceProxy:
     ) -> "Changes[PropertyValue]": ...
     @overload
     def changes(
-        self, /, *keys: str, on_gap: "OnGap | None" = None
+        self, /, *, on_gap: "OnGap | None" = None
+    ) -> "Changes[dict[str, PropertyValue]]": ...
+    @overload
+    def changes(
+        self, key: str, another: str, /, *more: str, on_gap: "OnGap | None" = None
     ) -> "Changes[dict[str, PropertyValue]]": ...
     def changes(self, /, *keys: str, on_gap: "OnGap | None" = None) -> "Changes[Any]":
         """Return the changes of a property, of several, or of the device, from its ``with`` on.

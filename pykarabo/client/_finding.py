@@ -87,7 +87,8 @@ def finding_devices(pattern: str, wanted: DeviceFilter) -> Steps[list[DeviceReco
     found = yield AskDirectory("topology", (pattern,))
     records = [DeviceRecord.from_wire(record) for record in found["devices"]]
     chosen = [record for record in records if _is_wanted(record, wanted)]
-    if not wanted.get("has"):
+    names = wanted.get("has", ())
+    if not names:
         return chosen
     having: list[DeviceRecord] = []
     for record in chosen:
@@ -96,7 +97,7 @@ def finding_devices(pattern: str, wanted: DeviceFilter) -> Steps[list[DeviceReco
         except _NOT_THERE:
             continue
         schema = Schema.from_wire(wire)
-        if all(name in schema.properties or name in schema.commands for name in wanted["has"]):
+        if all(name in schema.properties or name in schema.commands for name in names):
             having.append(record)
     return having
 

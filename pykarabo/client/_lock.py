@@ -9,7 +9,7 @@ import threading
 import time
 from concurrent.futures import Future
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from pykarabo.errors import CallTimeoutError, LockedError, LockLostError, PykaraboError
 from pykarabo.wire import Call
@@ -26,7 +26,7 @@ _RENEWALS: Final = 3
 _PAUSE_S: Final = 0.05
 """Others who waited for the same device try at the same moment."""
 _INSIDE: Final[ContextVar[frozenset[object]]] = ContextVar("locks_held", default=frozenset())
-_T = TypeVar("_T")
+_H = TypeVar("_H", bound="_Held")
 
 
 def _locking(device_id: str, lease_s: float) -> Call:
@@ -126,14 +126,14 @@ class AsyncHold(_Held):
         self.renewing: asyncio.Task[Any] | None = None
 
 
-class _Lock:
+class _Lock(Generic[_H]):
     """What both kinds of lock have in common.
 
     Attributes:
         lost: why the lock is not held any more; None as long as it is.
     """
 
-    _hold: Hold | AsyncHold
+    _hold: _H
 
     def __init__(self, device: DeviceRef, wait_s: float | None, lease_s: float) -> None:
         self.device_id = device.device_id
@@ -163,10 +163,8 @@ class _Lock:
             error.add_note(f"the lock of '{self.device_id}' was lost: {keeper.lost}")
 
 
-class DeviceLock(_Lock):
+class DeviceLock(_Lock[Hold]):
     """The lock of a device as a context manager; get one from a proxy's `lock`."""
-
-    _hold: Hold
 
     def __init__(
         self, client: "BlockingClient", device: DeviceRef, wait_s: float | None, lease_s: float
@@ -249,13 +247,11 @@ class DeviceLock(_Lock):
         self._note(keeper, error)
 
 
-class AsyncDeviceLock(_Lock):
+class AsyncDeviceLock(_Lock[AsyncHold]):
     """The lock of a device as an asynchronous context manager; get one from a proxy's `lock`.
 
     A task that holds the lock may enter it again, and so may tasks that it starts meanwhile.
     """
-
-    _hold: AsyncHold
 
     def __init__(self, client: "Client", device: DeviceRef, wait_s: float | None, lease_s: float):
         super().__init__(device, wait_s, lease_s)

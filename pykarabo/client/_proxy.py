@@ -168,7 +168,8 @@ class AsyncDeviceProxy:
 
     async def _brought_up_to_date(self, timeout_s: float) -> dict[str, PropertyValue]:
         values = await self.read()
-        if self._follower is None:
+        follower = self._follower
+        if follower is None:
             return values
         number = max((value.sequence for value in values.values()), default=0)
         try:
@@ -180,7 +181,7 @@ class AsyncDeviceProxy:
                 device=self._id,
                 remedy="use read() to ask the device",
             ) from None
-        return values if self._follower is None else dict(self._follower.values)
+        return dict(follower.values)
 
     def disconnect(self) -> None:
         """Stop following; calls still work."""
@@ -273,7 +274,11 @@ class AsyncDeviceProxy:
     ) -> "AsyncChanges[PropertyValue]": ...
     @overload
     def changes(
-        self, /, *keys: str, on_gap: "OnGap | None" = None
+        self, /, *, on_gap: "OnGap | None" = None
+    ) -> "AsyncChanges[dict[str, PropertyValue]]": ...
+    @overload
+    def changes(
+        self, key: str, another: str, /, *more: str, on_gap: "OnGap | None" = None
     ) -> "AsyncChanges[dict[str, PropertyValue]]": ...
     def changes(self, /, *keys: str, on_gap: "OnGap | None" = None) -> "AsyncChanges[Any]":
         """Return the changes of a property, of several, or of the device.

@@ -47,7 +47,7 @@ class Background(Generic[_T]):
         context = copy_context()
         context.run(cancelled.set, self._stop)
         self._thread = threading.Thread(
-            target=functools.partial(context.run, self._run, work), name=name, daemon=True
+            target=lambda: context.run(self._run, work), name=name, daemon=True
         )
         self._thread.start()
 

@@ -94,7 +94,11 @@ def wait_new(
 ) -> PropertyValue: ...
 @overload
 def wait_new(
-    device: "DeviceProxy", /, *keys: str, timeout_s: float | None = None
+    device: "DeviceProxy", /, *, timeout_s: float | None = None
+) -> dict[str, PropertyValue]: ...
+@overload
+def wait_new(
+    device: "DeviceProxy", key: str, another: str, /, *more: str, timeout_s: float | None = None
 ) -> dict[str, PropertyValue]: ...
 def wait_new(
     device: "DeviceProxy", /, *keys: str, timeout_s: float | None = None
