@@ -20,10 +20,6 @@ from ._namespace import checked
 from ._records import DeviceRecord, ServerRecord
 from ._steps import Ask, AskDirectory, Pause, Steps
 
-START_S: Final = 30.0
-"""A server gives `on_initialize` 10 s; claiming the id and a loaded host come on top."""
-STOP_S: Final = 15.0
-"""A server gives `on_stop` 5 s."""
 SERVER_CLASS: Final = "DeviceServer"
 _LOOK_S: Final = 0.05
 _GONE: Final = "gone"
@@ -37,6 +33,7 @@ class DeviceFilter(TypedDict, total=False):
         class_id, server, host: shell patterns.
         state: or one derived from it: ``State.CHANGING`` finds devices that are MOVING.
         tag: a word that the device was tagged with.
+        interface: name of an interface that it keeps, such as ``Motor``; a tag as well.
         has: properties and commands that it must have, by dotted name; each device is asked.
         gone: list also devices whose server is gone.
     """
@@ -46,6 +43,7 @@ class DeviceFilter(TypedDict, total=False):
     host: str
     state: State | str
     tag: str
+    interface: str
     has: Sequence[str]
     gone: bool
 
@@ -59,9 +57,14 @@ def _is_wanted(record: DeviceRecord, wanted: DeviceFilter) -> bool:
     return (
         (record.status != _GONE or wanted.get("gone", False))
         and all(fnmatch.fnmatchcase(value, pattern) for value, pattern in patterns)
-        and ("tag" not in wanted or wanted["tag"] in record.tags)
+        and all(tag in record.tags for tag in _tags(wanted))
         and ("state" not in wanted or _is_in(record.state, _state(wanted["state"])))
     )
+
+
+def _tags(wanted: DeviceFilter) -> list[str]:
+    tags = [wanted["tag"]] if "tag" in wanted else []
+    return [*tags, f"interface:{wanted['interface']}"] if "interface" in wanted else tags
 
 
 def _state(name: State | str) -> State:

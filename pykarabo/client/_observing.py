@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from pykarabo.data import PropertyInfo, PropertyValue, Schema
-from pykarabo.errors import CallTimeoutError, StaleValueError, UnknownPropertyError
+from pykarabo.errors import CallTimeoutError, StaleValueError, UnknownPropertyError, did_you_mean
 
 from ._text import shown_value
-from ._updates import Change, Live, NewSchema, Stale, Update
-from ._watch import is_selected
+from ._updates import Change, Live, NewSchema, Stale, Update, is_selected
 
 _SHOWN: Final = 10
 """Properties that a timeout names."""
@@ -104,7 +103,11 @@ class Observation:
             self._whole.add(place)
         self._read.update(dict.fromkeys((place, key) for key in keys))
         if seen.away is not None:
-            raise _AwayError(f"'{device.device_id}' is away: {seen.away}", device=device.device_id)
+            raise _AwayError(
+                f"'{device.device_id}' is away: {seen.away}",
+                device=device.device_id,
+                remedy="wait until it is back",
+            )
         return _selected(seen, keys)
 
     def take(self, device: DeviceRef, update: Update) -> bool:
@@ -180,8 +183,18 @@ def _selected(seen: _Seen, keys: tuple[str, ...]) -> dict[str, PropertyValue]:
 def _missing(seen: _Seen, key: str) -> StaleValueError | UnknownPropertyError:
     name = seen.device.device_id
     if seen.info_of(key) is not None:
-        return _AwayError(f"no value of '{name}.{key}' was received yet", device=name, key=key)
-    return UnknownPropertyError(f"device '{name}' has no property '{key}'", device=name, key=key)
+        return _AwayError(
+            f"no value of '{name}.{key}' was received yet",
+            device=name,
+            key=key,
+            remedy="wait until it comes",
+        )
+    return UnknownPropertyError(
+        f"device '{name}' has no property '{key}'",
+        device=name,
+        key=key,
+        remedy=did_you_mean(key, seen.values) or f"see 'pykarabo show {name}'",
+    )
 
 
 observing: Final[ContextVar[Observation | None]] = ContextVar("observing", default=None)

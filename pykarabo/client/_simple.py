@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from ._blocking_client import shared_client
 from ._connect import shared_async_client
-from ._finding import START_S, STOP_S, DeviceFilter
+from ._finding import DeviceFilter
+from ._identity import START_S, STOP_S
 from ._records import DeviceRecord, ServerRecord
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def find_devices(
 
     Args:
         wanted: see `DeviceFilter`: ``class_id``, ``server``, ``host``, ``state``, ``tag``,
-            ``has``, ``gone``.
+            ``interface``, ``has``, ``gone``.
     """
     return shared_client(domain).find_devices(pattern, **wanted)
 

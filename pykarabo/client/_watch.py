@@ -20,7 +20,7 @@ from pykarabo.wire import (
 
 from ._backoff import Backoff
 from ._subscriptions import Followed
-from ._updates import Change, Gap, Live, NewSchema, Stale, Update
+from ._updates import Change, Gap, Live, NewSchema, Stale, Update, is_selected
 
 if TYPE_CHECKING:
     from ._client import Client
@@ -309,8 +309,3 @@ def _messages(update: Update) -> int | None:
 
 def _any_selected(key: str, keys: frozenset[str]) -> bool:
     return key in keys or any(is_selected(key, wanted) for wanted in keys)
-
-
-def is_selected(key: str, wanted: str) -> bool:
-    """Tell whether a property is the wanted one, or below the wanted node."""
-    return key == wanted or key.startswith(f"{wanted}.")
