@@ -57,6 +57,9 @@ from ._watch import EVERYTHING, Follower, Watch
 
 _T = TypeVar("_T")
 
+_TURNS: Final = 2
+"""In so many turns the loop hears of connections that have ended while it did not run: a write
+that went to one of them would have an unknown outcome."""
 _MAX_FINDING: Final = 50
 """Devices looked up at the same time; a directory tells whoever asks for more that it is busy."""
 
@@ -414,6 +417,8 @@ class Client(AsyncAdministration):
         self, devices: list[str]
     ) -> dict[str, tuple[ServerLink, Target] | PykaraboError]:
         """Return where devices are, or why they cannot be reached."""
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
         found: dict[str, tuple[ServerLink, Target] | PykaraboError] = {}
         for device_id in devices:
             known = self._reachable.get(device_id)
