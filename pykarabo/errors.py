@@ -21,6 +21,8 @@ The tree's first level answers it::
     ├── RemoteError, CancelledByCallerError        it ran, and failed or was stopped
     ├── MalformedMessageError, LimitExceededError  somebody sends what is no message of ours
     ├── StaleValueError            a value may be out of date
+    ├── ChangesLostError           a reader of every change has missed some
+    ├── LockLostError              a lock ended before the work under it: others may have come in
     └── FrameFileError, DiskFullError, RunStateError    services
 """
 
@@ -298,6 +300,21 @@ class LimitExceededError(PykaraboError):
 
 class StaleValueError(PykaraboError):
     """A value may be out of date."""
+
+    exit_code = 4
+
+
+class ChangesLostError(PykaraboError):
+    """Changes were lost before a reader took them; `details` tells how many: ``missed``, or None.
+
+    What is read after it begins with the present values.
+    """
+
+    exit_code = 4
+
+
+class LockLostError(PykaraboError):
+    """A device was locked, and the lock ended before it was given back."""
 
     exit_code = 4
 

@@ -4,21 +4,16 @@ from typing import Any, Final
 
 import click
 
-from pykarabo.client import (
-    BlockingClient,
-    connect,
-    disconnect_all,
-    stop_watching,
-    wait_until,
-    watch,
-)
-from pykarabo.data import State
+import pykarabo
+from pykarabo.client import BlockingClient, disconnect_all, stop_watching
 from pykarabo.errors import BadConfigurationError, PykaraboError
 
 from ._app import common
 
+_NOT_AT_HAND: Final = frozenset({"__version__", "unit"})
+"""Units take longer to import than the shell: who wants them imports them from pykarabo."""
 _BANNER: Final = """pykarabo in domain '{domain}': {count} devices
-connect("DEVICE"), wait_until(lambda: ...), watch("DEVICE.property"), devices(), State
+connect("DEVICE"), wait_until(lambda: ...), watch("DEVICE.property"), find_devices(), State
 Tab completes device ids in connect("...") and names behind a proxy's dot."""
 
 
@@ -29,12 +24,9 @@ def shell_command(execute: str | None, *, as_json: bool) -> None:
     """Work interactively with the domain's devices."""
     del as_json
     names: dict[str, Any] = {
-        "State": State,
-        "connect": connect,
-        "devices": devices,
-        "wait_until": wait_until,
-        "watch": watch,
+        name: getattr(pykarabo, name) for name in pykarabo.__all__ if name not in _NOT_AT_HAND
     }
+    names["devices"] = devices
     try:
         if execute is not None:
             exec(compile(execute, "<command line>", "exec"), names)

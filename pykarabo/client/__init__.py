@@ -10,9 +10,27 @@ from pykarabo._lazy import lazy_attributes
 from ._records import DIRECTORY_ID, PAGE, DeviceRecord, ServerRecord, check_device_id, split_target
 
 if TYPE_CHECKING:
+    from ._awaiting import await_new, await_until, await_while
     from ._blocking_client import BlockingClient, connect, disconnect_all
     from ._blocking_proxy import DeviceProxy, NodeProxy
+    from ._changes import AsyncChanges, Changes
     from ._client import Client, StreamCounters
+    from ._comparing import (
+        MISSING,
+        Difference,
+        acompare,
+        aconfiguration,
+        aget_property,
+        alias_of_key,
+        aset_property,
+        asettable,
+        compare,
+        configuration,
+        get_property,
+        key_of_alias,
+        set_property,
+        settable,
+    )
     from ._connect import aconnect, adisconnect_all
     from ._directory import (
         DIRECTORY_STEM,
@@ -22,6 +40,7 @@ if TYPE_CHECKING:
         access_to,
         directory_endpoints,
     )
+    from ._event_thread import stop_watching
     from ._events import (
         COUNT,
         EVENT,
@@ -32,14 +51,44 @@ if TYPE_CHECKING:
         Occurred,
         events_of,
     )
+    from ._finding import DeviceFilter
     from ._group import AsyncDeviceGroup, DeviceGroup
     from ._identity import CALL_TIMEOUT_S, own_identity
     from ._input import PipelineReader
     from ._job import AsyncJob, Job
+    from ._lock import AsyncDeviceLock, DeviceLock
+    from ._population import DeviceNews
     from ._proxy import AsyncDeviceProxy, AsyncNodeProxy
+    from ._simple import (
+        afind_devices,
+        ainstantiate,
+        ashutdown,
+        classes,
+        devices_changed,
+        find_devices,
+        find_servers,
+        instantiate,
+        shutdown,
+    )
+    from ._together import (
+        Background,
+        Ended,
+        aall_completed,
+        afirst_completed,
+        afirst_exception,
+        all_completed,
+        asleep,
+        background,
+        first_completed,
+        first_exception,
+        sleep,
+    )
     from ._topology_cache import CACHED, TopologyCache, cache_file
+    from ._units import (
+        quantity,
+    )
     from ._updates import Change, Gap, Live, NewSchema, Stale, Update
-    from ._waiting import stop_watching, wait_until, watch
+    from ._waiting import wait_new, wait_until, wait_while, watch
     from ._watch import Follower, Watch
 
 __all__ = [
@@ -50,19 +99,29 @@ __all__ = [
     "DIRECTORY_STEM",
     "DIRECTORY_VARIABLE",
     "EVENT",
+    "MISSING",
     "PAGE",
     "REPLICA_TIMEOUT_S",
+    "AsyncChanges",
     "AsyncDeviceGroup",
+    "AsyncDeviceLock",
     "AsyncDeviceProxy",
     "AsyncJob",
     "AsyncNodeProxy",
+    "Background",
     "BlockingClient",
     "Change",
+    "Changes",
     "Client",
+    "DeviceFilter",
     "DeviceGroup",
+    "DeviceLock",
+    "DeviceNews",
     "DeviceProxy",
     "DeviceRecord",
+    "Difference",
     "DirectoryAccess",
+    "Ended",
     "EventReader",
     "EventWatch",
     "Follower",
@@ -81,19 +140,55 @@ __all__ = [
     "TopologyCache",
     "Update",
     "Watch",
+    "aall_completed",
     "access_to",
+    "acompare",
+    "aconfiguration",
     "aconnect",
     "adisconnect_all",
+    "afind_devices",
+    "afirst_completed",
+    "afirst_exception",
+    "aget_property",
+    "ainstantiate",
+    "alias_of_key",
+    "all_completed",
+    "aset_property",
+    "asettable",
+    "ashutdown",
+    "asleep",
+    "await_new",
+    "await_until",
+    "await_while",
+    "background",
     "cache_file",
     "check_device_id",
+    "classes",
+    "compare",
+    "configuration",
     "connect",
+    "devices_changed",
     "directory_endpoints",
     "disconnect_all",
     "events_of",
+    "find_devices",
+    "find_servers",
+    "first_completed",
+    "first_exception",
+    "get_property",
+    "instantiate",
+    "key_of_alias",
     "own_identity",
+    "quantity",
+    "set_property",
+    "settable",
+    "shutdown",
+    "sleep",
     "split_target",
     "stop_watching",
+    "wait_new",
     "wait_until",
+    "wait_while",
     "watch",
 ]
 
@@ -101,8 +196,10 @@ if not TYPE_CHECKING:
     __getattr__ = lazy_attributes(
         __name__,
         {
+            **dict.fromkeys(("await_new", "await_until", "await_while"), "_awaiting"),
             **dict.fromkeys(("BlockingClient", "connect", "disconnect_all"), "_blocking_client"),
             **dict.fromkeys(("DeviceProxy", "NodeProxy"), "_blocking_proxy"),
+            **dict.fromkeys(("AsyncChanges", "Changes"), "_changes"),
             **dict.fromkeys(("Client", "StreamCounters"), "_client"),
             **dict.fromkeys(("aconnect", "adisconnect_all"), "_connect"),
             **dict.fromkeys(
@@ -129,14 +226,68 @@ if not TYPE_CHECKING:
                 ),
                 "_events",
             ),
+            "stop_watching": "_event_thread",
+            "DeviceFilter": "_finding",
             **dict.fromkeys(("AsyncDeviceGroup", "DeviceGroup"), "_group"),
             **dict.fromkeys(("CALL_TIMEOUT_S", "own_identity"), "_identity"),
             "PipelineReader": "_input",
             **dict.fromkeys(("AsyncJob", "Job"), "_job"),
+            **dict.fromkeys(("AsyncDeviceLock", "DeviceLock"), "_lock"),
+            "DeviceNews": "_population",
             **dict.fromkeys(("AsyncDeviceProxy", "AsyncNodeProxy"), "_proxy"),
+            **dict.fromkeys(
+                (
+                    "afind_devices",
+                    "ainstantiate",
+                    "ashutdown",
+                    "classes",
+                    "devices_changed",
+                    "find_devices",
+                    "find_servers",
+                    "instantiate",
+                    "shutdown",
+                ),
+                "_simple",
+            ),
+            **dict.fromkeys(
+                (
+                    "MISSING",
+                    "Difference",
+                    "acompare",
+                    "aconfiguration",
+                    "aget_property",
+                    "alias_of_key",
+                    "aset_property",
+                    "asettable",
+                    "compare",
+                    "configuration",
+                    "get_property",
+                    "key_of_alias",
+                    "set_property",
+                    "settable",
+                ),
+                "_comparing",
+            ),
+            **dict.fromkeys(
+                (
+                    "Background",
+                    "Ended",
+                    "aall_completed",
+                    "afirst_completed",
+                    "afirst_exception",
+                    "all_completed",
+                    "asleep",
+                    "background",
+                    "first_completed",
+                    "first_exception",
+                    "sleep",
+                ),
+                "_together",
+            ),
+            "quantity": "_units",
             **dict.fromkeys(("CACHED", "TopologyCache", "cache_file"), "_topology_cache"),
             **dict.fromkeys(("Change", "Gap", "Live", "NewSchema", "Stale", "Update"), "_updates"),
-            **dict.fromkeys(("stop_watching", "wait_until", "watch"), "_waiting"),
+            **dict.fromkeys(("wait_new", "wait_until", "wait_while", "watch"), "_waiting"),
             **dict.fromkeys(("Follower", "Watch"), "_watch"),
         },
     )

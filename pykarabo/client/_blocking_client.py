@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 import zmq
 
 from pykarabo.data import PropertyValue, Schema, from_row
-from pykarabo.errors import NotConnectedError, PykaraboError
+from pykarabo.errors import ConnectionLostError, NotConnectedError, PykaraboError
 from pykarabo.transport import (
     BlockingLink,
     Socket,
@@ -31,9 +31,11 @@ from pykarabo.wire import (
     Target,
 )
 
+from ._administration import Administration
 from ._attempts import CERTAINLY_NOT_RUN, Attempts
 from ._batches import ROUNDS, Batch, elsewhere, reads, writes
 from ._blocking_proxy import DeviceProxy
+from ._cancelling import stop_if_cancelled
 from ._directory import (
     LOCATE,
     Plan,
@@ -47,11 +49,12 @@ from ._records import DIRECTORY_ID, DeviceRecord, ServerRecord, check_device_id
 
 if TYPE_CHECKING:
     from ._group import DeviceGroup
+    from ._lock import Hold
 
 _T = TypeVar("_T")
 
 
-class BlockingClient:
+class BlockingClient(Administration):
     """A client of one domain; use it as a context manager. Threads may share it.
 
     Args:
@@ -62,6 +65,7 @@ class BlockingClient:
     def __init__(self, domain: str | None = None, *, directory: str | None = None) -> None:
         self.domain = domain_name(domain)
         self.access = access_to(self.domain, directory)
+        self.place = (self.domain, directory)
         self._context: zmq.Context[Socket] = make_context()
         self._identity = own_identity()
         self._lock = threading.Lock()
@@ -69,6 +73,7 @@ class BlockingClient:
         self._records: dict[str, DeviceRecord] = {}
         self._reachable: dict[str, tuple[BlockingLink, Target]] = {}
         self._replicas: dict[str, tuple[BlockingLink, Target]] = {}
+        self.holds: dict[str, Hold] = {}
 
     def __enter__(self) -> "BlockingClient":
         return self
@@ -241,6 +246,7 @@ class BlockingClient:
     def _request(
         self, device_id: str, request: Request, *, timeout_s: float, idempotent: bool = False
     ) -> tuple[Any, int]:
+        stop_if_cancelled()
         keyed = getattr(request, "once", None) is not None
         attempts = Attempts(timeout_s, time.monotonic_ns(), keyed=keyed, idempotent=idempotent)
         while True:
@@ -259,7 +265,11 @@ class BlockingClient:
 
     def read(self, device_id: str, keys: list[str] | None = None) -> dict[str, PropertyValue]:
         """Return some properties with time stamp, quality and event number, or all of them."""
-        rows, sequence = self._request(device_id, Get(device_id, keys), timeout_s=CALL_TIMEOUT_S)
+        request = Get(device_id, keys)
+        try:
+            rows, sequence = self._request(device_id, request, timeout_s=CALL_TIMEOUT_S)
+        except ConnectionLostError:  # reading twice does no harm
+            rows, sequence = self._request(device_id, request, timeout_s=CALL_TIMEOUT_S)
         return dict(from_row(row, sequence) for row in rows)
 
     def set(
@@ -408,7 +418,12 @@ def connect(device_id: str, *, domain: str | None = None) -> DeviceProxy:
         UnknownDeviceError: the domain has no such device; near matches are named.
         NotConnectedError: there is no directory, or the device's server is down.
     """
-    return _shared.client(domain).device(device_id)
+    return shared_client(domain).device(device_id)
+
+
+def shared_client(domain: str | None = None) -> BlockingClient:
+    """Return the client that all of a process share who have none of their own."""
+    return _shared.client(domain)
 
 
 def disconnect_all() -> None:

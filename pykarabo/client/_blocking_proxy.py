@@ -1,24 +1,26 @@
 """Devices as Python objects for code that blocks."""
 
 import contextlib
-from collections.abc import Callable, Mapping
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import Callable, Generator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from pykarabo.data import PropertyValue, Schema
+from pykarabo.data import PropertyInfo, PropertyValue, Schema
 from pykarabo.errors import BadInputError, PykaraboError, ReadOnlyError, UnknownPropertyError
 from pykarabo.wire import Call
 
-from ._identity import CALL_TIMEOUT_S
+from ._bundles import Bundle, bundling, open_bundle
+from ._identity import CALL_TIMEOUT_S, LEASE_S
 from ._job import Job
-from ._namespace import Namespace, checked
+from ._namespace import Documentation, Namespace, checked, converted, describe_command
+from ._observing import DeviceRef, observed
 
 if TYPE_CHECKING:
     from ._blocking_client import BlockingClient
+    from ._changes import Changes, OnGap
+    from ._display import View
+    from ._lock import DeviceLock
 
 _T = TypeVar("_T")
-accessed: Final[ContextVar[set["DeviceProxy"] | None]] = ContextVar("accessed", default=None)
-"""Set while a condition is evaluated: the proxies that it reads are noted here."""
 
 
 class DeviceProxy:
@@ -32,11 +34,16 @@ class DeviceProxy:
     _client: "BlockingClient"
     _id: str
     _schema: Schema
+    _ref: DeviceRef
 
     def __init__(self, client: "BlockingClient", device_id: str) -> None:
         object.__setattr__(self, "_client", client)
         object.__setattr__(self, "_id", device_id)
         object.__setattr__(self, "_schema", client.schema(device_id))
+        object.__setattr__(self, "_ref", DeviceRef(device_id, client.place, self._info_of))
+
+    def _info_of(self, key: str) -> PropertyInfo | None:
+        return self._schema.properties.get(key)
 
     @property
     def device_id(self) -> str:
@@ -73,11 +80,29 @@ class DeviceProxy:
         return {key: self._schema.present(key, value.value) for key, value in found.items()}
 
     def read(self, *keys: str) -> dict[str, PropertyValue]:
-        """Return some properties as they travel, with time stamp and quality, or all of them."""
-        noted = accessed.get()
-        if noted is not None:
-            noted.add(self)
-        return self._client.read(self._id, list(keys) or None)
+        """Return some properties with time stamp and quality, or all of them."""
+        seen = observed(self._ref, keys)
+        return self._client.read(self._id, list(keys) or None) if seen is None else seen
+
+    def updated(self) -> dict[str, PropertyValue]:
+        """Read everything anew, the schema too; returns all properties.
+
+        Every attribute asks the device, so there is nothing to wait for here; the twin of
+        `AsyncDeviceProxy.updated`.
+        """
+        self.refresh()
+        return self.read()
+
+    def quantity(self, key: str) -> Any:
+        """Return a property's value as a pint quantity, in the property's unit.
+
+        Raises:
+            WrongTypeError: it is no number.
+        """
+        from ._units import quantity_of
+
+        value = self.read(key)[key]
+        return quantity_of(self._id, self._schema.require_property(key, self._id), value)
 
     def set(
         self,
@@ -99,7 +124,98 @@ class DeviceProxy:
         """
         given = {**(values or {}), **more}
         plain = self._with_schema(lambda schema: checked(schema, self._id, given))
-        self._client.set(self._id, plain, expected=expected)
+        bundle = open_bundle(self)
+        if bundle is None:
+            self._client.set(self._id, plain, expected=expected)
+        else:
+            bundle.add(plain, expected)
+
+    @contextlib.contextmanager
+    def bundle(
+        self, *, expected: Mapping[str, PropertyValue] | None = None
+    ) -> Generator[None, None, None]:
+        """Write all that the block assigns to this device at its end, in one write, all or none.
+
+        Values are checked where they are assigned. Reading still asks the device, which has the
+        values of before. A command that is called in the block has what was assigned before it
+        written first. A block that fails writes nothing more. A bundle in a bundle of the same
+        device belongs to the outer one.
+
+        Args:
+            expected: properties as `read` returned them; nothing is written when one of them has
+                changed since.
+
+        Raises:
+            PykaraboError: as `set` raises them; a note names all that was to be written.
+        """
+        if open_bundle(self) is not None:
+            yield
+            return
+        bundle = Bundle(self._id, expected)
+        with bundling(self, bundle):
+            yield
+        self._write(bundle)
+
+    def _write(self, bundle: Bundle) -> None:
+        values = bundle.taken()
+        if not values:
+            return
+        try:
+            self._client.set(self._id, values, expected=bundle.expected)
+        except PykaraboError as error:
+            bundle.explain(error, values)
+            raise
+
+    @overload
+    def changes(
+        self, key: str, /, *, on_gap: "OnGap | None" = None
+    ) -> "Changes[PropertyValue]": ...
+    @overload
+    def changes(
+        self, /, *, on_gap: "OnGap | None" = None
+    ) -> "Changes[dict[str, PropertyValue]]": ...
+    @overload
+    def changes(
+        self, key: str, another: str, /, *more: str, on_gap: "OnGap | None" = None
+    ) -> "Changes[dict[str, PropertyValue]]": ...
+    def changes(self, /, *keys: str, on_gap: "OnGap | None" = None) -> "Changes[Any]":
+        """Return the changes of a property, of several, or of the device, from its ``with`` on.
+
+        None is missed in between, whatever the program does meanwhile::
+
+            with motor.changes("position") as changes:
+                motor.move(3)
+                for value in changes:
+                    print(value.value, value.timestamp)
+
+        Args:
+            on_gap: called where changes were lost, in the thread that takes them; without it
+                that raises `ChangesLostError`.
+
+        Raises:
+            UnknownPropertyError: the device has no such property.
+        """
+        from ._changes import Changes
+
+        return self._with_schema(lambda schema: Changes(self._ref, schema, keys, on_gap))
+
+    def lock(self, *, wait_s: float | None = None, lease_s: float = LEASE_S) -> "DeviceLock":
+        """Keep others from writing to the device and from running its commands, for a ``with``.
+
+        Entering waits until the device is free. The lock is renewed until the block ends; a
+        thread that holds it may enter it again.
+
+        Args:
+            wait_s: for how long to wait; None waits as long as it takes, 0 not at all.
+            lease_s: a device that hears nothing of this program for so long is free again.
+
+        Raises:
+            LockedError: on entering, somebody else holds it still.
+            LockLostError: at the end of the block, the lock ended before it.
+        """
+        from ._lock import DeviceLock
+
+        return DeviceLock(self._client, self._ref, wait_s, lease_s)
 
     def call(
         self,
@@ -121,8 +237,12 @@ class DeviceProxy:
             OutcomeUnknownError: nobody knows whether it ran.
             RemoteError: it ran and failed.
         """
+        bundle = open_bundle(self)
+        if bundle is not None:
+            self._write(bundle)
         info = self._with_schema(lambda schema: schema.require_command(command, self._id))
-        request = Call(self._id, command, list(args), kwargs, once_key)
+        given, named = converted(info, args, kwargs, self._id)
+        request = Call(self._id, command, given, named, once_key)
         result = self._client.request(
             self._id, request, timeout_s=timeout_s, idempotent=info.idempotent
         )
@@ -141,6 +261,37 @@ class DeviceProxy:
 
     def __repr__(self) -> str:
         return f"<{self._schema.class_id} {self._id}>"
+
+    def _view(self) -> "View":
+        """Return what is shown of it; of a device that does not answer, what is known."""
+        from ._display import View
+
+        values: Mapping[str, PropertyValue] = {}
+        problem = ""
+        try:
+            values = self.updated()
+        except PykaraboError as error:
+            problem = error.message
+        return View(f"{self._schema.class_id} {self._id}", self._schema, values, problem)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        from ._display import as_text
+
+        is_part = cycle or printer.indentation
+        printer.text(repr(self) if is_part else as_text(self._view()))
+
+    def _repr_html_(self) -> str:
+        from ._display import as_html
+
+        return as_html(self._view())
+
+    def _documentation(self) -> str:
+        from ._display import documentation
+
+        return documentation(self._id, self._schema)
+
+
+DeviceProxy.__doc__ = Documentation(DeviceProxy.__doc__)  # type: ignore[assignment]
 
 
 class NodeProxy:
@@ -219,6 +370,5 @@ def _command(proxy: DeviceProxy, key: str) -> Callable[..., Any]:
         return proxy.call(key, *args, **kwargs)
 
     info = proxy._schema.commands[key]
-    run.__name__ = run.__qualname__ = key.rpartition(".")[2]
-    run.__doc__ = info.description
+    describe_command(run, info)
     return run

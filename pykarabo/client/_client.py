@@ -2,11 +2,12 @@
 
 import asyncio
 import fnmatch
-from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple, TypeVar, cast
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, cast
 
 from pykarabo.data import PropertyValue, Schema, from_row
 from pykarabo.errors import (
+    ConnectionLostError,
     NotConnectedError,
     PykaraboError,
     UnknownPropertyError,
@@ -33,6 +34,7 @@ from pykarabo.wire import (
     Target,
 )
 
+from ._administration import AsyncAdministration
 from ._attempts import CERTAINLY_NOT_RUN, Attempts
 from ._batches import ROUNDS, Batch, elsewhere, reads, writes
 from ._directory import (
@@ -47,6 +49,7 @@ from ._group import AsyncDeviceGroup
 from ._identity import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S, own_identity
 from ._input import PipelineReader
 from ._link import ServerLink
+from ._lock import AsyncHold
 from ._proxy import AsyncDeviceProxy
 from ._records import DIRECTORY_ID, DeviceRecord, ServerRecord, check_device_id, split_target
 from ._updates import Update
@@ -54,6 +57,9 @@ from ._watch import EVERYTHING, Follower, Watch
 
 _T = TypeVar("_T")
 
+_TURNS: Final = 2
+"""In so many turns the loop hears of connections that have ended while it did not run: a write
+that went to one of them would have an unknown outcome."""
 _MAX_FINDING: Final = 50
 """Devices looked up at the same time; a directory tells whoever asks for more that it is busy."""
 
@@ -74,12 +80,16 @@ class StreamCounters(NamedTuple):
     lag_s: float = 0.0
 
 
+_FollowerKind: TypeAlias = tuple[Choice, bool, Callable[[Update], None] | None]
+"""What is followed, whether only the latest counts, and whose alone it is."""
+
+
 class _Following(NamedTuple):
     follower: Follower
     task: asyncio.Task[None]
 
 
-class Client:
+class Client(AsyncAdministration):
     """A client of one domain; use it as an asynchronous context manager.
 
     Args:
@@ -108,17 +118,22 @@ class Client:
         self._opening: dict[str, asyncio.Lock] = {}
         self._reachable: dict[str, tuple[ServerLink, Target]] = {}
         self._records: dict[str, DeviceRecord] = {}
-        self._followers: dict[str, dict[tuple[Choice, bool], _Following]] = {}
+        self._followers: dict[str, dict[_FollowerKind, _Following]] = {}
         self._ended = StreamCounters()
         self._finding = asyncio.Semaphore(_MAX_FINDING)
         self._replicas: dict[str, tuple[ServerLink, Target]] = {}
         self._tasks = TaskOwner("client")
+        self.holds: dict[str, AsyncHold] = {}
 
     async def __aenter__(self) -> "Client":
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+    def spawn(self, work: Coroutine[Any, Any, Any], *, name: str) -> "asyncio.Task[Any]":
+        """Run `work` until it ends or this client is closed."""
+        return self._tasks.spawn(work, name=name)
 
     async def aclose(self) -> None:
         """End every link and task of this client."""
@@ -402,6 +417,8 @@ class Client:
         self, devices: list[str]
     ) -> dict[str, tuple[ServerLink, Target] | PykaraboError]:
         """Return where devices are, or why they cannot be reached."""
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
         found: dict[str, tuple[ServerLink, Target] | PykaraboError] = {}
         for device_id in devices:
             known = self._reachable.get(device_id)
@@ -444,9 +461,11 @@ class Client:
 
     async def read(self, device_id: str, keys: list[str] | None = None) -> dict[str, PropertyValue]:
         """Return some properties with time stamp, quality and event number, or all of them."""
-        rows, sequence = await self._request(
-            device_id, Get(device_id, keys), timeout_s=CALL_TIMEOUT_S
-        )
+        request = Get(device_id, keys)
+        try:
+            rows, sequence = await self._request(device_id, request, timeout_s=CALL_TIMEOUT_S)
+        except ConnectionLostError:  # reading twice does no harm
+            rows, sequence = await self._request(device_id, request, timeout_s=CALL_TIMEOUT_S)
         return dict(from_row(row, sequence) for row in rows)
 
     async def set(
@@ -479,19 +498,23 @@ class Client:
         choice: Choice = EVERYTHING,
         *,
         latest: bool = False,
+        anew: bool = False,
     ) -> Follower:
         """Have `listener` told of every update of a device, whether it exists yet or not.
 
         Args:
             choice: which properties, how often, which part of arrays.
             latest: only present values matter: what was lost or waits for too long is skipped.
+            anew: begin with values that are read after this call, not with those that another
+                follower has received.
         """
         followers = self._followers.setdefault(device_id, {})
-        following = followers.get((choice, latest))
+        kind = (choice, latest, listener if anew else None)
+        following = followers.get(kind)
         if following is None:
             follower = Follower(self, device_id, choice, latest=latest)
             task = self._tasks.spawn(follower.run(), name=f"follow {device_id}")
-            following = followers[choice, latest] = _Following(follower, task)
+            following = followers[kind] = _Following(follower, task)
         following.follower.listen(listener)
         return following.follower
 
@@ -527,18 +550,22 @@ class Client:
             lag_s=max((item.event_lag_s for item in links), default=0.0),
         )
 
-    def watch(self, *targets: str, limits: Choice = EVERYTHING) -> Watch:
+    def watch(self, *targets: str, limits: Choice = EVERYTHING, anew: bool = False) -> Watch:
         """Return the updates of targets such as ``MOTOR/1`` or ``MOTOR/1.actual_position``.
 
         Without `limits` every change is told, lost ones late. With limits (a rate, a region or
         binning of arrays) the device's server makes the choice, and only the latest values count.
+
+        Args:
+            anew: begin with values that are read after this call, not with those that another
+                watch has received.
         """
         keys: dict[str, frozenset[str] | None] = {}
         for target in targets:
             device_id, key = split_target(target)
             known = keys.get(device_id, frozenset())
             keys[device_id] = None if key is None or known is None else known | {key}
-        return Watch(self, keys, limits)
+        return Watch(self, keys, limits, anew=anew)
 
     async def group(self, *patterns: str) -> AsyncDeviceGroup:
         """Return the devices whose ids match shell patterns such as ``MOTOR/*``.
@@ -551,9 +578,18 @@ class Client:
         return group
 
     async def device(
-        self, device_id: str, *, follow: bool = True, timeout_s: float = CONNECT_TIMEOUT_S
+        self,
+        device_id: str,
+        *,
+        follow: bool = True,
+        timeout_s: float = CONNECT_TIMEOUT_S,
+        autodisconnect_s: float | None = None,
     ) -> AsyncDeviceProxy:
         """Return a proxy of a device; with `follow` its attributes are the live values.
+
+        Args:
+            autodisconnect_s: stop following when nothing of it was used for so long, and go on
+                with the next use; see `AsyncDeviceProxy.updated`.
 
         Raises:
             UnknownDeviceError, NotConnectedError: it cannot be reached in time.
@@ -561,7 +597,7 @@ class Client:
         schema = await self.schema(device_id)
         proxy = AsyncDeviceProxy(self, device_id, schema)
         if follow:
-            await proxy.start_following(timeout_s=timeout_s)
+            await proxy.start_following(timeout_s=timeout_s, autodisconnect_s=autodisconnect_s)
         return proxy
 
     async def input(

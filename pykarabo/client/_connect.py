@@ -16,22 +16,36 @@ _clients: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, C
 
 
 async def aconnect(
-    device_id: str, *, domain: str | None = None, timeout_s: float = CONNECT_TIMEOUT_S
+    device_id: str,
+    *,
+    domain: str | None = None,
+    timeout_s: float = CONNECT_TIMEOUT_S,
+    autodisconnect_s: float | None = None,
 ) -> AsyncDeviceProxy:
     """Return a live proxy of a device.
 
     All proxies of one event loop and domain share a client, which `adisconnect_all` ends. Long
     programs own a `Client` instead.
 
+    Args:
+        autodisconnect_s: stop following the device when nothing of the proxy was used for so
+            long, and go on with the next use.
+
     Raises:
         UnknownDeviceError: the domain has no such device; near matches are named.
         NotConnectedError: there is no directory, or the device's server is down.
     """
+    client = shared_async_client(domain)
+    return await client.device(device_id, timeout_s=timeout_s, autodisconnect_s=autodisconnect_s)
+
+
+def shared_async_client(domain: str | None = None) -> Client:
+    """Return the client that all of an event loop share who have none of their own."""
     clients = _clients.setdefault(asyncio.get_running_loop(), {})
     name = domain_name(domain)
     if name not in clients:
         clients[name] = Client(name)
-    return await clients[name].device(device_id, timeout_s=timeout_s)
+    return clients[name]
 
 
 async def adisconnect_all() -> None:

@@ -15,6 +15,7 @@ from ._watch import EVERYTHING, Watch
 if TYPE_CHECKING:
     from ._blocking_client import BlockingClient
     from ._client import Client
+    from ._display import GroupView
 
 CALLS_AT_ONCE: Final = 50
 """Half of what a server works on for one client at a time."""
@@ -36,6 +37,7 @@ class AsyncDeviceGroup:
     def __init__(self, client: "Client", patterns: Sequence[str]) -> None:
         self.patterns = tuple(patterns)
         self.devices: tuple[str, ...] = ()
+        self._states: dict[str, str] = {}
         self._client = client
 
     async def refresh(self) -> None:
@@ -46,6 +48,7 @@ class AsyncDeviceGroup:
         """
         found = [await self._client.topology(pattern) for pattern in self.patterns]
         self.devices = _ids(self.patterns, found)
+        self._states = {record.device_id: record.state for some in found for record in some}
 
     async def read(self, *keys: str) -> dict[str, Values | PykaraboError]:
         """Read some properties of each device, or all, with one call per server."""
@@ -89,6 +92,21 @@ class AsyncDeviceGroup:
 
     def __repr__(self) -> str:
         return _shown(self.patterns, self.devices)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        from ._display import group_as_text
+
+        printer.text(repr(self) if cycle or printer.indentation else group_as_text(self._view()))
+
+    def _repr_html_(self) -> str:
+        from ._display import group_as_html
+
+        return group_as_html(self._view())
+
+    def _view(self) -> "GroupView":
+        from ._display import GroupView
+
+        return GroupView(f"{self!r} as of the last refresh", self._states)
 
 
 class DeviceGroup:
@@ -148,6 +166,27 @@ class DeviceGroup:
 
     def __repr__(self) -> str:
         return _shown(self.patterns, self.devices)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        from ._display import group_as_text
+
+        printer.text(repr(self) if cycle or printer.indentation else group_as_text(self._view()))
+
+    def _repr_html_(self) -> str:
+        from ._display import group_as_html
+
+        return group_as_html(self._view())
+
+    def _view(self) -> "GroupView":
+        from ._display import GroupView
+
+        states = {
+            device_id: found.message
+            if isinstance(found, PykaraboError)
+            else str(found["state"].value)
+            for device_id, found in self.read("state").items()
+        }
+        return GroupView(repr(self), states)
 
 
 def _ids(patterns: Sequence[str], found: Sequence[Sequence[DeviceRecord]]) -> tuple[str, ...]:

@@ -10,6 +10,12 @@ from pykarabo.wire import ClientIdentity
 
 CALL_TIMEOUT_S: Final = 5.0
 CONNECT_TIMEOUT_S: Final = 5.0
+START_S: Final = 30.0
+"""A server gives `on_initialize` 10 s; claiming the id and a loaded host come on top."""
+STOP_S: Final = 15.0
+"""A server gives `on_stop` 5 s."""
+LEASE_S: Final = 30.0
+"""A locked device whose owner hangs is free again after so long."""
 
 
 def own_identity() -> ClientIdentity:

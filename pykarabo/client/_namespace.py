@@ -1,9 +1,9 @@
 """What the names of a device stand for, for every kind of proxy."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pykarabo.data import PropertyInfo, Schema, raise_all
+from pykarabo.data import CommandInfo, PropertyInfo, Schema, raise_all
 from pykarabo.errors import BadInputError, UnknownPropertyError, did_you_mean
 
 
@@ -24,6 +24,41 @@ def checked(schema: Schema, device_id: str, values: Mapping[str, Any]) -> dict[s
             errors.append(error)
     raise_all(errors, device_id)
     return plain
+
+
+def converted(
+    info: CommandInfo, args: Sequence[Any], kwargs: Mapping[str, Any], device_id: str
+) -> tuple[list[Any], dict[str, Any]]:
+    """Check and convert a command's arguments before they leave the caller, in their own order.
+
+    Raises:
+        BadInputError: too many, too few or unknown arguments, or one that does not fit.
+    """
+    plain = info.bind(args, kwargs, device_id)
+    names = [item.name for item in info.parameters][: len(args)]
+    return [plain.pop(name) for name in names], plain
+
+
+def describe_command(run: Callable[..., Any], info: CommandInfo) -> None:
+    """Give a function that runs a command its name, signature and docstring."""
+    from ._display import command_documentation, command_signature
+
+    run.__name__ = run.__qualname__ = info.name.rpartition(".")[2]
+    run.__doc__ = command_documentation(info)
+    run.__dict__["__signature__"] = command_signature(info)
+
+
+class Documentation:
+    """The docstring of a proxy's class, and of each proxy that of its device."""
+
+    def __init__(self, text: str | None) -> None:
+        self._text = text
+
+    def __get__(self, proxy: Any, owner: type) -> str | None:
+        if proxy is None:
+            return self._text
+        described: str = proxy._documentation()  # noqa: SLF001 - a proxy's own part
+        return described
 
 
 class Namespace:

@@ -59,3 +59,8 @@ class NewSchema:
 
 
 Update: TypeAlias = Change | Live | Gap | Stale | NewSchema
+
+
+def is_selected(key: str, wanted: str) -> bool:
+    """Tell whether a property is the wanted one, or below the wanted node."""
+    return key == wanted or key.startswith(f"{wanted}.")

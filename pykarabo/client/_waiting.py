@@ -1,107 +1,29 @@
-"""Waiting for devices in code that blocks.
+"""Waiting for devices and watching them in code that blocks."""
 
-Calls of blocking code go out in its own thread. Events, however, must be read all the time, or
-they are lost and values grow old unseen; therefore the first wait or watch starts one background
-thread per process that reads them.
-"""
-
-import asyncio
-import atexit
 import functools
-import os
-import queue
 import threading
 import time
-from collections.abc import Callable, Coroutine, Generator, Iterator
-from concurrent.futures import Future
-from typing import Any, Final, TypeVar
+from collections import deque
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, Final, overload
 
-from pykarabo.errors import CallTimeoutError
+from pykarabo.data import PropertyValue
 from pykarabo.transport import domain_name
 
-from ._blocking_proxy import DeviceProxy, accessed
+from ._cancelling import stop_if_cancelled
 from ._client import Client
+from ._event_thread import UpdateStream, event_thread
+from ._observing import DeviceRef, Observation
 from ._records import split_target
 from ._updates import Update
+from ._watch import MAX_WAITING
+
+if TYPE_CHECKING:
+    from ._blocking_proxy import DeviceProxy
+    from ._watch import Follower
 
 LOOK_AGAIN_S: Final = 0.5
 """A condition may depend on more than devices (time, files): evaluate it this often at least."""
-_MAX_UPDATES: Final = 1_000
-_FULL_S: Final = 0.01
-
-_T = TypeVar("_T")
-
-
-class _EventThread:
-    """The event loop that reads events for blocking code."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._clients: dict[str, Client] = {}
-        self._thread = threading.Thread(
-            target=self._loop.run_forever, name="pykarabo events", daemon=True
-        )
-        self._thread.start()
-
-    def start(self, work: Coroutine[Any, Any, _T]) -> "Future[_T]":
-        """Run `work` in the loop without waiting."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
-
-    def run(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """Run `work` in the loop and wait for its end."""
-        return self.start(work).result()
-
-    def later(self, call: Callable[[], object]) -> None:
-        """Run `call` in the loop soon."""
-        self._loop.call_soon_threadsafe(call)
-
-    async def client(self, domain: str | None) -> Client:
-        """Return the loop's client of a domain."""
-        name = domain_name(domain)
-        if name not in self._clients:
-            self._clients[name] = Client(name)
-        return self._clients[name]
-
-    def close(self) -> None:
-        """End the clients and the thread."""
-        self.run(self._close_clients())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    async def _close_clients(self) -> None:
-        for client in self._clients.values():
-            await client.aclose()
-        self._clients.clear()
-
-
-class _Shared:
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.thread: _EventThread | None = None
-        self.pid = os.getpid()
-
-    def get(self) -> _EventThread:
-        with self.lock:
-            if self.thread is None or self.pid != os.getpid():
-                self.thread = _EventThread()
-                self.pid = os.getpid()
-            return self.thread
-
-    def close(self) -> None:
-        with self.lock:
-            thread, self.thread = self.thread, None
-        if thread is not None and self.pid == os.getpid():
-            thread.close()
-
-
-_shared: Final = _Shared()
-atexit.register(_shared.close)
-
-
-def stop_watching() -> None:
-    """End the background thread that reads events; the next wait or watch starts another."""
-    _shared.close()
 
 
 def watch(
@@ -120,107 +42,148 @@ def watch(
     """
     for target in targets:
         split_target(target)
-    thread = _shared.get()
-    updates: queue.Queue[Update] = queue.Queue(_MAX_UPDATES)
-
-    async def pump() -> None:
-        client = await thread.client(domain)
-        with_watch = client.watch(*targets)
-        async with with_watch:
-            async for update in with_watch:
-                while updates.full():  # noqa: ASYNC110 - emptied by another thread
-                    await asyncio.sleep(_FULL_S)
-                updates.put_nowait(update)
-
-    running = thread.start(pump())
+    updates = UpdateStream((domain_name(domain), None), lambda client: client.watch(*targets))
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     try:
-        yield from _until(updates, deadline)
+        while (update := updates.get(deadline)) is not None:
+            yield update
     finally:
-        running.cancel()
+        updates.close()
 
 
-def _until(updates: "queue.Queue[Update]", deadline: float | None) -> Iterator[Update]:
-    while True:
-        left_s = None if deadline is None else deadline - time.monotonic()
-        if left_s is not None and left_s <= 0:
-            return
-        try:
-            yield updates.get(timeout=left_s)
-        except queue.Empty:
-            return
-
-
-def wait_until(condition: Callable[[], Any], *, timeout_s: float | None = None) -> Any:
+def wait_until(
+    condition: Callable[[], Any],
+    *,
+    timeout_s: float | None = None,
+    give_up_if_away: bool = False,
+) -> Any:
     """Wait until `condition()` is true and return what it returned.
 
-    It is evaluated whenever a device that it reads has changed, and twice a second besides.
+    It is evaluated for every change of the devices that it reads, in order, with the values that
+    they had then; twice a second besides, for conditions that read the time or a file. Devices
+    are followed, not polled. While one that it reads is away, it is neither true nor false; it is
+    evaluated again with the present values when the device is back.
 
     Args:
         condition: reads blocking proxies, for example ``lambda: motor.state == State.ON``.
         timeout_s: give up after so long; None never gives up.
+        give_up_if_away: raise as soon as a device that was seen has gone away.
 
     Raises:
-        CallTimeoutError: it did not become true in time.
+        CallTimeoutError: it did not become true in time; it tells what was last seen.
+        StaleValueError: a device went away, and `give_up_if_away` was asked for.
     """
-    deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    changed = threading.Event()
-    followed = _FollowedProxies(changed)
-    try:
-        while True:
-            changed.clear()
-            result = followed.evaluate(condition)
-            if result:
-                return result
-            left_s = LOOK_AGAIN_S
-            if deadline is not None:
-                left_s = min(left_s, deadline - time.monotonic())
-            if left_s <= 0:
-                raise CallTimeoutError(
-                    f"the condition did not become true within {timeout_s} s",
-                    remedy="look at the devices it reads: "
-                    + ", ".join(sorted(followed.device_ids)),
-                )
-            changed.wait(left_s)
-    finally:
-        followed.close()
+    what = "the condition did not become true"
+    return _Wait(condition, give_up_if_away).run(what, timeout_s)
 
 
-class _FollowedProxies:
-    """The devices that a condition reads; their changes set an event."""
+def wait_while(
+    condition: Callable[[], Any],
+    *,
+    timeout_s: float | None = None,
+    give_up_if_away: bool = False,
+) -> None:
+    """Wait until `condition()` is false; like `wait_until` in all else."""
+    what = "the condition did not become false"
+    _Wait(lambda: not condition(), give_up_if_away).run(what, timeout_s)
 
-    def __init__(self, changed: threading.Event) -> None:
-        self.device_ids: set[str] = set()
-        self._changed = changed
-        self._clients: list[tuple[Client, str]] = []
 
-    def evaluate(self, condition: Callable[[], Any]) -> Any:
-        noted: set[DeviceProxy] = set()
-        token = accessed.set(noted)
+@overload
+def wait_new(
+    device: "DeviceProxy", key: str, /, *, timeout_s: float | None = None
+) -> PropertyValue: ...
+@overload
+def wait_new(
+    device: "DeviceProxy", /, *, timeout_s: float | None = None
+) -> dict[str, PropertyValue]: ...
+@overload
+def wait_new(
+    device: "DeviceProxy", key: str, another: str, /, *more: str, timeout_s: float | None = None
+) -> dict[str, PropertyValue]: ...
+def wait_new(
+    device: "DeviceProxy", /, *keys: str, timeout_s: float | None = None
+) -> PropertyValue | dict[str, PropertyValue]:
+    """Wait for the next change of a property, of one of several, or of any of the device.
+
+    A value that is set again counts, even an equal one. A device that was away and is back with
+    newer values has changed. What changes before the wait has begun is not seen: to change
+    something and wait for it, use the proxy's `changes`.
+
+    Returns:
+        The new value where one property is named, else a map of what has changed together.
+
+    Raises:
+        CallTimeoutError: there was none in time; it tells the present value.
+        NotConnectedError: the device cannot be followed.
+    """
+    with device.changes(*keys, on_gap=lambda _gap: None) as changes:
+        return changes.get(timeout_s=timeout_s)
+
+
+class _Wait:
+    """A condition and the updates of what it reads, which the event thread brings."""
+
+    def __init__(self, condition: Callable[[], Any], give_up_if_away: bool) -> None:
+        self._condition = condition
+        self._give_up_if_away = give_up_if_away
+        self._observation = Observation(self._follow)
+        self._updates: deque[tuple[DeviceRef, Update]] = deque()
+        self._news = threading.Event()
+        self._lock = threading.Lock()
+        self._followed: list[tuple[Client, DeviceRef, Follower, Callable[[Update], None]]] = []
+
+    def run(self, what: str, timeout_s: float | None) -> Any:
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
         try:
-            result = condition()
+            while True:
+                stop_if_cancelled()
+                verdict = self._observation.evaluate(self._condition)
+                if verdict.result:
+                    return verdict.result
+                if not self._go_on(deadline):
+                    raise self._observation.timeout(what, timeout_s)
+                if self._give_up_if_away:
+                    self._observation.require_present()
         finally:
-            accessed.reset(token)
-        if not result:
-            for proxy in noted:
-                if proxy.device_id not in self.device_ids:
-                    self._follow(proxy)
-        return result
+            self._close()
 
-    def _follow(self, proxy: DeviceProxy) -> None:
-        self.device_ids.add(proxy.device_id)
-        thread = _shared.get()
+    def _go_on(self, deadline: float | None) -> bool:
+        """Take updates up to the first that matters; returns whether there is time left."""
+        look_at = time.monotonic() + LOOK_AGAIN_S
+        until = look_at if deadline is None else min(look_at, deadline)
+        while True:
+            self._news.clear()
+            while self._updates:
+                with self._lock:
+                    device, update = self._updates.popleft()
+                if self._observation.take(device, update):
+                    return True
+            left_s = until - time.monotonic()
+            if left_s <= 0:
+                return deadline is None or time.monotonic() < deadline
+            self._news.wait(left_s)
+
+    def _follow(self, device: DeviceRef) -> None:
+        thread = event_thread()
 
         async def follow() -> None:
-            client = await thread.client(proxy.domain)
-            client.follow(proxy.device_id, self._update)
-            self._clients.append((client, proxy.device_id))
+            client = thread.client(device.place)
+            listener = functools.partial(self._update, device)
+            follower = client.follow(device.device_id, listener, anew=True)
+            self._followed.append((client, device, follower, listener))
 
         thread.run(follow())
 
-    def _update(self, _update: Update) -> None:
-        self._changed.set()
+    def _update(self, device: DeviceRef, update: Update) -> None:
+        with self._lock:
+            self._updates.append((device, update))
+            if len(self._updates) > MAX_WAITING:
+                self._updates.clear()
+                self._updates.extend(
+                    (followed, follower.present()) for _, followed, follower, _ in self._followed
+                )
+        self._news.set()
 
-    def close(self) -> None:
-        for client, device_id in self._clients:
-            _shared.get().later(functools.partial(client.unfollow, device_id, self._update))
+    def _close(self) -> None:
+        for client, device, _follower, listener in self._followed:
+            event_thread().later(functools.partial(client.unfollow, device.device_id, listener))

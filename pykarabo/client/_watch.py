@@ -20,7 +20,7 @@ from pykarabo.wire import (
 
 from ._backoff import Backoff
 from ._subscriptions import Followed
-from ._updates import Change, Gap, Live, NewSchema, Stale, Update
+from ._updates import Change, Gap, Live, NewSchema, Stale, Update, is_selected
 
 if TYPE_CHECKING:
     from ._client import Client
@@ -63,6 +63,11 @@ class Follower:
     def recovered(self) -> int:
         """How many events were lost and came late."""
         return self._stream.recovered_total
+
+    @property
+    def sequence(self) -> int:
+        """The number of the device's latest event that was received."""
+        return self._stream.sequence
 
     def present(self) -> Update:
         """Return what a watcher must know now: the live values, or that they are stale."""
@@ -131,9 +136,9 @@ class Follower:
         """Take what the stream hands on."""
         for output in outputs:
             if isinstance(output, Changed):
-                values = _values(output.rows, output.sequence)
-                self.values.update(values)
-                self._tell(Change(self.device_id, values, output.sequence))
+                for values in _each_value(output.rows, output.sequence):
+                    self.values.update(values)
+                    self._tell(Change(self.device_id, values, output.sequence))
             elif isinstance(output, Synchronised):
                 self._described(output.schema)
                 self.values = _values(output.rows, output.sequence)
@@ -179,6 +184,17 @@ def _values(rows: Iterable[Row], sequence: int) -> dict[str, PropertyValue]:
     return dict(from_row(row, sequence) for row in rows)
 
 
+def _each_value(rows: Iterable[Row], sequence: int) -> list[dict[str, PropertyValue]]:
+    """Return a message's values; a property that has changed twice in it begins another map."""
+    changes: list[dict[str, PropertyValue]] = []
+    for row in rows:
+        key, value = from_row(row, sequence)
+        if not changes or key in changes[-1]:
+            changes.append({})
+        changes[-1][key] = value
+    return changes
+
+
 class Watch(AsyncIterator[Update]):
     """The updates of some devices, in order, without loss that is not told.
 
@@ -188,6 +204,8 @@ class Watch(AsyncIterator[Update]):
         keys: per device the properties of interest (nodes include what is below them); None
             means all of them.
         limits: how often and which part of arrays; its own keys do not count.
+        anew: begin with values that are read after this call, not with those that another watch
+            has received.
     """
 
     def __init__(
@@ -195,6 +213,8 @@ class Watch(AsyncIterator[Update]):
         client: "Client",
         keys: Mapping[str, frozenset[str] | None],
         limits: Choice = EVERYTHING,
+        *,
+        anew: bool = False,
     ) -> None:
         self._client = client
         self._keys = keys
@@ -206,7 +226,7 @@ class Watch(AsyncIterator[Update]):
             choice = limits
             if limits != EVERYTHING and wanted is not None:
                 choice = limits._replace(keys=tuple(sorted(wanted)))
-            self._followers[device_id] = client.follow(device_id, self._push, choice)
+            self._followers[device_id] = client.follow(device_id, self._push, choice, anew=anew)
 
     def _push(self, update: Update) -> None:
         wanted = self._wanted(update)
@@ -221,11 +241,16 @@ class Watch(AsyncIterator[Update]):
         """Replace what waits unread by its count and by the present values."""
         missed: dict[str, int | None] = {}
         schemas: dict[str, NewSchema] = {}
+        counted: dict[str, int] = {}
         for update in self._updates:
             if isinstance(update, NewSchema):
                 schemas[update.device_id] = update
             known = missed.setdefault(update.device_id, 0)
             more = _messages(update)
+            if isinstance(update, Change):
+                if counted.get(update.device_id) == update.sequence:
+                    continue
+                counted[update.device_id] = update.sequence
             missed[update.device_id] = None if known is None or more is None else known + more
         self._updates.clear()
         for device_id, count in missed.items():
@@ -240,7 +265,7 @@ class Watch(AsyncIterator[Update]):
         keys = self._keys.get(update.device_id)
         if keys is None or isinstance(update, Gap | NewSchema):
             return update
-        values = {key: value for key, value in update.values.items() if _selected(key, keys)}
+        values = {key: value for key, value in update.values.items() if _any_selected(key, keys)}
         if len(values) == len(update.values):
             return update
         if isinstance(update, Change):
@@ -282,5 +307,5 @@ def _messages(update: Update) -> int | None:
     return 1 if isinstance(update, Change) else 0
 
 
-def _selected(key: str, keys: frozenset[str]) -> bool:
-    return key in keys or any(key.startswith(f"{wanted}.") for wanted in keys)
+def _any_selected(key: str, keys: frozenset[str]) -> bool:
+    return key in keys or any(is_selected(key, wanted) for wanted in keys)

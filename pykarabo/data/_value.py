@@ -27,6 +27,20 @@ class PropertyValue(NamedTuple):
     quality: Quality = Quality.VALID
     sequence: int = 0
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Show itself in IPython."""
+        shown = f"{self.value!r} ({self.quality.value}) at {self.timestamp.iso()}"
+        printer.text(repr(self) if cycle else shown)
+
+    def _repr_html_(self) -> str:
+        """Show itself in a notebook."""
+        from html import escape
+
+        return (
+            f"<b>{escape(str(self.value))}</b> {escape(self.quality.value)} "
+            f"<small>{escape(self.timestamp.iso())}</small>"
+        )
+
 
 def to_row(key: str, value: PropertyValue) -> Row:
     """Return a property and its value as they travel."""

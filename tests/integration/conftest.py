@@ -112,3 +112,12 @@ def lifts(short_runtime: Path, tmp_path: Path) -> Iterator[Processes]:
     running = Processes(_PROGRAM.with_name("alarm_process.py"), tmp_path)
     yield running
     running.close()
+
+
+@pytest.fixture
+def stages(short_runtime: Path, tmp_path: Path) -> Iterator[Processes]:
+    """Give the test a domain of its own and servers of Stages to start in it."""
+    del short_runtime
+    running = Processes(_PROGRAM.with_name("display_process.py"), tmp_path)
+    yield running
+    running.close()

@@ -94,6 +94,13 @@ class Bench(Device):
         """Change the value so many times at this rate, in the background."""
         self.spawn(self._flood(changes, rate), name="flood")
 
+    @command()
+    async def blink(self, value: int) -> None:
+        """Have a value for no time at all: this turn of the event loop ends with the one before."""
+        before = self.value
+        self.value = value
+        self.value = before
+
     async def _flood(self, changes: int, rate: float) -> None:
         begin = self.value
         started = asyncio.get_running_loop().time()

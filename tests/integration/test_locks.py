@@ -14,7 +14,7 @@ from pykarabo.errors import LockedError
 _HOLDER: Final = """
 import sys, time
 from pykarabo.client import connect
-connect("COUNT/1").lock()
+connect("COUNT/1").call("lock")
 print("locked", flush=True)
 sys.stdin.read()
 """

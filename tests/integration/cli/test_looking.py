@@ -231,3 +231,8 @@ def test_completion_gives_up_on_a_directory_that_hangs(
 def test_the_shell_runs_code_with_the_devices_at_hand(pykarabo: Any) -> None:
     code = "print(connect('T/BENCH/1').count, devices('T/B*'), State.ON)"
     assert pykarabo("shell", "-c", code).out == "7 ['T/BENCH/1', 'T/BENCH/2'] ON\n"
+
+
+def test_the_shell_has_the_names_of_the_package_at_hand(pykarabo: Any) -> None:
+    code = "print([record.device_id for record in find_devices('T/B*')], await_until.__name__)"
+    assert pykarabo("shell", "-c", code).out == "['T/BENCH/1', 'T/BENCH/2'] await_until\n"

@@ -55,7 +55,7 @@ def test_lost_echo_is_asked_for_again() -> None:
         def subscribed(frame: Any) -> None:
             echo = publisher.subscribed(frame)
             if echo is not None:
-                asked.append(echo[0])
+                asked.append(bytes(echo[0]))
                 if len(asked) > 1:
                     port.publish(echo)
 

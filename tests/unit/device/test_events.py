@@ -275,7 +275,7 @@ def test_a_locked_device_refuses_events_of_others_and_tells() -> None:
     async def check(facility: MemoryFacility) -> None:
         camera, stage = await _start(facility)
         proxy = await facility.client.device("STAGE/1", follow=False)
-        await proxy.lock()
+        await proxy.call("lock")
         camera.emit("image_done", number=1, exposure=0.0)
         await _until(lambda: _shown(stage).get("failed") == 1)
         assert "locked by" in _shown(stage)["error"]

@@ -118,10 +118,16 @@ async def _until(condition: Callable[[], bool]) -> None:
 def test_others_are_refused_with_the_owners_name_and_nothing_is_done() -> None:
     async def check(lab: _Lab) -> None:
         ann, bob = await lab.program("ann"), await lab.program("bob")
-        assert await ann.lock() == "host/ann/1/program"
+        assert await ann.call("lock") == "host/ann/1/program"
         assert lab.motor.locked_by == "host/ann/1/program"
         refused = "MOTOR/1.*locked by 'host/ann/1/program'"
-        for attempt in (bob.move(), bob.set(target=3.0), bob.lock(), bob.unlock(), bob.scan(0.0)):
+        for attempt in (
+            bob.move(),
+            bob.set(target=3.0),
+            bob.call("lock"),
+            bob.unlock(),
+            bob.scan(0.0),
+        ):
             with pytest.raises(LockedError, match=refused) as got:
                 await attempt
             assert got.value.details["owner"] == "host/ann/1/program"
@@ -139,7 +145,7 @@ def test_writes_of_many_devices_are_refused_too() -> None:
     async def check(lab: _Lab) -> None:
         ann = await lab.program("ann")
         await lab.program("bob")
-        await ann.lock()
+        await ann.call("lock")
         answers = await lab.clients[1].set_many({"MOTOR/1": {"target": 4.0}})
         assert isinstance(answers["MOTOR/1"], LockedError)
         assert lab.motor.target == 0.0
@@ -150,7 +156,7 @@ def test_writes_of_many_devices_are_refused_too() -> None:
 def test_reading_and_what_the_author_allows_stay_open() -> None:
     async def check(lab: _Lab) -> None:
         ann, bob = await lab.program("ann"), await lab.program("bob")
-        await ann.lock()
+        await ann.call("lock")
         assert (await bob.get("target"))["target"] == 0.0
         assert await bob.describe() == "a motor"
         await bob.stop()
@@ -161,12 +167,12 @@ def test_reading_and_what_the_author_allows_stay_open() -> None:
 def test_unlocked_and_cleared_devices_are_everybodys() -> None:
     async def check(lab: _Lab) -> None:
         ann, bob = await lab.program("ann"), await lab.program("bob")
-        await ann.lock()
+        await ann.call("lock")
         await ann.unlock()
         assert lab.motor.locked_by == ""
-        await bob.lock()
+        await bob.call("lock")
         await ann.clear_lock()
-        await ann.lock()
+        await ann.call("lock")
         assert lab.motor.locked_by == "host/ann/1/program"
 
     _with(check)
@@ -175,7 +181,7 @@ def test_unlocked_and_cleared_devices_are_everybodys() -> None:
 def test_a_lease_ends_when_the_device_is_not_used() -> None:
     async def check(lab: _Lab) -> None:
         ann, bob = await lab.program("ann"), await lab.program("bob")
-        await ann.lock(10.0)
+        await ann.call("lock", 10.0)
         lab.clock.advance(9)
         await ann.set(target=1.0)
         lab.clock.advance(9)
@@ -192,7 +198,7 @@ def test_a_lease_ends_when_the_device_is_not_used() -> None:
 def test_a_lease_does_not_run_out_while_its_owner_works(name: str) -> None:
     async def check(lab: _Lab) -> None:
         ann, bob = await lab.program("ann"), await lab.program("bob")
-        await ann.lock(10.0)
+        await ann.call("lock", 10.0)
         work = asyncio.ensure_future(ann.call(name, 0.3))
         await _until(lambda: lab.motor.lock_state._held is not None and _uses(lab) == 1)
         lab.clock.advance(100)
@@ -214,7 +220,7 @@ def _uses(lab: _Lab) -> int:
 def test_the_display_shows_the_end_of_a_lease_without_anybody_asking() -> None:
     async def check(lab: _Lab) -> None:
         ann = await lab.program("ann")
-        await ann.lock(10.0)
+        await ann.call("lock", 10.0)
         lab.clock.advance(11)
         await _until(lambda: lab.motor.values()["locked_by"].value == "")
 
@@ -224,7 +230,7 @@ def test_the_display_shows_the_end_of_a_lease_without_anybody_asking() -> None:
 def test_a_lock_ends_some_time_after_its_owner_has_gone() -> None:
     async def check(lab: _Lab) -> None:
         ann, bob = await lab.program("ann"), await lab.program("bob")
-        await ann.lock()
+        await ann.call("lock")
         await lab.clients[0].aclose()
         await _until(lambda: _missing(lab))
         with pytest.raises(LockedError):
@@ -238,7 +244,7 @@ def test_a_lock_ends_some_time_after_its_owner_has_gone() -> None:
 def test_an_owner_who_comes_back_in_time_keeps_the_lock() -> None:
     async def check(lab: _Lab) -> None:
         ann = await lab.program("ann")
-        await ann.lock()
+        await ann.call("lock")
         await lab.clients[0].aclose()
         await _until(lambda: _missing(lab))
         again = await lab.program("ann")
@@ -280,7 +286,7 @@ def test_servers_and_directory_refuse_to_be_locked() -> None:
         for name in ("TEST/SERVER", "DIRECTORY"):
             proxy = await lab.facility.client.device(name, follow=False)
             with pytest.raises(LockedError, match=f"'{name}' cannot be locked"):
-                await proxy.lock()
+                await proxy.call("lock")
 
     _with(check)
 
@@ -291,7 +297,7 @@ def test_a_write_that_waited_is_refused_if_the_device_was_locked_meanwhile() -> 
         async with lab.motor._setting:
             write = asyncio.ensure_future(bob.set(target=5.0))
             await _until(lambda: len(lab.motor._setting._waiters or ()) == 1)
-            await ann.lock()
+            await ann.call("lock")
         with pytest.raises(LockedError):
             await write
         assert lab.motor.target == 0.0
@@ -342,7 +348,7 @@ def test_a_lease_that_cannot_be_is_refused() -> None:
         ann = await lab.program("ann")
         for lease in (-1.0, float("nan"), 1e9):
             with pytest.raises(OutOfRangeError, match="MOTOR/1"):
-                await ann.lock(lease)
+                await ann.call("lock", lease)
         assert lab.motor.locked_by == ""
 
     _with(check)
