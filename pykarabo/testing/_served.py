@@ -98,10 +98,11 @@ def _file_of(cls: type[Device]) -> str:
         BadConfigurationError: only this process knows the class.
     """
     module = sys.modules[cls.__module__]
-    if getattr(module, cls.__name__, None) is not cls or not getattr(module, "__file__", None):
+    known = getattr(module, cls.__name__, None) is cls and getattr(module, "__file__", None)
+    if not known or cls.__module__ == "__main__":
         raise BadConfigurationError(
             f"another process cannot find the class {cls.__qualname__} of {cls.__module__}",
-            remedy="define it at the top of a module, or leave out process=True",
+            remedy="define it at the top of a module other than the script, or omit process=True",
         )
     return str(module.__file__)
 

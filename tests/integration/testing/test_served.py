@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -112,6 +113,18 @@ def test_class_that_only_this_process_knows_is_refused() -> None:
         pass
     with served(Local) as local:
         assert local.add(1) == 2
+
+
+def test_class_of_a_script_is_refused_because_the_script_would_run_again(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pykarabo.device import Device\nfrom pykarabo.testing import served\n\n\n"
+        'class Lone(Device):\n    """Lone."""\n\n\nwith served(Lone, process=True):\n    pass\n'
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=False
+    )
+    assert "another process cannot find the class Lone of __main__" in done.stderr
 
 
 def test_class_of_a_file_off_the_path_is_served_from_a_process(tmp_path: Path) -> None:
