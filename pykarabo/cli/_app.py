@@ -50,6 +50,8 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "server": ("_serving", "Run a device server."),
     "shell": ("_shell", "Work interactively, with completion of device ids."),
     "doctor": ("_doctor", "Find out what is wrong."),
+    "new-device": ("_creating", "Write a package with a device class of your own."),
+    "stubs": ("_stubs", "Write types of live devices for editors and type checkers."),
 }
 
 
@@ -66,7 +68,7 @@ class LazyGroup(click.Group):
         del ctx
         if cmd_name in _COMMANDS:
             module = import_module(f"pykarabo.cli.{_COMMANDS[cmd_name][0]}")
-            found: click.Command = getattr(module, f"{cmd_name}_command")
+            found: click.Command = getattr(module, f"{cmd_name.replace('-', '_')}_command")
             return found
         return _foreign().get(cmd_name)
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pykarabo.client import (
     DIRECTORY_STEM,
@@ -262,7 +262,11 @@ def _limit_memory(mib: int) -> None:
 
 @contextlib.contextmanager
 def serve(
-    devices: Mapping[str, type[Device]], *, server_id: str | None = None, domain: str | None = None
+    devices: Mapping[str, type[Device]],
+    *,
+    server_id: str | None = None,
+    domain: str | None = None,
+    configurations: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Generator[None, None, None]:
     """Serve devices from a thread of this program, for scripts and notebooks.
 
@@ -270,6 +274,7 @@ def serve(
 
     Args:
         devices: per device id its class.
+        configurations: per device id what it is configured with.
     """
     started = threading.Event()
     problems: list[BaseException] = []
@@ -280,7 +285,8 @@ def serve(
             server_id or f"SCRIPT/{os.getpid()}",
             domain=domain,
             devices=tuple(
-                DeviceSettings(device_id, cls.__name__) for device_id, cls in devices.items()
+                DeviceSettings(device_id, cls.__name__, (configurations or {}).get(device_id, {}))
+                for device_id, cls in devices.items()
             ),
             more_classes={cls.__name__: cls for cls in devices.values()},
             directory=not await _has_directory(domain),

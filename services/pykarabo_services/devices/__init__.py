@@ -1,4 +1,4 @@
-"""Devices that come with pykarabo: the host's monitor, a motor, a train clock, a camera.
+"""Devices that come with pykarabo: host monitor, motor, train clock, camera, motion controller.
 
 Each is a device class and, beside it, what it drives: an object that knows nothing of devices.
 """
@@ -6,6 +6,7 @@ Each is a device class and, beside it, what it drives: an object that knows noth
 from .camera import Camera
 from .clock import TrainClock
 from .host import HostMonitor
+from .motion import MotionController
 from .motor import SimulatedMotor
 
-__all__ = ["Camera", "HostMonitor", "SimulatedMotor", "TrainClock"]
+__all__ = ["Camera", "HostMonitor", "MotionController", "SimulatedMotor", "TrainClock"]

@@ -1,0 +1,1 @@
+"""Simulated hardware: packages of devices for lewis."""
