@@ -19,7 +19,7 @@ class _Poller(Device):
     """Counts the seconds."""
 
     interval = Float64(unit="s", default=1.0)
-    polls = Int64(read_only=True)
+    looks = Int64(read_only=True)
     settled = Int64(read_only=True)
 
     async def on_initialize(self) -> None:
@@ -29,7 +29,7 @@ class _Poller(Device):
     async def on_start(self) -> None:
         while True:
             await asyncio.sleep(self.interval)
-            self.polls += 1
+            self.looks += 1
 
     async def on_stop(self) -> None:
         await asyncio.sleep(0.01)
@@ -63,10 +63,10 @@ async def test_ten_minutes_of_polls_take_no_ten_minutes_and_each_comes_at_its_mo
     clock = FakeClock()
     begun_s = time.monotonic()
     async with run_device(_Poller, clock=clock) as poller:
-        at = poller.values()["polls"].timestamp.to_ns()
+        at = poller.values()["looks"].timestamp.to_ns()
         await clock.run_for(_LONG_S)
-        assert poller.polls == 600
-        assert poller.values()["polls"].timestamp.to_ns() == at + 600_000_000_000 + 5_000_000_000
+        assert poller.looks == 600
+        assert poller.values()["looks"].timestamp.to_ns() == at + 600_000_000_000 + 5_000_000_000
     assert time.monotonic() - begun_s < 60.0
 
 
@@ -82,7 +82,7 @@ async def test_time_passes_while_a_device_initializes() -> None:
 async def test_time_stands_still_while_nobody_lets_it_pass() -> None:
     async with device(_Poller, clock=FakeClock()) as poller:
         await asyncio.to_thread(time.sleep, 0.05)
-        assert (await poller.get("polls"))["polls"] == 0
+        assert (await poller.get("looks"))["looks"] == 0
 
 
 @async_test
