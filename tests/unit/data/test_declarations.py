@@ -34,6 +34,7 @@ from pykarabo.data import (
     VectorFloat64,
     VectorInt32,
     VectorString,
+    with_attributes,
 )
 from pykarabo.errors import BadConfigurationError
 
@@ -214,3 +215,14 @@ def test_default_and_options_are_kept_as_plain_values() -> None:
     infos = Motor.schema().properties
     assert (infos["position"].default, infos["position"].options) == (10.0, (10.0, 2.0))
     assert infos["moved"].default == "2026-01-01T00:00:00+00:00"
+
+
+def test_what_belongs_to_the_type_cannot_be_changed_later() -> None:
+    cls = type("Scan", (Configurable,), {"steps": Table(_Row), "mode": Choice(_Mode)})
+    for key, attributes in (("steps", {"rows": _Row}), ("mode", {"option_names": ("A",)})):
+        with pytest.raises(BadConfigurationError, match="no attribute"):
+            with_attributes(cls, key, attributes)
+    with pytest.raises(BadConfigurationError, match="_Mode"):
+        with_attributes(cls, "mode", {"options": [1, 3]})
+    changed = with_attributes(cls, "mode", {"options": [_Mode.FAST], "default": None})
+    assert changed.schema().properties["mode"].option_names == ("FAST",)
