@@ -101,6 +101,11 @@ Of a quotient the numerator has the prefix, as in ``mm/s``; so no prefix is lost
 MISREAD: Final = frozenset({"Eh", "dB", "hbar", "mcd"})
 """What pint takes for something else; write the prefix as a word: ``hectobar``."""
 
+MORE: Final = frozenset(
+    {"KiB", "MiB", "GiB", "TiB", "kibibyte", "mebibyte", "gibibyte", "tebibyte", "angstrom"}
+)
+"""Well-known names that are not in the tables: asking pint costs half a second once."""
+
 _NAME: Final = r"(?:[^\W\d_]\w*|%)"
 _FACTOR: Final = rf" *(?:{_NAME}(?:\*\*-?\d)?|1) *"
 _PRODUCT: Final = re.compile(rf"{_FACTOR}(?:[*/]{_FACTOR})*")
@@ -115,7 +120,7 @@ def _names() -> frozenset[str]:
         for name, (symbol, word) in itertools.product(names, PREFIXES.values())
         for prefix in (symbol, word)
     }
-    return frozenset((plain | prefixed) - MISREAD)
+    return frozenset((plain | prefixed | MORE) - MISREAD)
 
 
 _KNOWN: Final = _names()

@@ -1,12 +1,13 @@
 """The units and prefixes that Karabo has are names that pint knows, and means the same by."""
 
 import itertools
+import subprocess
 import sys
 
 import pytest
 
 from pykarabo.data import registry
-from pykarabo.data._unit_names import MISREAD, PREFIXES, UNITS, WITHOUT_PREFIX, is_well_known
+from pykarabo.data._unit_names import MISREAD, MORE, PREFIXES, UNITS, WITHOUT_PREFIX, is_well_known
 from pykarabo.data._units import is_unit
 
 _POWERS = dict(
@@ -82,3 +83,14 @@ def test_unknown_unit_is_none(unit: str) -> None:
 def test_other_units_of_pint_are_known(unit: str) -> None:
     assert is_unit(unit)
     assert "pint" in sys.modules
+
+
+@pytest.mark.parametrize("name", sorted(MORE))
+def test_more_well_known_names_are_units(name: str) -> None:
+    assert is_well_known(name)
+    assert (1 * registry().Unit(name)).to_base_units().magnitude > 0
+
+
+def test_writing_devices_costs_no_import_of_pint() -> None:
+    script = "import pykarabo.device, sys; sys.exit('pint' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
