@@ -38,9 +38,18 @@ class FakeClock:
         time_ns: UTC in ns since 1970 to begin with.
         settle_s: for how long, in real seconds, nothing may have happened before time goes on;
             some milliseconds for devices that speak over real sockets.
+        drives_loop: False leaves the event loop to the host's time: only time stamps, and what
+            reads the clock itself, go by this one.
     """
 
-    def __init__(self, time_ns: int = 1_700_000_000_000_000_000, *, settle_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        time_ns: int = 1_700_000_000_000_000_000,
+        *,
+        settle_s: float = 0.0,
+        drives_loop: bool = True,
+    ) -> None:
+        self.drives_loop = drives_loop
         self._time_ns = time_ns
         self._monotonic_ns = 0
         self._settle_s = settle_s

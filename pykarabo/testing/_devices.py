@@ -46,9 +46,15 @@ def _client(network: MemoryNetwork, server: Server, clock: Clock | None) -> Clie
 
 
 async def _in_time(clock: Clock, work: Coroutine[Any, Any, _T]) -> _T:
-    if isinstance(clock, FakeClock):
+    if isinstance(clock, FakeClock) and clock.drives_loop:
         return await clock.run_through(work)
     return await work
+
+
+def _driving(clock: Clock | None) -> contextlib.AbstractContextManager[None]:
+    if isinstance(clock, FakeClock) and clock.drives_loop:
+        return clock.driving()
+    return contextlib.nullcontext()
 
 
 @contextlib.asynccontextmanager
@@ -79,7 +85,7 @@ async def run_facility(
     own.access = DirectoryAccess([server.record().rpc], TopologyCache())
     try:
         # Stopping goes by the host's time again: nobody lets a fake one pass then.
-        with clock.driving() if isinstance(clock, FakeClock) else contextlib.nullcontext():
+        with _driving(clock):
             await server.start(directory=True)
             async with _client(network, server, clock) as client:
                 yield MemoryFacility(network, server, client)

@@ -98,7 +98,7 @@ def _values(update: Any) -> dict[str, Any]:
 
 def _with(check: Callable[[_Watched], Coroutine[Any, Any, None]]) -> None:
     async def scenario() -> None:
-        clock = FakeClock()
+        clock = FakeClock(drives_loop=False)
         async with run_facility({"Pump": _Pump}, clock=clock) as facility:
             pump = await facility.server.instantiate("Pump", "P/1")
             assert isinstance(pump, _Pump)
@@ -300,7 +300,7 @@ def test_an_initial_value_waits_for_its_delay_too() -> None:
         flow = Float64(default=0.5, alarm_low=1.0, alarm_delay=2.0)
 
     async def scenario() -> None:
-        clock = FakeClock()
+        clock = FakeClock(drives_loop=False)
         async with run_device(Low, clock=clock) as low:
             assert _quality(low, "flow") is Quality.VALID
             clock.advance(2.0)

@@ -52,7 +52,7 @@ class _Sensor(Device):
 
 
 def test_a_clock_that_goes_on_has_not_jumped() -> None:
-    clock = FakeClock()
+    clock = FakeClock(drives_loop=False)
     watch = ClockWatch(clock)
     for seconds in (0.0, 1.0, 3600.0, 0.001):
         clock.advance(seconds)
@@ -62,7 +62,7 @@ def test_a_clock_that_goes_on_has_not_jumped() -> None:
 
 @pytest.mark.parametrize("step_ns", [3600 * _S, -3600 * _S, JUMP_NS, -JUMP_NS])
 def test_a_clock_that_is_set_has_jumped_once(step_ns: int) -> None:
-    clock = FakeClock()
+    clock = FakeClock(drives_loop=False)
     watch = ClockWatch(clock)
     watch.look()
     clock.advance(1.0)
@@ -75,7 +75,7 @@ def test_a_clock_that_is_set_has_jumped_once(step_ns: int) -> None:
 
 @given(st.lists(st.floats(-500e-6, 500e-6), max_size=200))
 def test_a_clock_that_is_corrected_slowly_has_not_jumped(rates: list[float]) -> None:
-    clock = FakeClock()
+    clock = FakeClock(drives_loop=False)
     watch = ClockWatch(clock)
     for rate in rates:
         clock.advance(1.0)
@@ -126,7 +126,7 @@ def _own(server: Server) -> Any:
 
 def test_a_jump_is_flagged_until_somebody_has_seen_it_and_values_keep_their_order() -> None:
     async def scenario() -> None:
-        clock = FakeClock()
+        clock = FakeClock(drives_loop=False)
         async with run_facility({"Sensor": _Sensor}, clock=clock) as facility:
             sensor: Any = await facility.server.instantiate("Sensor", "S/1")
             updates: list[Any] = []
@@ -159,7 +159,7 @@ def test_a_jump_is_flagged_until_somebody_has_seen_it_and_values_keep_their_orde
 
 def test_without_a_time_source_the_time_is_utc_and_there_are_no_trains() -> None:
     async def scenario() -> None:
-        clock = FakeClock()
+        clock = FakeClock(drives_loop=False)
         async with run_facility({"Sensor": _Sensor}, clock=clock) as facility:
             sensor: Any = await facility.server.instantiate("Sensor", "S/1")
             clock.advance(1.5)
@@ -172,7 +172,7 @@ def test_without_a_time_source_the_time_is_utc_and_there_are_no_trains() -> None
 
 def test_train_ids_are_extrapolated_from_the_latest_tick_and_a_reset_is_followed() -> None:
     async def scenario() -> None:
-        clock = FakeClock()
+        clock = FakeClock(drives_loop=False)
         classes = {"Clock": _Clock, "Sensor": _Sensor}
         async with run_facility(classes, clock=clock, time_source="T/1") as facility:
             ticking: Any = await facility.server.instantiate("Clock", "T/1")
@@ -200,7 +200,7 @@ def test_train_ids_are_extrapolated_from_the_latest_tick_and_a_reset_is_followed
 
 def test_a_host_whose_clock_is_not_that_of_the_trains_says_so() -> None:
     async def scenario() -> None:
-        clock = FakeClock()
+        clock = FakeClock(drives_loop=False)
         classes = {"Clock": _Clock}
         async with run_facility(classes, clock=clock, time_source="T/1") as facility:
             ticking: Any = await facility.server.instantiate("Clock", "T/1")

@@ -96,7 +96,7 @@ class _Lab:
 
 def _with(check: Callable[[_Lab], Coroutine[Any, Any, None]]) -> None:
     async def scenario() -> None:
-        clock = FakeClock()
+        clock = FakeClock(drives_loop=False)
         async with run_facility({"Motor": _Motor, "Stage": _Stage}, clock=clock) as facility:
             lab = _Lab(facility, clock)
             lab.motor = await facility.server.instantiate("Motor", "MOTOR/1")  # type: ignore[assignment]
@@ -384,7 +384,7 @@ def _do(lock: DeviceLock, clock: FakeClock, step: str, caller: Caller, number: i
 
 @given(_STEPS)
 def test_never_two_owners_and_what_is_shown_is_true(steps: list[tuple[str, str, int]]) -> None:
-    clock = FakeClock()
+    clock = FakeClock(drives_loop=False)
     shown = [""]
     lock = DeviceLock("MOTOR/1", clock, shown.append)
     callers = {name: Caller.of(_identity(name)) for name in ("ann", "bob")}
