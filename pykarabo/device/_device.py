@@ -45,7 +45,7 @@ from ._device_node import DeviceNodes
 from ._events import told_values
 from ._jobs import Jobs
 from ._lock import DeviceLock
-from ._log_level import LEVELS, LogLevel
+from ._log_level import AS_SERVER, LEVELS, LogLevel
 from ._machine import RunningMachine, StateMachine, bind_machine
 from ._memorised import fitting, require_memorised
 from ._memory import Memory, memory_file
@@ -104,8 +104,9 @@ class Device(Called):
     )
     log_level = Choice(
         LEVELS,
+        default=AS_SERVER,
         access_level=AccessLevel.EXPERT,
-        description="Messages below this level are not logged.",
+        description="Messages below this level are not logged; SERVER: as its server does.",
     )
     state_machine: ClassVar[StateMachine | None] = None
     initialize_timeout_s: ClassVar[float] = 10.0
@@ -159,7 +160,7 @@ class Device(Called):
         self._values.update(self._alarms.declare(self.schema(), self._values, ()))
         for problem in problems:
             self._flag(problem)
-        self.observe("log_level", LogLevel(self, configured="log_level" in configured))
+        self.observe("log_level", LogLevel(self))
         self.set_values(
             {
                 "class_id": type(self).__name__,

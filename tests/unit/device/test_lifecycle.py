@@ -252,10 +252,20 @@ def test_the_log_level_of_a_device_changes_while_it_runs(
     assert logged == ["two"]
 
 
-def test_a_device_starts_with_the_level_of_its_process(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_device_starts_with_the_level_of_its_server_and_can_go_back_to_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def scenario() -> None:
         async with run_device(_Rig, "RIG/9") as rig:
-            assert rig.log_level == "INFO"
+            proxy = await rig.client.device("RIG/9", follow=False)
+            assert rig.log_level == "SERVER"
+            rig.log.info("one")
+            await proxy.set(log_level="ERROR")
+            rig.log.info("two")
+            await proxy.set(log_level="SERVER")
+            rig.log.info("three")
 
     caplog.set_level(logging.INFO)
     asyncio.run(scenario())
+    logged = [item.message for item in caplog.records if item.name.startswith(_LOGGER)]
+    assert logged == ["one", "three"]
