@@ -70,7 +70,7 @@ class _Launcher:
     """Starts processes and waits for what they host.
 
     Attributes:
-        report: per server what was done.
+        report: per server what was done, in the order of the facility's file.
         problems: what is not as the facility wants it.
     """
 
@@ -102,6 +102,9 @@ class _Launcher:
             self.report[server_id] = f"is running already ({_where(record)})"
             self._look_for_devices(server_id, server, devices)
         self._wait(started)
+        # They were ready in an order of their own.
+        order = [DIRECTORY_SERVER, *self._facility.servers]
+        self.report = {name: self.report[name] for name in order if name in self.report}
 
     def _await_return(self) -> None:
         """Let servers that have lost their directory register with the new one."""
