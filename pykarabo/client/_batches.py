@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
-from pykarabo.data import PropertyValue, from_row
+from pykarabo.data import PropertyValue, from_rows
 from pykarabo.errors import PykaraboError, UnknownDeviceError
 from pykarabo.wire import ReadMany, Request, SetMany, Target
 
@@ -48,7 +48,7 @@ def reads(wanted: Mapping[str, list[str] | None]) -> Batch[Values]:
 
     def values(found: Any) -> tuple[Values, Any]:
         rows, refusal, sequence = found
-        return dict(from_row(row, sequence) for row in rows or ()), refusal
+        return from_rows(rows or (), sequence), refusal
 
     return Batch(
         wanted, lambda device_id, _target: [device_id, wanted[device_id]], ReadMany, values

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import zmq
 
-from pykarabo.data import PropertyValue, Schema, from_row
+from pykarabo.data import PropertyValue, Schema, from_rows
 from pykarabo.errors import ConnectionLostError, NotConnectedError, PykaraboError
 from pykarabo.transport import (
     BlockingLink,
@@ -270,7 +270,7 @@ class BlockingClient(Administration):
             rows, sequence = self._request(device_id, request, timeout_s=CALL_TIMEOUT_S)
         except ConnectionLostError:  # reading twice does no harm
             rows, sequence = self._request(device_id, request, timeout_s=CALL_TIMEOUT_S)
-        return dict(from_row(row, sequence) for row in rows)
+        return from_rows(rows, sequence)
 
     def set(
         self,

@@ -5,7 +5,7 @@ import fnmatch
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, cast
 
-from pykarabo.data import PropertyValue, Schema, from_row
+from pykarabo.data import PropertyValue, Schema, from_rows
 from pykarabo.errors import (
     ConnectionLostError,
     NotConnectedError,
@@ -466,7 +466,7 @@ class Client(AsyncAdministration):
             rows, sequence = await self._request(device_id, request, timeout_s=CALL_TIMEOUT_S)
         except ConnectionLostError:  # reading twice does no harm
             rows, sequence = await self._request(device_id, request, timeout_s=CALL_TIMEOUT_S)
-        return dict(from_row(row, sequence) for row in rows)
+        return from_rows(rows, sequence)
 
     async def set(
         self,

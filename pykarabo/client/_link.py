@@ -19,6 +19,7 @@ from pykarabo.errors import (
 )
 from pykarabo.transport import Clock, DealerPort, TaskOwner, Transport, signed
 from pykarabo.wire import (
+    ENOUGH,
     Answered,
     ClientIdentity,
     ClientSession,
@@ -173,9 +174,12 @@ class ServerLink:
             raise
 
     def _send(self, call_id: bytes, frames: list[Frame]) -> None:
-        """Send the first call of a turn of the loop at once, and all others as one at its end."""
+        """Send the first call of a turn of the loop at once, and the others some at a time."""
         if self._waiting is not None:
             self._waiting[call_id] = frames
+            if len(self._waiting) >= ENOUGH:
+                waiting, self._waiting = self._waiting, {}
+                self._send_all(waiting)
             return
         self._waiting = {}
         self._loop.call_soon(self._send_waiting)
@@ -184,6 +188,9 @@ class ServerLink:
 
     def _send_waiting(self) -> None:
         waiting, self._waiting = self._waiting or {}, None
+        self._send_all(waiting)
+
+    def _send_all(self, waiting: dict[bytes, list[Frame]]) -> None:
         for frames in bundled(waiting.values(), checksum=self._checksum):
             if self._port is None or not self._port.send(frames):
                 self._refused(list(waiting))

@@ -2,10 +2,10 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from pykarabo.data import PropertyValue, Row, Schema, ValueType, from_row
+from pykarabo.data import PropertyValue, Row, Schema, ValueType, from_rows
 from pykarabo.errors import PykaraboError
 from pykarabo.wire import (
     Changed,
@@ -141,7 +141,7 @@ class Follower:
                     self._tell(Change(self.device_id, values, output.sequence))
             elif isinstance(output, Synchronised):
                 self._described(output.schema)
-                self.values = _values(output.rows, output.sequence)
+                self.values = from_rows(output.rows, output.sequence)
                 self.live = self._synchronised = True
                 self._tell(Live(self.device_id, dict(self.values)))
             elif isinstance(output, Resumed):
@@ -180,18 +180,17 @@ def _kinds(schema: Schema) -> dict[str, tuple[ValueType, bool]]:
     return {key: (info.value_type, info.node) for key, info in schema.properties.items()}
 
 
-def _values(rows: Iterable[Row], sequence: int) -> dict[str, PropertyValue]:
-    return dict(from_row(row, sequence) for row in rows)
-
-
-def _each_value(rows: Iterable[Row], sequence: int) -> list[dict[str, PropertyValue]]:
+def _each_value(rows: Sequence[Row], sequence: int) -> list[dict[str, PropertyValue]]:
     """Return a message's values; a property that has changed twice in it begins another map."""
-    changes: list[dict[str, PropertyValue]] = []
+    values = from_rows(rows, sequence)
+    if len(values) == len(rows):
+        return [values] if values else []
+    changes: list[dict[str, PropertyValue]] = [{}]
     for row in rows:
-        key, value = from_row(row, sequence)
-        if not changes or key in changes[-1]:
+        value = from_rows([row], sequence)
+        if value.keys() & changes[-1].keys():
             changes.append({})
-        changes[-1][key] = value
+        changes[-1].update(value)
     return changes
 
 

@@ -27,7 +27,7 @@ from ._timestamp import Timestamp, TrainReference
 from ._types import AccessLevel, AccessMode, Quality, ValueType
 from ._units import is_quantity, is_unit, registry
 from ._validate import arrays_in
-from ._value import PropertyValue, Row, from_row, to_row
+from ._value import PropertyValue, Row, from_rows, to_row
 
 if TYPE_CHECKING:
     from ._choices import Choice, RegexString, VectorRegexString
@@ -168,7 +168,7 @@ __all__ = [
     "flat_configuration",
     "from_binary",
     "from_json",
-    "from_row",
+    "from_rows",
     "from_xml",
     "has_changes",
     "has_deadband",

@@ -21,7 +21,7 @@ Outside a Hash a numpy scalar travels as the plain number that it is; a Hash kee
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, TypeAlias, cast
 
@@ -353,7 +353,13 @@ def _check_depth(value: Any, limits: Limits) -> None:
             raise _too_deep(limits)
         if nodes > limits.max_nodes:
             raise _too_many(limits)
-        level = [child for item in level for child in _children(item) if type(child) in _CONTAINERS]
+        level = [
+            child
+            for children in map(_children, level)
+            if not _CONTAINERS.isdisjoint(map(type, children))  # most rows hold plain values only
+            for child in children
+            if type(child) in _CONTAINERS
+        ]
 
 
 def _too_deep(limits: Limits) -> LimitExceededError:
@@ -366,7 +372,7 @@ def _too_many(limits: Limits) -> LimitExceededError:
     )
 
 
-def _children(item: Any) -> Iterable[Any]:
+def _children(item: Any) -> Collection[Any]:
     if type(item) is list:
         return item
     if type(item) is dict:

@@ -34,6 +34,7 @@ from pykarabo.transport import (
     deadline,
 )
 from pykarabo.wire import (
+    ENOUGH,
     HEARTBEAT_INTERVAL_S,
     Answer,
     CancelCall,
@@ -412,9 +413,7 @@ class Server:
             for message in messages:
                 self._received_one(peer, message)
         finally:
-            answers = self._answers_of.pop(peer)
-            for bundle in bundled(answers, checksum=self._checksum):
-                self._deliver(peer, bundle)
+            self._deliver_all(peer, self._answers_of.pop(peer))
 
     def _received_one(self, peer: bytes, frames: list[Frame]) -> None:
         action = self._sessions.receive(
@@ -503,8 +502,15 @@ class Server:
         answers = self._answers_of.get(peer)
         if answers is None:
             self._deliver(peer, frames)
-        else:
-            answers.append(frames)
+            return
+        answers.append(frames)
+        if len(answers) >= ENOUGH:
+            self._answers_of[peer] = []
+            self._deliver_all(peer, answers)
+
+    def _deliver_all(self, peer: bytes, answers: list[list[Frame]]) -> None:
+        for bundle in bundled(answers, checksum=self._checksum):
+            self._deliver(peer, bundle)
 
     def _deliver(self, peer: bytes, frames: list[Frame]) -> None:
         delivery = self._router.send(peer, frames)

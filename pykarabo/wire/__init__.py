@@ -8,7 +8,7 @@ wants of them), `_pipeline` (bulk data with credits, both ends), `_liveness`.
 """
 
 from ._age import AgeMeter
-from ._bundle import MAX_BUNDLE, bundled, is_bundle, unbundled
+from ._bundle import ENOUGH, MAX_BUNDLE, bundled, is_bundle, unbundled
 from ._choice import CHOICE_PREFIX, MAX_CHOICE, Choice, parse_stream
 from ._chosen import ChosenStream
 from ._client_session import (
@@ -126,6 +126,7 @@ __all__ = [
     "BUSY_LAG_S",
     "CHECKSUM",
     "CHOICE_PREFIX",
+    "ENOUGH",
     "GONE_AFTER_S",
     "HEADER_LAYOUT",
     "HEADER_SIZE",

@@ -17,6 +17,9 @@ from ._header import Frame, Header, Kind, pack, unpack
 
 MAX_BUNDLE: Final = 200
 """Messages in a bundle."""
+ENOUGH: Final = 16
+"""Messages that are sent without waiting for more: the other side begins to work on them while
+this one works on the next. With all ninety calls of a turn in one bundle the two took turns."""
 SMALL: Final = 2_048
 """Larger messages travel alone: copying them would cost more than it saves."""
 _KIND_AT: Final = 4

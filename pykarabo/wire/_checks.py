@@ -13,6 +13,8 @@ MAX_FRAME: Final = Limits().max_body
 
 _MAX_NUMBER: Final = 2**64 - 1
 _STAMP_FIELDS: Final = 3
+_TEXT: Final = frozenset({str})
+_BYTES: Final = frozenset({bytes})
 
 
 def check_size(
@@ -42,12 +44,12 @@ def is_instance(value: object) -> TypeGuard[bytes]:
 
 def is_names(value: object) -> TypeGuard[list[str]]:
     """Whether `value` is a list of texts."""
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return isinstance(value, list) and _TEXT.issuperset(map(type, value))
 
 
 def are_bytes(values: list[Any]) -> TypeGuard[list[bytes]]:
     """Whether all of `values` are bytes."""
-    return all(isinstance(value, bytes) for value in values)
+    return _BYTES.issuperset(map(type, values))
 
 
 def is_map(value: object) -> TypeGuard[dict[str, Any]]:
