@@ -106,6 +106,8 @@ class Registration:
                 self._lost.add(device_id)
                 self._server.refuse(device_id, error)
                 concerned = self._concerned(device_id)
+                for replica in concerned:
+                    replica.forget(device_id)
                 self._tasks.spawn(
                     self._give_back({device_id: concerned}), name=f"release {device_id}"
                 )
@@ -355,8 +357,11 @@ class Registration:
 
     def state_changed(self, device: Device) -> None:
         """Have the directory told soon that a device is in another state."""
-        known = self._devices.get(device.context.device_id)
-        if known is not None and known.state != str(device.state):
+        device_id = device.context.device_id
+        known = self._devices.get(device_id)
+        if known is None or device_id in self._lost:
+            return
+        if known.state != str(device.state):
             record = self._record(device)
             self._devices[record.device_id] = record
             for replica in self._concerned(record.device_id):

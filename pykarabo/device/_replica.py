@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from itertools import islice
 from typing import Any, Final, Protocol
 
 from pykarabo.client import PAGE, DeviceRecord, ServerRecord
@@ -122,9 +123,8 @@ class Replica:
             return True
 
     async def _renew(self) -> bool:
-        changed, self._changed = list(self._changed.values()), {}
         while True:
-            page, changed = changed[:PAGE], changed[PAGE:]
+            page = [self._changed.pop(name) for name in list(islice(self._changed, PAGE))]
             lost = await self.ask(
                 "renew",
                 self._presence.instance,
@@ -135,12 +135,13 @@ class Replica:
                 _log.info("the directory at %s was restarted: registering again", self.endpoint)
                 return False
             self._presence.lost(map(PykaraboError.from_wire, lost))
-            if not changed:
+            if not self._changed:
                 return True
 
     async def _register(self) -> None:
-        self._changed.clear()
         devices = self._presence.devices(self.endpoint)
+        # What does not fit waits where `forget` reaches it: what is released must not be told.
+        self._changed = {record.device_id: record for record in devices[PAGE:]}
         lost = await self.ask(
             "register",
             self._presence.record().to_wire(),
@@ -149,6 +150,5 @@ class Replica:
         )
         self._registered = True
         self._presence.lost(map(PykaraboError.from_wire, lost))
-        if len(devices) > PAGE:
-            self._changed = {record.device_id: record for record in devices[PAGE:]} | self._changed
+        if self._changed:
             await self._renew()

@@ -19,7 +19,7 @@ from pykarabo.errors import (
     PykaraboError,
     WrongThreadError,
 )
-from pykarabo.wire import Call
+from pykarabo.wire import RENEW_S, SUSPECT_AFTER_S, Call
 from tests.harness import (
     DONE,
     PROXY_HOST,
@@ -234,7 +234,8 @@ def test_R5_call_of_a_c_library_that_keeps_the_interpreter(cluster: Cluster) -> 
             audit.close()
             assert held_s > 2.5
             assert "gone" not in statuses
-            assert "suspect" not in statuses or held_s > 5.0  # a busy host holds it for longer
+            # A busy host holds it for longer, and the last renewal may be old already.
+            assert "suspect" not in statuses or held_s > SUSPECT_AFTER_S - RENEW_S
             assert account.unknown > 0
             assert account.worst_late_s <= GRACE_S
             assert account.exact, account

@@ -111,7 +111,7 @@ class DirectoryModel:
             self._drop(server, device_id)
         for device_id, fence in claims.items():
             self._claim(server, device_id, fence, now_ns)
-        taken = self._take(server, devices)
+        taken = self._take(server, devices, now_ns)
         return self._show({*left, *dropped, *taken}, now_ns)
 
     def _bury_predecessors(self, record: ServerRecord, now_ns: int) -> list[str]:
@@ -136,7 +136,7 @@ class DirectoryModel:
             return False, None
         server.renewed_ns = now_ns
         server.lag_s = lag_s
-        return True, self._show(self._take(server, devices), now_ns)
+        return True, self._show(self._take(server, devices, now_ns), now_ns)
 
     def lost(self, instance: str, now_ns: int) -> list[DuplicateDeviceError]:
         """Return which of a server's ids a living twin holds by an older grant."""
@@ -233,12 +233,18 @@ class DirectoryModel:
         if not claimants:
             del self._claimants[device_id]
 
-    def _take(self, server: _Server, devices: Iterable[DeviceRecord]) -> list[str]:
-        """Take newer records of devices that the server has claimed; returns their ids."""
+    def _take(self, server: _Server, devices: Iterable[DeviceRecord], now_ns: int) -> list[str]:
+        """Take newer records of a server's devices; returns their ids.
+
+        A majority of other replicas may have granted an id while the server registered here: its
+        record tells of the grant.
+        """
         taken: list[str] = []
         for record in devices:
             claim = server.claims.get(record.device_id)
-            if claim is None or (claim.record and claim.record.version >= record.version):
+            if claim is None:
+                claim = self._claim(server, record.device_id, record.fence, now_ns)
+            if claim.record is not None and claim.record.version >= record.version:
                 continue
             claim.record = record
             claim.fence = record.fence

@@ -93,11 +93,26 @@ def test_a_later_version_wins_and_an_earlier_one_changes_nothing() -> None:
     assert model.resolve(X).state == "MOVING"
 
 
-def test_a_record_of_somebody_else_is_not_taken() -> None:
+def test_a_record_of_somebody_elses_device_is_that_of_a_twin() -> None:
     model = _with(A, B)
-    _start(model, A)
-    assert model.renew(B, [_device(B, version=9)], 0.0, 0) == (True, None)
+    fence = _start(model, A)
+    twin = _device(B, fence=fence + 1, version=9)
+    assert model.renew(B, [twin], 0.0, S) == (True, None)
     assert model.resolve(X).instance == A
+    model.renew(A, [], 0.0, 2 * S)
+    assert [error.device for error in model.lost(B, 2 * S)] == [X]
+    assert model.lost(A, 2 * S) == []
+
+
+def test_a_device_that_the_other_replicas_granted_is_known_by_its_record() -> None:
+    model = _with(A, B)
+    assert model.renew(A, [_device(A, fence=7)], 0.0, 0)[1] is not None
+    assert model.resolve(X).instance == A
+    with pytest.raises(DuplicateDeviceError, match="T/X"):
+        model.claim(B, X, 0)
+    assert model.claim(B, "T/Y", 0) == 8
+    model.release(A, [X], 0)
+    assert model.devices() == []
 
 
 def test_an_unknown_server_is_asked_to_register() -> None:
