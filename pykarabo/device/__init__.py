@@ -19,8 +19,9 @@ from ._process import (
     serve,
     serve_until_stopped,
 )
-from ._server import DeviceSettings, Server
+from ._server import Server
 from ._server_device import DeviceServer
+from ._starting import DeviceSettings
 from ._transitions import Transition
 from ._versions import ENTRY_POINT_GROUP
 

@@ -38,7 +38,8 @@ from pykarabo.transport import (
 from ._classes import DeviceClasses
 from ._device import Device
 from ._loop_watch import Blockage, LoopWatch
-from ._server import DeviceSettings, Server
+from ._server import Server
+from ._starting import DeviceSettings
 
 _log: Final = logging.getLogger(__name__)
 _STEM_BYTES: Final = 6

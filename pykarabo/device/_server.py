@@ -6,7 +6,6 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -65,6 +64,7 @@ from ._registration import Registration
 from ._room import AnswerRoom
 from ._running import guarded
 from ._server_device import DeviceServer
+from ._starting import DeviceSettings, FirstDevices
 from ._streams import EventStreams
 from ._trains import TimeSource
 
@@ -74,15 +74,6 @@ _EVENT_NUMBER_NS: Final = 1_000
 uses a number again: who has read a value in an earlier life has read an old one."""
 PROBE_BEATS: Final = 60
 """Clients that went without a goodbye are looked for once a minute."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceSettings:
-    """A device that a server starts with."""
-
-    device_id: str
-    class_id: str
-    configuration: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 class Server:
@@ -100,8 +91,6 @@ class Server:
     Attributes:
         lag_s: how late the event loop ran at the last heartbeat.
         blockage: returns what stopped the event loop last; set by who watches it.
-        ready: whether everything was started that it starts with.
-        problems: why devices that it was to start with are not there, by device id.
         stopping: set when the process is to end.
     """
 
@@ -128,8 +117,6 @@ class Server:
         self.blockage: Callable[[], Blockage | None] = lambda: None
         self.slow_clients = 0
         self._beats = 0
-        self.problems: dict[str, PykaraboError] = {}
-        self.ready = False
         self.stopping = asyncio.Event()
         self._tasks = TaskOwner(f"server {server_id}")
         self._running: dict[tuple[bytes, bytes], asyncio.Task[Any]] = {}
@@ -159,6 +146,7 @@ class Server:
         self._time = TimeSource(client, time_source, self.clock)
         self.clock_watch = ClockWatch(self.clock)
         self._registration = Registration(self, allow_offline=allow_offline)
+        self._first_devices = FirstDevices(self, self._registration, self._tasks)
 
     # -- life -----------------------------------------------------------------------------------
 
@@ -276,32 +264,32 @@ class Server:
             self._starting.discard(device_id)
 
     async def start_devices(self, devices: Iterable[DeviceSettings]) -> None:
-        """Start several devices; one that cannot be keeps no other from it, see `problems`."""
-        items = list(devices)
-        await self._registration.claim_many({item.device_id for item in items})
-        for item in items:
-            try:
-                await self.instantiate(
-                    item.class_id, item.device_id, item.configuration, wait=False
-                )
-            except PykaraboError as error:
-                _log.error("device '%s' could not be started: %s", item.device_id, error)
-                self.problems[item.device_id] = error
-        await self._finish_start({item.device_id for item in items})
-        self.ready = True
+        """Start several devices; one that cannot be keeps no other from it, see `problems`.
+
+        Those whose ids the directory cannot grant, because too few of its replicas answer, are
+        started as soon as it can.
+        """
+        await self._first_devices.start(devices)
+
+    @property
+    def ready(self) -> bool:
+        """Whether everything was tried that it starts with."""
+        return self._first_devices.ready
+
+    @property
+    def problems(self) -> Mapping[str, PykaraboError]:
+        """Why devices that it was to start with are not there, by device id."""
+        return self._first_devices.problems
+
+    def hosts(self, device_id: str) -> bool:
+        """Tell whether a device runs here."""
+        return device_id in self._hosting
+
+    def show_devices(self) -> None:
+        """Have the server's own device show what is hosted."""
         own = self._hosting.require(self.server_id).device
         if isinstance(own, DeviceServer):
             own.show_devices()
-
-    async def _finish_start(self, device_ids: set[str]) -> None:
-        """Give back what was claimed in vain and see that the directory knows the rest."""
-        for device_id in device_ids:
-            if device_id not in self._hosting:
-                await self._registration.release(device_id)
-        try:
-            await self._registration.tell_all()
-        except PykaraboError as error:
-            _log.warning("the devices are not in the directory yet: %s", error)
 
     def refuse(self, device_id: str, error: PykaraboError) -> None:
         """Let a device take no writes and commands: a twin elsewhere has the older grant.

@@ -16,7 +16,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, ClassVar, Final
 
 import psutil
 import pytest
@@ -31,8 +31,15 @@ from pykarabo.client import (
     Stale,
     Update,
 )
+from pykarabo.device import Device, DeviceSettings, ServerSettings, running_server
 from pykarabo.device._replica import Replica
-from pykarabo.errors import DuplicateDeviceError, NotConnectedError, PykaraboError
+from pykarabo.device._starting import START_LATER
+from pykarabo.errors import (
+    DuplicateDeviceError,
+    NotConnectedError,
+    PykaraboError,
+    UnknownClassError,
+)
 from pykarabo.transport import Binding, ZmqTransport, run_directory
 from pykarabo.wire import Call
 from tests.harness import free_ports, record
@@ -357,6 +364,53 @@ def test_d1_status_and_doctor_show_within_3_s_which_replica_is_missing(site: Sit
     assert [line.split()[0] for line in done.stdout.splitlines() if "directory " in line[5:15]] == [
         "ok", "FAIL", "ok",
     ]  # fmt: skip
+
+
+class _Clumsy(Device):
+    """Fails at its start, and notes how often it was tried."""
+
+    tries: ClassVar[list[str]] = []
+
+    async def on_initialize(self) -> None:
+        self.tries.append(self.context.device_id)
+        raise NotConnectedError("its controller is off", remedy="switch it on")
+
+
+def test_d1_devices_that_no_majority_can_grant_are_started_when_it_is_back(site: Site) -> None:
+    wanted = [
+        DeviceSettings("T/LATE", "HostMonitor"),
+        DeviceSettings("T/CLUMSY", "Clumsy"),
+        DeviceSettings("T/NONE", "Nothing"),
+    ]
+    settings = ServerSettings("T/SERVER", more_classes={"Clumsy": _Clumsy})
+
+    async def scenario() -> None:
+        async with running_server(settings) as server:
+            for index in (0, 1):
+                site.kill_replica(index)
+            await server.start_devices(wanted)
+            assert [server.hosts(item.device_id) for item in wanted] == [False] * 3
+            problem = str(server.problems["T/LATE"])
+            assert "of 3 replicas of the directory 2 do not answer" in problem
+            assert isinstance(server.problems["T/NONE"], UnknownClassError)
+            assert _Clumsy.tries == []
+            for index in (0, 1):
+                site.start_replica(index)
+            async with asyncio.timeout(10):
+                while not server.hosts("T/LATE") or not _Clumsy.tries:
+                    await asyncio.sleep(_LOOK_S)
+            async with Client() as client:
+                assert (await client.resolve("T/LATE")).status == "online"
+                async with asyncio.timeout(10):
+                    proxy = await client.device("T/SERVER", follow=False)
+                    while len((await proxy.get("problems"))["problems"]) != 2:
+                        await asyncio.sleep(_LOOK_S)
+            names = {task.get_name() for task in asyncio.all_tasks()}
+            assert not [name for name in names if START_LATER in name]  # nothing is tried again
+            assert _Clumsy.tries == ["T/CLUMSY"]
+            assert server.problems.keys() == {"T/CLUMSY", "T/NONE"}
+
+    asyncio.run(scenario())
 
 
 @pytest.mark.nightly

@@ -166,10 +166,12 @@ class Mix:
     async def _until_each(self, names: Iterable[str], verb: str, wanted: object) -> float:
         """Wait until clients give an answer; returns how long it took."""
         begun = time.monotonic()
-        async with asyncio.timeout(_END_S):
-            for name in names:
-                while await asyncio.to_thread(self.workload(name).ask, verb) != wanted:
-                    await asyncio.sleep(_POLL_S)
+        for name in names:
+            while (found := await asyncio.to_thread(self.workload(name).ask, verb)) != wanted:
+                if time.monotonic() - begun > _END_S:
+                    state = self.workload(name).ask("state")
+                    raise AssertionError(f"{name}: '{verb}' is {found}, not {wanted}: {state}")
+                await asyncio.sleep(_POLL_S)
         return time.monotonic() - begun
 
     async def until_live(self) -> float:

@@ -31,7 +31,7 @@ from pykarabo.data import (
     VectorInt32,
 )
 from pykarabo.device import Device, DeviceSettings, Server, ServerSettings, command, run_server
-from pykarabo.errors import BadInputError
+from pykarabo.errors import BadInputError, NotConnectedError
 
 LEDGER_VARIABLE: Final = "PYKARABO_TEST_LEDGER"
 _COUNTER_BYTES: Final = 8
@@ -231,7 +231,12 @@ class Specimen(Device):
 
 def _started(server: Server) -> None:
     record = server.record()
-    problems = {device: str(error) for device, error in server.problems.items()}
+    # What waits for the directory is started when it is back.
+    problems = {
+        device: str(error)
+        for device, error in server.problems.items()
+        if not isinstance(error, NotConnectedError)
+    }
     endpoints = {"rpc": record.rpc, "events": record.events, "data": record.data}
     print(json.dumps({"endpoints": endpoints, "problems": problems}), flush=True)
 

@@ -92,6 +92,13 @@ class Workload:
         """Return whether every device is live here."""
         return all(stream.live for stream in self._streams.values())
 
+    async def state(self, _argument: None) -> dict[str, str]:
+        """Return in words how it stands with each device."""
+        return {
+            device: f"{'live' if stream.live else 'stale'} at {stream.value}"
+            for device, stream in self._streams.items()
+        }
+
     async def values(self, _argument: None) -> dict[str, int]:
         """Return the latest values received."""
         return {device: stream.value for device, stream in self._streams.items()}
