@@ -169,6 +169,11 @@ class _Began(NamedTuple):
 class _Limit:
     """One limit of a property, and what has become of it."""
 
+    __slots__ = (
+        "_bound", "_delay_ns", "_hysteresis", "_is_low", "_key", "_needs_acknowledge", "_text",
+        "alarm", "began", "condition", "measured",
+    )  # fmt: skip
+
     def __init__(self, info: "PropertyInfo", condition: AlarmCondition, bound: float) -> None:
         self.condition = condition
         self.alarm: Alarm | None = None
@@ -181,6 +186,16 @@ class _Limit:
         self._is_low = condition.value.endswith("low")
         self._needs_acknowledge = condition.value in info.acknowledge
         self._text = info.limit_info.get(condition.value, "")
+
+    @property
+    def inside(self) -> tuple[float, float]:
+        """The smallest and the largest number that are not beyond it."""
+        return (self._bound, math.inf) if self._is_low else (-math.inf, self._bound)
+
+    @property
+    def calm(self) -> bool:
+        """Whether there is nothing to tell, nor to wait for."""
+        return self.alarm is None and self.began is None
 
     @property
     def raised(self) -> bool:
@@ -294,8 +309,10 @@ class AlarmMachine:
         self._limits = _limits_of(info, _PLAIN)
         self._variances = _limits_of(info, _VARIANCE)
         self._window = RollingVariance(info.rolling_window) if self._variances else None
+        self._inside = _common(limit.inside for limit in self._limits)
         self._extent: _Extent | None = None
         self._has_nan = False
+        self._calm = False
         known = {} if before is None else {limit.condition: limit for limit in before.limits()}
         for limit in self.limits():
             if limit.condition in known:
@@ -307,9 +324,21 @@ class AlarmMachine:
         yield from self._limits
         yield from self._variances
 
+    def changes_nothing(self, value: Any) -> bool:
+        """Tell cheaply whether a value is inside all limits and every one before it was.
+
+        Such a value needs no `update`; most are.
+        """
+        if not self._calm or (type(value) is not float and type(value) is not int):
+            return False
+        low, high = self._inside
+        return low <= value <= high
+
     @property
     def due_ns(self) -> int | None:
         """When the next delay is over; None if none runs."""
+        if self._calm:
+            return None
         return min(
             (limit.due_ns for limit in self.limits() if limit.due_ns is not None), default=None
         )
@@ -365,6 +394,19 @@ class AlarmMachine:
         self.quality = most_significant_alarm(raised).quality
         if self._has_nan and (self._extent is None or not raised):
             self.quality = Quality.INVALID
+        self._calm = (
+            self.quality is Quality.VALID
+            and self._window is None
+            and all(limit.calm for limit in self._limits)
+        )
+
+
+def _common(ranges: Iterable[tuple[float, float]]) -> tuple[float, float]:
+    """Return what several ranges have in common."""
+    low, high = -math.inf, math.inf
+    for first, last in ranges:
+        low, high = max(low, first), min(high, last)
+    return low, high
 
 
 _SIBLINGS: Final = {

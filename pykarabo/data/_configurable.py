@@ -60,7 +60,7 @@ class Configurable:
     def _checked_configuration(self, configuration: Mapping[str, Any]) -> dict[str, Any]:
         """Return the plain values of a configuration by dotted key; become what it chooses."""
         name = self._name()
-        if configured_nodes(type(self)):
+        if self.schema().has_configured_nodes:
             from ._injection import with_configured_nodes
 
             made, configuration = with_configured_nodes(type(self), configuration, name)
@@ -74,11 +74,7 @@ class Configurable:
                 plain[key] = schema.properties[key].validate(value, device=name)
             except BadInputError as error:
                 errors.append(error)
-        errors += (
-            _missing(name, key)
-            for key, info in schema.properties.items()
-            if info.required and not info.node and key not in given
-        )
+        errors += (_missing(name, key) for key in schema.required if key not in given)
         raise_all(errors, name)
         return plain
 
@@ -324,11 +320,6 @@ def _missing(device: str, key: str) -> MissingValueError:
         key=key,
         remedy=f"give a value of '{key}' when it is instantiated",
     )
-
-
-def configured_nodes(cls: type[Configurable]) -> bool:
-    """Tell whether a configuration says what is below a node of the class."""
-    return any(info.node_kind for info in cls.schema().properties.values())
 
 
 def _node_class(cls: type[Configurable], prefix: str) -> type[Configurable]:

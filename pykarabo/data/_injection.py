@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from pykarabo.errors import BadConfigurationError
 
-from ._configurable import Configurable, configured_nodes, given_twice, members_of
+from ._configurable import Configurable, given_twice, members_of
 from ._descriptors import Property
 from ._nodes import ChoiceOfNodes, ListOfNodes, Node, named_nodes
 
@@ -106,7 +106,7 @@ def with_configured_nodes(
             below, given = node.chosen(given, device)
         elif isinstance(node, ListOfNodes):
             below, given = node.listed(given, device)
-        if isinstance(given, Mapping) and configured_nodes(below):
+        if isinstance(given, Mapping) and below.schema().has_configured_nodes:
             below, given = with_configured_nodes(below, given, f"{device}.{node.key}")
         own[name] = node.with_class(below)
         rest[node.key] = given

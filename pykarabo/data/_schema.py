@@ -16,6 +16,8 @@ from pykarabo.errors import (
     did_you_mean,
 )
 
+from ._alarms import has_limits
+from ._deadband import has_deadband
 from ._info import CommandInfo, OutputInfo, PropertyInfo
 from ._registry import register_value
 
@@ -53,6 +55,27 @@ class Schema:
         """A digest of the content: equal for equal schemas."""
         packed = cast(bytes, msgpack.packb(self.to_wire(), default=_digestible))
         return hashlib.sha256(packed).hexdigest()[:16]
+
+    @cached_property
+    def required(self) -> tuple[str, ...]:
+        """The keys of the properties that every configuration must give."""
+        return tuple(
+            key for key, info in self.properties.items() if info.required and not info.node
+        )
+
+    @cached_property
+    def has_configured_nodes(self) -> bool:
+        """Whether a configuration says what is below a node."""
+        return any(info.node_kind for info in self.properties.values())
+
+    @cached_property
+    def watched(self) -> Mapping[str, PropertyInfo]:
+        """The properties that have limits or a dead-band."""
+        return {
+            key: info
+            for key, info in self.properties.items()
+            if has_limits(info) or has_deadband(info)
+        }
 
     def require_property(self, key: str, device: str | None = None) -> PropertyInfo:
         """Return a property; raises `UnknownPropertyError` with near matches."""

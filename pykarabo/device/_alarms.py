@@ -47,6 +47,14 @@ class _Monitor:
     def due_ns(self) -> int | None:
         return None if self.machine is None else self.machine.due_ns
 
+    def is_indifferent(self, value: Any) -> bool:
+        """Tell whether a value is VALID and changes no alarm."""
+        return self.machine is None or self.machine.changes_nothing(value)
+
+    def passes(self, value: PropertyValue) -> bool:
+        """Tell whether a value is to be published."""
+        return self.band is None or self.band.passes(value)
+
     def judge(self, value: PropertyValue, now_ns: int, *, measured: bool) -> PropertyValue:
         if self.machine is None:
             return value._replace(quality=Quality.VALID)
@@ -62,9 +70,11 @@ class DeviceAlarms:
         values: tells what is kept.
         show: sets the properties ``alarm_condition`` and ``alarms``.
 
+    A property is watched from its first value on that is not VALID by itself, or is set: devices
+    have many limits that nothing ever comes near to.
+
     Attributes:
-        monitors: what watches those properties that have limits or a dead-band; nothing is done
-            for others.
+        watched: the properties that have limits or a dead-band; nothing is done for others.
     """
 
     def __init__(
@@ -77,7 +87,8 @@ class DeviceAlarms:
         show: Callable[[dict[str, Any]], None],
         log: logging.Logger,
     ) -> None:
-        self.monitors: dict[str, _Monitor] = {}
+        self.watched: Mapping[str, PropertyInfo] = {}
+        self._monitors: dict[str, _Monitor] = {}
         self._device_id = device_id
         self._clock = clock
         self._store = store
@@ -117,37 +128,55 @@ class DeviceAlarms:
                 acknowledged if it is declared so.
         """
         with self._lock:
-            before = self.monitors
-            self.monitors = {
-                key: _renewed(info, before.get(key))
-                for key, info in schema.properties.items()
-                if has_limits(info) or has_deadband(info)
-            }
+            self.watched = schema.watched
+            before, self._monitors = self._monitors, {}
             judged: dict[str, PropertyValue] = {}
-            for key, monitor in self.monitors.items():
-                if key in values:
-                    now_ns = self._clock.monotonic_ns()
-                    value = monitor.judge(values[key], now_ns, measured=key in measured)
-                    judged[key] = value
-                    if monitor.band is not None:
-                        monitor.band.told(value)
+            for key, info in self.watched.items():
+                value = values.get(key)
+                if key in before:
+                    self._monitors[key] = _renewed(info, before[key])
+                elif value is None or value.quality is Quality.VALID:
+                    continue
+                else:
+                    self._monitors[key] = _Monitor(info, None)
+                if value is not None:
+                    judged[key] = self._judged_first(key, value, measured=key in measured)
             self._tell()
             self._wait()
             return judged
 
+    def _judged_first(self, key: str, value: PropertyValue, *, measured: bool) -> PropertyValue:
+        """Return a value that others know already, with its quality."""
+        monitor = self._monitors[key]
+        judged = monitor.judge(value, self._clock.monotonic_ns(), measured=measured)
+        if monitor.band is not None:
+            monitor.band.told(judged)
+        return judged
+
     # -- values ---------------------------------------------------------------------------------
+
+    def _monitor(self, key: str) -> _Monitor | None:
+        """Return what watches a property from now on, None if nothing has to."""
+        monitor = self._monitors.get(key)
+        if monitor is None and key in self.watched:
+            monitor = self._monitors[key] = _Monitor(self.watched[key], None)
+            self._judged_first(key, self._values()[key], measured=False)
+        return monitor
 
     def take(self, key: str, value: Any, at: Timestamp) -> None:
         """Judge, keep and publish a value of a property that is watched."""
         with self._lock:
-            monitor = self.monitors.get(key)
+            monitor = self._monitor(key)
             if monitor is None:  # its limits were taken away while another thread set it
                 self._store(key, PropertyValue(value, at), True)
                 return
+            told = PropertyValue(value, at)
+            if monitor.is_indifferent(value):
+                self._store(key, told, monitor.passes(told))
+                return
             before, due_ns = monitor.alarms, monitor.due_ns
-            now_ns = self._clock.monotonic_ns()
-            judged = monitor.judge(PropertyValue(value, at), now_ns, measured=True)
-            self._store(key, judged, monitor.band is None or monitor.band.passes(judged))
+            judged = monitor.judge(told, self._clock.monotonic_ns(), measured=True)
+            self._store(key, judged, monitor.passes(judged))
             if monitor.alarms is not before:
                 self._tell()
             if monitor.due_ns != due_ns:
@@ -157,7 +186,7 @@ class DeviceAlarms:
         """Raise what has been beyond its limit for long enough."""
         with self._lock:
             now_ns = self._clock.monotonic_ns()
-            for key, monitor in self.monitors.items():
+            for key, monitor in list(self._monitors.items()):
                 if monitor.machine is not None and _is_due(monitor, now_ns):
                     self._requalify(key, monitor, monitor.machine.pass_time(now_ns))
             self._tell()
@@ -180,7 +209,7 @@ class DeviceAlarms:
             self._timer.cancel()
             self._timer = None
         with self._lock:
-            due = [item.due_ns for item in self.monitors.values() if item.due_ns is not None]
+            due = [item.due_ns for item in self._monitors.values() if item.due_ns is not None]
         if due and self._open:
             left_s = max(0, min(due) - self._clock.monotonic_ns()) / 1e9
             self._timer = self._loop.call_later(left_s, self.look)
@@ -196,7 +225,7 @@ class DeviceAlarms:
             BadConfigurationError: it bears the name of a property with limits, or a condition that
                 is not one of ``warn``, ``alarm``, ``interlock``.
         """
-        if source in self.monitors:
+        if source in self.watched:
             raise self._unfit(source, "bears the name of a property with limits", "rename it")
         if condition not in _EXPLICIT:
             raise self._unfit(source, f"cannot be '{condition}'", f"give {' or '.join(_EXPLICIT)}")
@@ -248,7 +277,7 @@ class DeviceAlarms:
             known = self._own.get(source)
             if known is not None and not known.acknowledged_by:
                 self._keep_own(replace(known, acknowledged_by=by))
-            monitor = self.monitors.get(source)
+            monitor = self._monitors.get(source)
             if monitor is not None and monitor.machine is not None:
                 monitor.machine.acknowledge(by)
             self._tell()
@@ -261,7 +290,7 @@ class DeviceAlarms:
 
     def _tell(self) -> None:
         """Show what has changed, if anything has."""
-        limits = (alarm for monitor in self.monitors.values() for alarm in monitor.alarms)
+        limits = (alarm for monitor in self._monitors.values() for alarm in monitor.alarms)
         alarms = (*limits, *self._own.values())
         if alarms == self._shown:
             return

@@ -161,19 +161,9 @@ class Device(Called):
         for problem in problems:
             self._flag(problem)
         self.observe("log_level", LogLevel(self))
-        self.set_values(
-            {
-                "class_id": type(self).__name__,
-                "class_version": distribution_of(type(self)),
-                "pykarabo_version": pykarabo.__version__,
-                "interfaces": interface_names(type(self)),
-                "device_id": context.device_id,
-                "server_id": context.server_id,
-                "host": context.host,
-                "pid": context.pid,
-                "status": "; ".join(self._problems),
-            }
-        )
+        at = self.now()
+        for key, value in self._own_facts().items():
+            self._values[key] = PropertyValue(value, at)
         table = type(self).state_machine
         self._machine = None if table is None else RunningMachine(table, self)
         if table is not None:
@@ -189,6 +179,21 @@ class Device(Called):
                 context.device_id, info, instance=context.instance, epoch=context.epoch
             )
             for name, info in self.schema().outputs.items()
+        }
+
+    def _own_facts(self) -> dict[str, Any]:
+        """Return the properties that tell which device this is."""
+        cls, context = type(self), self._context
+        return {
+            "class_id": cls.__name__,
+            "class_version": distribution_of(cls),
+            "pykarabo_version": pykarabo.__version__,
+            "interfaces": interface_names(cls),
+            "device_id": context.device_id,
+            "server_id": context.server_id,
+            "host": context.host,
+            "pid": context.pid,
+            "status": "; ".join(self._problems),
         }
 
     # -- hooks ----------------------------------------------------------------------------------
@@ -542,7 +547,7 @@ class Device(Called):
             super()._change_value(key, change)
 
     def _keep(self, key: str, plain: Any, at: Timestamp) -> None:
-        if key in self._alarms.monitors:
+        if key in self._alarms.watched:
             self._alarms.take(key, plain, at)
         else:
             self._store(key, PropertyValue(plain, at))

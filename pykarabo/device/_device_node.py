@@ -1,10 +1,11 @@
 """Other devices that a device uses: named by its configuration, connected before it starts."""
 
 import asyncio
+import functools
 from typing import TYPE_CHECKING, Any, Final, overload
 
 from pykarabo.client import AsyncDeviceProxy
-from pykarabo.data import Configurable, Property, ValueType
+from pykarabo.data import Configurable, Property, ValueType, declared_class
 from pykarabo.errors import BadConfigurationError, NotConnectedError, PykaraboError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class DeviceNodes:
         self._device = device
         self._proxies: dict[str, AsyncDeviceProxy] = {}
         self._wanted: dict[DeviceNode, str] = {}
-        for node in _nodes_of(type(device)):
+        for node in _nodes_of(declared_class(type(device))):  # type: ignore[arg-type]  # hashable
             device_id = device.values()[node.key].value
             if device_id:
                 self._wanted[node] = device_id
@@ -131,6 +132,7 @@ class DeviceNodes:
             proxy.disconnect()
 
 
+@functools.cache
 def _nodes_of(cls: type) -> list[DeviceNode]:
     members: dict[str, Any] = {}
     for base in reversed(cls.__mro__):

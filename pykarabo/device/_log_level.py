@@ -16,7 +16,8 @@ class LogLevel:
 
     def __init__(self, device: "Device") -> None:
         self._log = device.log
-        self(device.log_level)
+        if device.log_level != AS_SERVER or self._log.level:  # it costs more the more loggers exist
+            self(device.log_level)
 
     def __call__(self, name: str) -> None:
         """Log from this level on."""

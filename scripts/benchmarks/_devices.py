@@ -7,8 +7,8 @@ from typing import Any, Final
 from pykarabo.data import Float64, Int64
 from pykarabo.device import Device, command
 
-OWN_PROPERTIES: Final = 7
-"""What every device has: class, id, server, host, process, state and status."""
+OWN_PROPERTIES: Final = len(Device.schema().properties)
+"""What every device has: class, id, server, host, process, state, status and so on."""
 
 
 class Bench(Device):
