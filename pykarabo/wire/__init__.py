@@ -7,10 +7,14 @@ one), `_once` (calls that run once however often they are sent), `_publisher`, `
 wants of them), `_pipeline` (bulk data with credits, both ends), `_liveness`.
 """
 
+from typing import TYPE_CHECKING
+
+from pykarabo._lazy import lazy_attributes
+
 from ._age import AgeMeter
 from ._bundle import ENOUGH, MAX_BUNDLE, bundled, is_bundle, unbundled
+from ._checks import MAX_ITEM_ARRAY
 from ._choice import CHOICE_PREFIX, MAX_CHOICE, Choice, parse_stream
-from ._chosen import ChosenStream
 from ._client_session import (
     TELL_BYTES,
     Answered,
@@ -41,25 +45,6 @@ from ._header import (
 )
 from ._journal import Entry, Journal
 from ._liveness import BUSY_LAG_S, GONE_AFTER_S, RENEW_S, SUSPECT_AFTER_S, Liveness, liveness
-from ._once import OnceMemory, Outcome
-from ._pipeline import (
-    ITEM_LIMITS,
-    KEEPALIVE_S,
-    MAX_ITEM_ARRAY,
-    SILENT_AFTER_S,
-    Attach,
-    Closed,
-    Consumer,
-    Ended,
-    InputEvent,
-    Item,
-    Opened,
-    PipelineInput,
-    PipelineOutput,
-    Policy,
-    Refused,
-    parse_attach,
-)
 from ._publisher import (
     HEARTBEAT_INTERVAL_S,
     HEARTBEAT_TOPIC,
@@ -94,20 +79,6 @@ from ._requests import (
     parse_request,
     request_body,
 )
-from ._server_session import (
-    MAX_IN_FLIGHT,
-    MAX_IN_FLIGHT_PER_PEER,
-    MAX_SESSIONS,
-    MAX_UNTAKEN,
-    Answer,
-    CancelCall,
-    Dropped,
-    Execute,
-    ServerAction,
-    ServerSessions,
-    Session,
-    Took,
-)
 from ._stream import (
     Changed,
     DeviceStream,
@@ -121,6 +92,46 @@ from ._stream import (
     Synchronised,
     WentStale,
 )
+
+if TYPE_CHECKING:
+    from ._chosen import (
+        ChosenStream,
+    )
+    from ._once import (
+        OnceMemory,
+        Outcome,
+    )
+    from ._pipeline import (
+        ITEM_LIMITS,
+        KEEPALIVE_S,
+        SILENT_AFTER_S,
+        Attach,
+        Closed,
+        Consumer,
+        Ended,
+        InputEvent,
+        Item,
+        Opened,
+        PipelineInput,
+        PipelineOutput,
+        Policy,
+        Refused,
+        parse_attach,
+    )
+    from ._server_session import (
+        MAX_IN_FLIGHT,
+        MAX_IN_FLIGHT_PER_PEER,
+        MAX_SESSIONS,
+        MAX_UNTAKEN,
+        Answer,
+        CancelCall,
+        Dropped,
+        Execute,
+        ServerAction,
+        ServerSessions,
+        Session,
+        Took,
+    )
 
 __all__ = [
     "BUSY_LAG_S",
@@ -241,3 +252,56 @@ __all__ = [
     "unbundled",
     "unpack",
 ]
+
+if not TYPE_CHECKING:
+    # What only servers and pipelines need: a client that reads a number starts without.
+    __getattr__ = lazy_attributes(
+        __name__,
+        {
+            **dict.fromkeys(("ChosenStream",), "_chosen"),
+            **dict.fromkeys(
+                (
+                    "OnceMemory",
+                    "Outcome",
+                ),
+                "_once",
+            ),
+            **dict.fromkeys(
+                (
+                    "ITEM_LIMITS",
+                    "KEEPALIVE_S",
+                    "SILENT_AFTER_S",
+                    "Attach",
+                    "Closed",
+                    "Consumer",
+                    "Ended",
+                    "InputEvent",
+                    "Item",
+                    "Opened",
+                    "PipelineInput",
+                    "PipelineOutput",
+                    "Policy",
+                    "Refused",
+                    "parse_attach",
+                ),
+                "_pipeline",
+            ),
+            **dict.fromkeys(
+                (
+                    "MAX_IN_FLIGHT",
+                    "MAX_IN_FLIGHT_PER_PEER",
+                    "MAX_SESSIONS",
+                    "MAX_UNTAKEN",
+                    "Answer",
+                    "CancelCall",
+                    "Dropped",
+                    "Execute",
+                    "ServerAction",
+                    "ServerSessions",
+                    "Session",
+                    "Took",
+                ),
+                "_server_session",
+            ),
+        },
+    )

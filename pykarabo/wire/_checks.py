@@ -10,6 +10,9 @@ from ._header import NO_INSTANCE, Frame
 
 MAX_FRAME: Final = Limits().max_body
 """A receiver closes the connection on a larger frame; larger data go over a pipeline."""
+MAX_ITEM_ARRAY: Final = 256 * 2**20
+"""Credits bound how many items of a pipeline are under way; this bounds how much memory one may
+take."""
 
 _MAX_NUMBER: Final = 2**64 - 1
 _STAMP_FIELDS: Final = 3

@@ -27,7 +27,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from pykarabo.data import Limits, Timestamp, decode, encode
 from pykarabo.errors import BadConfigurationError, MalformedMessageError, PykaraboError
 
-from ._checks import check_size, is_map, is_names, is_number, is_stamp
+from ._checks import MAX_ITEM_ARRAY, check_size, is_map, is_names, is_number, is_stamp
 from ._header import Frame, Header, Kind, pack, unpack
 
 KEEPALIVE_S: Final = 1.0
@@ -36,8 +36,6 @@ SILENT_AFTER_S: Final = 6.0
 _ITEM_FIELDS: Final = 3
 MAX_ITEM_ARRAYS: Final = 254
 """One item may carry the modules of a large detector as arrays of their own."""
-MAX_ITEM_ARRAY: Final = 256 * 2**20
-"""Credits bound how many items are under way; this bounds how much memory one may take."""
 ITEM_LIMITS: Final = Limits(max_frames=MAX_ITEM_ARRAYS + 2)
 
 
