@@ -270,10 +270,15 @@ class ServerLink:
     # -- streams --------------------------------------------------------------------------------
 
     async def follow(self, entry: Followed) -> None:
-        """Receive a stream on this link until it ends or `unfollow`."""
+        """Receive a stream on this link until it ends or `unfollow`.
+
+        Raises:
+            NotConnectedError: the link has ended already, and would never tell.
+        """
         welcome = self._session.welcome
-        if welcome is not None:
-            await self.subscriptions.follow(welcome.events, entry)
+        if welcome is None or not self.alive:
+            raise self._not_connected("the connection has ended")
+        await self.subscriptions.follow(welcome.events, entry)
 
     def unfollow(self, entry: Followed) -> None:
         """Stop receiving a stream for this subscriber."""
