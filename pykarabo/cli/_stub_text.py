@@ -24,6 +24,9 @@ _PLAIN: Final[Mapping[ValueType, str]] = {
     ValueType.STATE: "State",
     ValueType.HASH: "dict[str, Any]",
     ValueType.NONE: "None",
+    ValueType.DATETIME: "datetime",
+    ValueType.IMAGE: "ImageData",
+    ValueType.TABLE: "TableValue",
 }
 _ACCEPTED: Final[Mapping[str, str]] = {
     "int": "int | str | Quantity[Any]",
@@ -32,11 +35,15 @@ _ACCEPTED: Final[Mapping[str, str]] = {
     "State": "State | str",
     "list[str]": "Sequence[str]",
     "dict[str, Any]": "Mapping[str, Any]",
+    "datetime": "datetime | str",
+    "ImageData": "ImageData | npt.ArrayLike",
+    "TableValue": "TableValue | Sequence[Mapping[str, Any]] | npt.ArrayLike",
 }
 """By type of a value what is accepted for it, where that is more."""
 _USED: Final = frozenset(
     {"Any", "Literal", "Mapping", "Quantity", "Sequence", "State", "bool", "bytes", "complex"}
-    | {"dict", "float", "int", "list", "np", "npt", "property", "str"}
+    | {"ImageData", "TableValue", "datetime", "dict", "float", "int", "list", "np", "npt"}
+    | {"property", "str"}
 )
 """A member of such a name would hide what the others are declared with."""
 _DTYPE: Final = re.compile(r"[a-z]+\d*")
@@ -50,6 +57,7 @@ For type checkers and editors; made by `pykarabo stubs`, which makes it anew.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -58,7 +66,7 @@ from pint import Quantity
 
 from pykarabo import State
 from pykarabo.client import AsyncDeviceProxy, AsyncJob, DeviceProxy, Job
-from pykarabo.data import PropertyValue, Schema
+from pykarabo.data import ImageData, PropertyValue, Schema, TableValue
 
 class _Blocking:
     """What every proxy of blocking code has."""
@@ -230,7 +238,9 @@ def _command(info: CommandInfo, name: str, *, asynchronous: bool) -> Iterator[st
     for option in ("timeout_s: float = ...", "once_key: str | None = ..."):
         if option.partition(":")[0] not in given:
             shown.append(option)
-    result = _plain(ValueType(info.returns)) if info.returns in list(ValueType) else "Any"
+    result = _plain(info.returns)
+    if info.nullable_result and result not in ("Any", "None"):
+        result = f"{result} | None"
     if info.job:
         result = "AsyncJob" if asynchronous else "Job"
     prefix = "async " if asynchronous else ""

@@ -226,4 +226,4 @@ def command_signature(info: CommandInfo) -> inspect.Signature:
         )
         for item in sorted(info.parameters, key=lambda item: not item.required)
     ]
-    return inspect.Signature(parameters, return_annotation=info.returns)
+    return inspect.Signature(parameters, return_annotation=str(info.returns))

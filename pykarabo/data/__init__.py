@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         flat_configuration,
         iterate_leaves,
         members_of,
+        root_of,
     )
     from ._container import from_binary, read_binary, to_binary, write_binary
     from ._descriptors import (
@@ -187,6 +188,7 @@ __all__ = [
     "read_xml",
     "register_value",
     "registry",
+    "root_of",
     "same",
     "save",
     "to_binary",
@@ -216,6 +218,7 @@ if not TYPE_CHECKING:
                     "flat_configuration",
                     "iterate_leaves",
                     "members_of",
+                    "root_of",
                 ),
                 "_configurable",
             ),

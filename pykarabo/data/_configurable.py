@@ -213,6 +213,11 @@ class BoundNode:
         self._root._assign(self._root.schema().properties[self._prefix + member.key], value)
 
 
+def root_of(owner: object) -> object:
+    """Return the object that a node belongs to; of what is no node, itself."""
+    return object.__getattribute__(owner, "_root") if isinstance(owner, BoundNode) else owner
+
+
 class BoundChoice(BoundNode):
     """A node of which the configuration has chosen one group; that one's members are its own."""
 

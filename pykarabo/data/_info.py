@@ -200,13 +200,20 @@ class ParameterInfo:
 
 @dataclass(frozen=True, slots=True)
 class CommandInfo:
-    """A command; `name` is dotted for a command of a node."""
+    """A command.
+
+    Attributes:
+        name: dotted for a command of a node.
+        returns: the type of its result.
+        nullable_result: whether the result may be None instead.
+    """
 
     name: str
     label: str = ""
     description: str = ""
     parameters: tuple[ParameterInfo, ...] = ()
-    returns: str = "none"
+    returns: ValueType = ValueType.NONE
+    nullable_result: bool = False
     allowed_states: frozenset[State] | None = None
     access_level: AccessLevel = AccessLevel.OPERATOR
     idempotent: bool = False
@@ -249,6 +256,13 @@ class CommandInfo:
             name: by_name[name].validate(value, device=device, command=self.name)
             for name, value in given.items()
         }
+
+    def validate_result(self, value: Any, device: str) -> Any:
+        """Return a result as a plain value of its type; raises `BadInputError`."""
+        info = ParameterInfo("result", self.returns, nullable=self.nullable_result)
+        if self.returns is ValueType.NONE and value is not None:
+            raise self._wrong(device, f"returns nothing, but gave a {type(value).__name__}")
+        return info.validate(value, device=device, command=self.name)
 
     def _wrong(self, device: str, problem: str, remedy: str = "") -> WrongTypeError:
         return WrongTypeError(
@@ -319,6 +333,7 @@ def _plain(value: Any) -> Any:
 
 _DECODERS: dict[str, Any] = {
     "value_type": ValueType,
+    "returns": ValueType,
     "access_mode": AccessMode,
     "access_level": AccessLevel,
     "options": tuple,

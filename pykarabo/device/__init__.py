@@ -9,6 +9,7 @@ from ._device import Device
 from ._device_node import DeviceNode
 from ._events import Event
 from ._machine import RunningMachine, StateMachine
+from ._node_device import device_of
 from ._output import Output
 from ._pipelines import OutputChannel, PipelineHost
 from ._poll import PollLoop, poll
@@ -45,6 +46,7 @@ __all__ = [
     "StateMachine",
     "Transition",
     "command",
+    "device_of",
     "on_event",
     "poll",
     "run_server",

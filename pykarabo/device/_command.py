@@ -51,8 +51,9 @@ def command(
     The parameters' types come from the annotations: bool, int, float, complex, str, bytes, lists
     of these, ``dict[str, Any]`` and ``TypedDict`` classes, ``numpy.ndarray`` and ``Any``; a default
     makes one optional, and ``| None`` lets it be None. Lists of maps or lists, tuples and unions
-    travel as they are, not checked. The first line of the docstring describes the command. A
-    method that is not ``async`` runs in a worker thread.
+    travel as they are, not checked. The result is declared and checked in the same way; of a
+    method without a return annotation it is not. The first line of the docstring describes the
+    command. A method that is not ``async`` runs in a worker thread.
 
     Args:
         allowed_states: states in which the command may be called; None means any.
@@ -79,6 +80,7 @@ def command(
             description=inspect.getdoc(function) or "",
             parameters=tuple(_with_unit(item, units or {}) for item in info[0]),
             returns=info[1],
+            nullable_result=info[2],
             allowed_states=None if allowed_states is None else frozenset(allowed_states),
             access_level=access_level,
             idempotent=idempotent,
@@ -108,12 +110,15 @@ def _with_unit(info: ParameterInfo, units: Mapping[str, str]) -> ParameterInfo:
     return replace(info, unit=units[info.name]) if info.name in units else info
 
 
-def _describe(function: Callable[..., Any], name: str) -> tuple[list[ParameterInfo], str]:
+def _describe(
+    function: Callable[..., Any], name: str
+) -> tuple[list[ParameterInfo], ValueType, bool]:
     hints = typing.get_type_hints(function)
     parameters = list(inspect.signature(function).parameters.values())[1:]
     infos = [_parameter(parameter, hints, name) for parameter in parameters]
-    returns = hints.get("return", type(None))
-    return infos, value_type_of(returns, f"the result of command '{name}'").value
+    returns = hints.get("return", Any)
+    kind = value_type_of(returns, f"the result of command '{name}'")
+    return infos, kind, type(None) in typing.get_args(returns)
 
 
 def _parameter(

@@ -87,14 +87,30 @@ async def _run(device: "Device", info: CommandInfo, bound: Mapping[str, Any]) ->
     with acting_as(device.context.device_id), using(device, info), device.command_at_work():
         try:
             if inspect.iscoroutinefunction(method):
-                return await method(**bound)
-            return await asyncio.to_thread(_begun_in_time, device, method, bound)
+                result = await method(**bound)
+            else:
+                result = await asyncio.to_thread(_begun_in_time, device, method, bound)
+            return _checked_result(info, result, device.context.device_id)
         except asyncio.CancelledError:
             await device.tell_cancelled(info.name)
             raise
         except Exception as error:
             await device.tell_exception(info.name, error)
             raise
+
+
+def _checked_result(info: CommandInfo, result: Any, device_id: str) -> Any:
+    """Return a result as it was declared: who relies on the description must not be misled."""
+    try:
+        return info.validate_result(result, device_id)
+    except BadInputError as error:
+        raise RemoteError(
+            f"command '{device_id}.{info.name}' has run, but its result is not as declared: "
+            f"{error.message}",
+            device=device_id,
+            key=info.name,
+            remedy="correct the method or its return annotation",
+        ) from error
 
 
 def _begun_in_time(device: "Device", method: Callable[..., Any], bound: Mapping[str, Any]) -> Any:
