@@ -29,7 +29,9 @@ from ._yaml import Document, read_document
 
 _VARIABLE: Final = re.compile(r"\$\{(\w+)\}")
 _FACILITY: Final = frozenset({"domain", "time_source", "servers"})
-_SERVER: Final = frozenset({"classes", "devices", "host", "advertise", "ports", "memory"})
+_SERVER: Final = frozenset(
+    {"classes", "devices", "host", "advertise", "ports", "memory", "own_process"}
+)
 _PORTS: Final = frozenset({"rpc", "events", "data"})
 _LAST_PORT: Final = 65_535
 _LEAST_MEMORY: Final = 256
@@ -46,7 +48,11 @@ class FacilityDevice:
 
 @dataclass(frozen=True, slots=True)
 class FacilityServer:
-    """A server process and the devices it starts with."""
+    """A server process and the devices it starts with.
+
+    Attributes:
+        own_process: those of the devices that run in processes of their own.
+    """
 
     devices: Mapping[str, FacilityDevice]
     classes: tuple[str, ...] | None = None
@@ -54,6 +60,7 @@ class FacilityServer:
     advertise: str | None = None
     ports: Mapping[str, int] = field(default_factory=dict[str, int])
     memory: int | None = None
+    own_process: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +160,18 @@ class _Reader:
             self._text(item, "advertise", place),
             {key: self._port(port, f"{place}.ports.{key}") for key, port in ports.items()},
             self._memory(item.get("memory"), f"{place}.memory"),
+            self._own_process(item.get("own_process", []), devices, f"{place}.own_process"),
         )
+
+    def _own_process(self, content: Any, devices: Mapping[str, Any], place: str) -> frozenset[str]:
+        if not isinstance(content, list):
+            raise self._wrong(place, "this is no list of devices", "write [DEVICE, DEVICE]")
+        for device_id in content:
+            if device_id not in devices:
+                near = near_matches(str(device_id), devices)
+                remedy = f"did you mean '{near[0]}'?" if near else "name a device of this server"
+                raise self._wrong(place, f"the server has no device '{device_id}'", remedy)
+        return frozenset(content)
 
     def _memory(self, value: Any, place: str) -> int | None:
         if value is not None and (type(value) is not int or value < _LEAST_MEMORY):

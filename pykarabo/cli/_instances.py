@@ -33,10 +33,17 @@ _LOOK_S: Final = 0.05
 @click.option(
     "--server", required=True, help="The server to start it on.", shell_complete=complete_devices
 )
+@click.option("--own-process", is_flag=True, help="Run it apart from the server's other devices.")
 @click.argument("configuration", nargs=-1, metavar="[prop=value]...")
 @common
 def instantiate_command(
-    class_id: str, device_id: str, server: str, configuration: tuple[str, ...], *, as_json: bool
+    class_id: str,
+    device_id: str,
+    server: str,
+    configuration: tuple[str, ...],
+    *,
+    own_process: bool,
+    as_json: bool,
 ) -> None:
     """Start a device DEV of class CLASS on a server, with initial values."""
     with BlockingClient() as client:
@@ -46,11 +53,14 @@ def instantiate_command(
         for assignment in configuration:
             key, text = split_assignment(assignment)
             values[key] = parse_value(text, schema.require_property(key, device_id), device_id)
-        started = host.call("instantiate", class_id, device_id, values, timeout_s=_START_S)
+        started = host.call(
+            "instantiate", class_id, device_id, values, own_process, timeout_s=_START_S
+        )
     if as_json:
         print_json(started)
     else:
-        click.echo(f"{device_id} ({class_id}) is running on {server}, state {started['state']}")
+        where = f"in process {started['pid']} of {server}" if own_process else f"on {server}"
+        click.echo(f"{device_id} ({class_id}) is running {where}, state {started['state']}")
 
 
 @click.command("shutdown")

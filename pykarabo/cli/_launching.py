@@ -13,7 +13,13 @@ from typing import Final
 import click
 
 import pykarabo
-from pykarabo.client import DIRECTORY_ID, BlockingClient, DeviceRecord, ServerRecord
+from pykarabo.client import (
+    DIRECTORY_ID,
+    BlockingClient,
+    DeviceRecord,
+    ServerRecord,
+    own_server_id,
+)
 from pykarabo.errors import NotConnectedError, PykaraboError
 from pykarabo.transport import DOMAIN_VARIABLE, data_directory, domain_name
 
@@ -131,10 +137,13 @@ class _Launcher:
     ) -> None:
         for device_id, item in server.devices.items():
             record = devices.get(device_id)
-            if record is None or record.server_id != server_id:
+            home = own_server_id(server_id, device_id)
+            expected = home if device_id in server.own_process else server_id
+            if record is None or record.server_id != expected or record.status == "gone":
+                apart = " --own-process" if device_id in server.own_process else ""
                 self.problems.append(
                     f"device '{device_id}' is not on server '{server_id}' - start it: "
-                    f"pykarabo instantiate {item.class_id} {device_id} --server {server_id}"
+                    f"pykarabo instantiate {item.class_id} {device_id} --server {server_id}{apart}"
                 )
 
     def _log(self, server_id: str) -> Path:
@@ -145,7 +154,11 @@ class _Launcher:
     ) -> "subprocess.Popen[bytes]":
         note = self._directory / f"{_file_name(server_id)}{NOTE}"
         devices = {
-            device_id: {"class": item.class_id, "configuration": dict(item.configuration)}
+            device_id: {
+                "class": item.class_id,
+                "configuration": dict(item.configuration),
+                "own_process": device_id in server.own_process,
+            }
             for device_id, item in server.devices.items()
         }
         note.write_text(json.dumps(devices))

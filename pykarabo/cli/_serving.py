@@ -81,7 +81,12 @@ def start_command(
         for name, option in (("rpc", "rpc"), ("events", "event"), ("data", "data"))
     }
     devices = tuple(
-        DeviceSettings(device_id, entry["class"], entry.get("configuration", {}))
+        DeviceSettings(
+            device_id,
+            entry["class"],
+            entry.get("configuration", {}),
+            own_process=entry.get("own_process", False),
+        )
         for device_id, entry in _read_init(init).items()
     )
     settings = ServerSettings(

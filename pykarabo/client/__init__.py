@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 from pykarabo._lazy import lazy_attributes
 
-from ._records import DIRECTORY_ID, PAGE, DeviceRecord, ServerRecord, check_device_id, split_target
+from ._records import (
+    DIRECTORY_ID,
+    PAGE,
+    DeviceRecord,
+    ServerRecord,
+    check_device_id,
+    own_server_id,
+    split_target,
+)
 
 if TYPE_CHECKING:
     from ._awaiting import await_new, await_until, await_while
@@ -179,6 +187,7 @@ __all__ = [
     "instantiate",
     "key_of_alias",
     "own_identity",
+    "own_server_id",
     "quantity",
     "set_property",
     "settable",

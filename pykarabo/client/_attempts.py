@@ -11,7 +11,7 @@ from pykarabo.errors import (
     WrongInstanceError,
 )
 from pykarabo.transport import time_left_s
-from pykarabo.wire import Target
+from pykarabo.wire import READS, Request, Target
 
 CERTAINLY_NOT_RUN: Final = (NotConnectedError, WrongInstanceError, HelloRequiredError)
 """Errors after which a call may be made again at the device's new place."""
@@ -22,13 +22,13 @@ class Attempts:
     """The attempts at one call.
 
     A call that certainly was not run, because the device has moved or was restarted, is made once
-    more at its new place. One whose outcome is unknown is made again only where that cannot run
-    it twice: the caller gave it a key and the device's life is still the same, or the command was
-    declared idempotent.
+    more at its new place, and so is one that only reads. One whose outcome is unknown is made
+    again only where that cannot run it twice: the caller gave it a key and the device's life is
+    still the same, or the command was declared idempotent.
 
     Args:
         timeout_s: for all attempts together; less where the call under way has less time left.
-        keyed: whether the server runs the call once however often it is sent.
+        request: what is asked for; with a key the server runs it once however often it is sent.
         idempotent: whether running it twice is the same as running it once.
 
     Raises:
@@ -36,10 +36,11 @@ class Attempts:
     """
 
     def __init__(
-        self, timeout_s: float, now_ns: int, *, keyed: bool = False, idempotent: bool = False
+        self, request: Request, timeout_s: float, now_ns: int, *, idempotent: bool = False
     ) -> None:
         self.deadline_ns = now_ns + int(time_left_s(timeout_s, now_ns) * 1e9)
-        self._keyed = keyed
+        self._keyed = getattr(request, "once", None) is not None
+        self._reads = isinstance(request, READS)
         self._idempotent = idempotent
         self._moved = False
         self._target: Target | None = None
@@ -69,10 +70,16 @@ class Attempts:
             if left and isinstance(error, CERTAINLY_NOT_RUN):
                 return _PAUSE_S
             raise self._unsure
-        if left and isinstance(error, CERTAINLY_NOT_RUN) and not self._moved:
+        if left and self._is_harmless(error) and not self._moved:
             self._moved = True
             return 0.0
         raise error
+
+    def _is_harmless(self, error: PykaraboError) -> bool:
+        """Whether nothing was run, or nothing that changes anything."""
+        return isinstance(error, CERTAINLY_NOT_RUN) or (
+            self._reads and isinstance(error, ConnectionLostError)
+        )
 
     def _may_have_run(self, error: PykaraboError) -> bool:
         """Whether the outcome is unknown and the call may be sent again."""

@@ -238,8 +238,9 @@ class BlockingClient(Administration):
         """Make a call to a device and return its result.
 
         A call that certainly was not executed because the device has moved or was restarted is
-        made once more at its new place. One whose outcome is unknown is made again if it has a
-        key (`once`) or is `idempotent`; anything else is reported as it is.
+        made once more at its new place, and so is one that only reads. One whose outcome is
+        unknown is made again if it has a key (`once`) or is `idempotent`; anything else is
+        reported as it is.
         """
         return self._request(device_id, request, timeout_s=timeout_s, idempotent=idempotent)[0]
 
@@ -247,8 +248,7 @@ class BlockingClient(Administration):
         self, device_id: str, request: Request, *, timeout_s: float, idempotent: bool = False
     ) -> tuple[Any, int]:
         stop_if_cancelled()
-        keyed = getattr(request, "once", None) is not None
-        attempts = Attempts(timeout_s, time.monotonic_ns(), keyed=keyed, idempotent=idempotent)
+        attempts = Attempts(request, timeout_s, time.monotonic_ns(), idempotent=idempotent)
         while True:
             try:
                 with deadline(attempts.deadline_ns):

@@ -316,9 +316,9 @@ class Client(AsyncAdministration):
         """Make a call to a device and return its result.
 
         A call that certainly was not executed because the device has moved or was restarted is
-        made once more at its new place. One whose outcome is unknown is made again if it has a
-        key (`once`) or is `idempotent`; anything else is reported as it is. Finding the device
-        and connecting to it are within `timeout_s`.
+        made once more at its new place, and so is one that only reads. One whose outcome is
+        unknown is made again if it has a key (`once`) or is `idempotent`; anything else is
+        reported as it is. Finding the device and connecting to it are within `timeout_s`.
         """
         result, _sequence = await self._request(
             device_id, request, timeout_s=timeout_s, idempotent=idempotent
@@ -330,8 +330,7 @@ class Client(AsyncAdministration):
     ) -> tuple[Any, int]:
         self._require_own_loop()
         now_ns = self.clock.monotonic_ns
-        keyed = getattr(request, "once", None) is not None
-        attempts = Attempts(timeout_s, now_ns(), keyed=keyed, idempotent=idempotent)
+        attempts = Attempts(request, timeout_s, now_ns(), idempotent=idempotent)
         while True:
             try:
                 known = self._reachable.get(device_id)

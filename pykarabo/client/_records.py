@@ -109,6 +109,11 @@ def _rebuild(cls: type[_R], wire: Mapping[str, Any]) -> _R:
         ) from None
 
 
+def own_server_id(server_id: str, device_id: str) -> str:
+    """Return the id of the server that a device of `server_id` has in a process of its own."""
+    return f"{server_id}/{device_id}"
+
+
 def check_device_id(device_id: str) -> str:
     """Return `device_id` if it is one.
 

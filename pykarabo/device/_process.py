@@ -46,6 +46,8 @@ _STEM_BYTES: Final = 6
 _TELL_NS: Final = 10**9
 """A replica that does not answer for so long does not keep us from telling the others."""
 _START_TIMEOUT_S: Final = 30.0
+_IN_COMMON: Final = ("domain", "host", "advertise", "time_source", "allow_offline", "memory_mib")
+"""What the processes of single devices are set up like their server."""
 _FILES: Final = 65_536
 """A directory of 300 servers has 1 500 files open; the usual limit is 1 024, for select()."""
 
@@ -195,6 +197,7 @@ async def running_server(settings: ServerSettings) -> AsyncGenerator[Server, Non
                 time_source=settings.time_source,
                 allow_offline=settings.allow_offline,
                 memory=data_directory(settings.domain) / "memory",
+                apart={name: getattr(settings, name) for name in _IN_COMMON},
             )
             teller = _BusyTeller(client, server)
             watch = LoopWatch(teller.tell)

@@ -13,6 +13,7 @@ import pykarabo
 from pykarabo.client import DIRECTORY_ID, Client, ServerRecord, check_device_id
 from pykarabo.data import PropertyValue, State, TrainReference, to_row
 from pykarabo.errors import (
+    BadConfigurationError,
     DuplicateDeviceError,
     ExpiredError,
     LimitExceededError,
@@ -59,6 +60,7 @@ from ._hosting import Hosting
 from ._in_time import require_time
 from ._lock import LockWatch
 from ._loop_watch import Blockage
+from ._own_process import OwnProcesses
 from ._pipelines import PipelineHost
 from ._registration import Registration
 from ._room import AnswerRoom
@@ -87,11 +89,14 @@ class Server:
         time_source: device id of the train clock whose train ids its devices use.
         allow_offline: start devices without a majority of the directory's replicas.
         memory: directory of what its devices remember; None for nothing.
+        apart: what processes of single devices have in common with this one, see `OwnProcesses`;
+            None where there can be none.
 
     Attributes:
         lag_s: how late the event loop ran at the last heartbeat.
         blockage: returns what stopped the event loop last; set by who watches it.
         stopping: set when the process is to end.
+        ends_with: the device whose end is that of the process, too.
     """
 
     def __init__(
@@ -105,8 +110,10 @@ class Server:
         time_source: str | None = None,
         allow_offline: bool = False,
         memory: Path | None = None,
+        apart: Mapping[str, Any] | None = None,
     ) -> None:
         self._memory = memory
+        self._apart = None if apart is None else OwnProcesses(server_id, apart, self._process_ended)
         self.server_id = check_device_id(server_id)
         self.client = client
         self.classes = classes
@@ -118,6 +125,7 @@ class Server:
         self.slow_clients = 0
         self._beats = 0
         self.stopping = asyncio.Event()
+        self.ends_with: str | None = None
         self._tasks = TaskOwner(f"server {server_id}")
         self._running: dict[tuple[bytes, bytes], asyncio.Task[Any]] = {}
         self._hosting = Hosting(server_id)
@@ -175,6 +183,8 @@ class Server:
 
     async def aclose(self) -> None:
         """Stop every device and leave the directory."""
+        if self._apart is not None:
+            await self._apart.aclose()
         for device in reversed(self._hosting.devices):
             if device.context.device_id not in (DIRECTORY_ID, self.server_id):
                 await self._stop_device(device.context.device_id)
@@ -262,6 +272,46 @@ class Server:
                 raise
         finally:
             self._starting.discard(device_id)
+
+    async def instantiate_apart(
+        self, class_id: str, device_id: str, configuration: Mapping[str, Any] | None = None
+    ) -> int:
+        """Start a device in a process of its own; returns the process id.
+
+        Raises:
+            BadConfigurationError: there can be none, or it cannot import the class.
+            UnknownClassError, DuplicateDeviceError, PykaraboError: as `instantiate`.
+        """
+        cls = self.classes.require(class_id)
+        if self._apart is None:
+            raise BadConfigurationError(
+                f"server '{self.server_id}' starts no processes of their own for devices",
+                device=device_id,
+                remedy="start it among the others",
+            )
+        pid = await self._apart.start(
+            cls, class_id, check_device_id(device_id), configuration or {}
+        )
+        self._first_devices.problems.pop(device_id, None)
+        self._hosting.require(self.server_id).device.clear_alarm(_death_of(device_id))
+        self.show_devices()
+        return pid
+
+    @property
+    def apart(self) -> Mapping[str, Any]:
+        """The devices in processes of their own: process and server of each."""
+        return {} if self._apart is None else self._apart.shown()
+
+    def _process_ended(self, device_id: str, error: RemoteError | None) -> None:
+        """Tell of a process that is over; one that died is not started again."""
+        if error is not None:
+            _log.error("%s", error)
+            self._first_devices.problems[device_id] = error
+            self._hosting.require(self.server_id).device.raise_alarm(
+                "alarm", str(error), source=_death_of(device_id), needs_acknowledge=True
+            )
+        if self.server_id in self._hosting:
+            self.show_devices()
 
     async def start_devices(self, devices: Iterable[DeviceSettings]) -> None:
         """Start several devices; one that cannot be keeps no other from it, see `problems`.
@@ -370,8 +420,13 @@ class Server:
 
     async def shut_down(self, device_id: str) -> None:
         """Stop a device and forget it; raises `UnknownDeviceError`."""
+        if self._apart is not None and device_id in self._apart:
+            await self._apart.stop(device_id)
+            return
         self._hosting.require(device_id)
         await self._stop_device(device_id)
+        if device_id == self.ends_with:
+            self.stopping.set()
 
     async def _stop_device(self, device_id: str, *, registered: bool = True) -> None:
         hosted = self._hosting.require(device_id)
@@ -558,6 +613,11 @@ class Server:
             for peer in peers:
                 if self._router.send(peer, frames) is Delivery.GONE:
                     self._sessions.forget(peer)
+
+
+def _death_of(device_id: str) -> str:
+    """Return the name of the alarm about a process that died."""
+    return f"process of {device_id}"
 
 
 async def _initialize_in_time(device: Device) -> None:

@@ -5,7 +5,7 @@ import getpass
 import resource
 from typing import TYPE_CHECKING, Any
 
-from pykarabo.data import Bool, Float64, State, String, UInt32, UInt64, VectorString
+from pykarabo.data import Bool, Float64, HashProperty, State, String, UInt32, UInt64, VectorString
 from pykarabo.errors import StateForbidsError
 
 from ._command import command
@@ -45,6 +45,10 @@ class DeviceServer(Device):
     )
     device_count = UInt32(read_only=True, description="Devices hosted, this one included.")
     device_ids = VectorString(read_only=True, description="The devices hosted.")
+    processes = HashProperty(
+        read_only=True,
+        description="Devices in processes of their own: process and server by device.",
+    )
     ready = Bool(read_only=True, description="Whether all was started that it starts with.")
     problems = VectorString(read_only=True, description="Why devices could not be started.")
     slow_clients = UInt32(
@@ -146,6 +150,7 @@ class DeviceServer(Device):
             **self._counters(),
             **self._clocks(),
             "rejected_messages": self._server.rejected,
+            "processes": dict(self._server.apart),
             "ready": self._server.ready,
             "problems": [f"{name}: {error}" for name, error in self._server.problems.items()],
         }
@@ -183,9 +188,22 @@ class DeviceServer(Device):
 
     @command()
     async def instantiate(
-        self, class_id: str, device_id: str, configuration: dict[str, Any] | None = None
+        self,
+        class_id: str,
+        device_id: str,
+        configuration: dict[str, Any] | None = None,
+        own_process: bool = False,
     ) -> dict[str, Any]:
-        """Start a device of a class under an id, with a configuration by key."""
+        """Start a device of a class under an id, with a configuration by key.
+
+        With `own_process` it runs apart from the others, in a process of its own.
+        """
+        if own_process:
+            pid = await self._server.instantiate_apart(class_id, device_id, configuration)
+            record = await self.client.resolve(device_id)
+            return {
+                "device_id": device_id, "class_id": class_id, "state": record.state, "pid": pid
+            }  # fmt: skip
         device = await self._server.instantiate(class_id, device_id, configuration)
         return {"device_id": device_id, "class_id": class_id, "state": str(device.state)}
 

@@ -23,11 +23,16 @@ START_LATER: Final = "start of devices that wait for the directory"
 
 @dataclass(frozen=True, slots=True)
 class DeviceSettings:
-    """A device that a server starts with."""
+    """A device that a server starts with.
+
+    Attributes:
+        own_process: run it apart from the others, in a process that the server starts for it.
+    """
 
     device_id: str
     class_id: str
     configuration: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    own_process: bool = False
 
 
 class FirstDevices:
@@ -53,9 +58,10 @@ class FirstDevices:
     async def start(self, devices: Iterable[DeviceSettings]) -> None:
         """Start several; one that cannot be keeps no other from it."""
         items = list(devices)
-        await self._registration.claim_many({item.device_id for item in items})
+        hosted = [item for item in items if not item.own_process]
+        await self._registration.claim_many({item.device_id for item in hosted})
         waiting = await self._start_each(items)
-        for item in items:
+        for item in hosted:
             if not self._server.hosts(item.device_id):
                 await self._registration.release(item.device_id)
         try:
@@ -78,11 +84,19 @@ class FirstDevices:
             self._server.classes.require(item.class_id)
             check_device_id(device_id)
             try:
-                await self._registration.claim(device_id)
+                if item.own_process:
+                    await self._server.instantiate_apart(
+                        item.class_id, device_id, item.configuration
+                    )
+                else:
+                    await self._registration.claim(device_id)
             except NotConnectedError as error:
                 self._note(device_id, error)
                 return True
-            await self._server.instantiate(item.class_id, device_id, item.configuration, wait=False)
+            if not item.own_process:
+                await self._server.instantiate(
+                    item.class_id, device_id, item.configuration, wait=False
+                )
         except PykaraboError as error:
             self._note(device_id, error)
         else:

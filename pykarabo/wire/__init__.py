@@ -66,6 +66,7 @@ from ._publisher import (
 from ._requests import (
     MAX_ONCE_KEY,
     OPERATIONS,
+    READS,
     Call,
     Get,
     GetSchema,
@@ -159,6 +160,7 @@ __all__ = [
     "OPERATIONS",
     "PROTOCOL_MAJOR",
     "PROTOCOL_MINOR",
+    "READS",
     "RENEW_S",
     "SILENT_AFTER_S",
     "SUSPECT_AFTER_S",

@@ -125,6 +125,8 @@ OPERATIONS: Final[Mapping[str, type[Request]]] = {
     "open": Open,
     "replay": Replay,
 }
+READS: Final = (Get, GetSchema, ReadMany, Locate, Open, Replay)
+"""Requests that change nothing: to send one again does no harm."""
 _NAMES: Final = {kind: name for name, kind in OPERATIONS.items()}
 
 
