@@ -4,6 +4,7 @@ from typing import Final
 
 from pykarabo.errors import (
     ConnectionLostError,
+    ExpiredError,
     HelloRequiredError,
     NotConnectedError,
     OutcomeUnknownError,
@@ -77,7 +78,7 @@ class Attempts:
 
     def _is_harmless(self, error: PykaraboError) -> bool:
         """Whether nothing was run, or nothing that changes anything."""
-        return isinstance(error, CERTAINLY_NOT_RUN) or (
+        return isinstance(error, (*CERTAINLY_NOT_RUN, ExpiredError)) or (
             self._reads and isinstance(error, ConnectionLostError)
         )
 

@@ -245,7 +245,7 @@ class ServerLink:
 
     def _received_one(self, frames: list[Frame]) -> None:
         try:
-            event = self._session.receive(frames)
+            event = self._session.receive(frames, self._clock.monotonic_ns())
         except _BAD_MESSAGE:
             self.malformed += 1
             return

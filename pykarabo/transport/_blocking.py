@@ -159,7 +159,7 @@ class BlockingLink:
             self._look()
             return self._answers.pop(wanted, None) if wanted is not None else None
         try:
-            event = self.session.receive(frames)
+            event = self.session.receive(frames, time.monotonic_ns())
         except (MalformedMessageError, LimitExceededError):
             return None
         if (told := self.session.taken()) is not None:

@@ -41,6 +41,11 @@ class AgeMeter:
 
     def age_ns(self, sent_ns: int, now_ns: int) -> int:
         """Return how much longer than the quickest recent message this one took, in ns."""
+        self.heard(sent_ns, now_ns)
+        return max(0, now_ns - sent_ns - self._least_ns(now_ns))
+
+    def heard(self, sent_ns: int, now_ns: int) -> None:
+        """Take note of a message and when the peer sent it by its clock."""
         difference_ns = now_ns - sent_ns
         if self._current is None or now_ns >= self._window_end:
             self._previous = self._current
@@ -48,7 +53,17 @@ class AgeMeter:
             self._window_end = now_ns + WINDOW_NS
         elif difference_ns < self._current.difference_ns:
             self._current = _Least(difference_ns, now_ns)
-        least = self._current.at(now_ns)
-        if self._previous is not None:
-            least = min(least, self._previous.at(now_ns))
-        return max(0, difference_ns - least)
+
+    def _least_ns(self, now_ns: int) -> int:
+        known = [least.at(now_ns) for least in (self._current, self._previous) if least is not None]
+        return min(known) if known else 0
+
+    def peer_time_ns(self, now_ns: int) -> int:
+        """Return what the peer's clock shows, never later than it does.
+
+        It shows what the quickest recent message told, and the time since; how long that message
+        was under way is what it shows more. Before any message it is unknown: 0.
+        """
+        if self._current is None:
+            return 0
+        return max(0, now_ns - self._least_ns(now_ns))

@@ -34,6 +34,7 @@ from pykarabo.errors import (
     VersionMismatchError,
 )
 
+from ._age import AgeMeter
 from ._checks import MAX_FRAME, check_size
 from ._greetings import ClientIdentity, Welcome, parse_welcome
 from ._header import MAX_TTL_MS, NO_INSTANCE, Frame, Header, Kind, message_size, pack, unpack
@@ -42,6 +43,8 @@ from ._requests import Request, request_body
 TELL_BYTES: Final = 2**20
 """The server is told so often how many bytes of answers were taken."""
 _MS: Final = 1_000_000
+_SAMPLE_NS: Final = 50 * _MS
+"""How often an answer is asked what time it is at the server."""
 
 
 class LinkState(StrEnum):
@@ -129,6 +132,9 @@ class ClientSession:
         self._taken = 0
         self._told = 0
         self._pending: dict[bytes, _Pending] = {}
+        self._clock = AgeMeter()
+        self._sampled_ns = 0
+        self._offset_ns = 0
 
     @property
     def in_flight(self) -> int:
@@ -163,11 +169,39 @@ class ClientSession:
         call_id = self._token + self._counter.to_bytes(8, "big")
         ttl_ms = max(1, round(min(timeout_s * 1000, MAX_TTL_MS)))
         header = Header(
-            Kind.CALL, target.instance, target.epoch, self._counter, call_id, ttl_ms, now_ns
+            Kind.CALL,
+            target.instance,
+            target.epoch,
+            self._counter,
+            call_id,
+            ttl_ms,
+            self._server_time_ns(now_ns),
         )
         deadline_ns = now_ns + ttl_ms * _MS
         self._pending[call_id] = _Pending(deadline_ns, request)
         return call_id, pack(header, body, checksum=self._checksum)
+
+    def _server_time_ns(self, now_ns: int) -> int:
+        """Return what the server's clock shows, never later than it does.
+
+        The server can tell by it how long a call was under way, even if nothing between the two
+        was ever fast. A call that a cut or a frozen server held back is not run when its caller
+        has given it up.
+        """
+        if now_ns - self._sampled_ns > _SAMPLE_NS:
+            self._sampled(now_ns)
+        return max(0, now_ns - self._offset_ns)
+
+    def _sampled(self, now_ns: int) -> None:
+        self._offset_ns = now_ns - self._clock.peer_time_ns(now_ns)
+        self._sampled_ns = now_ns
+
+    def _heard(self, header: Header, now_ns: int) -> None:
+        """Learn of the server's clock, now and then: it takes as long as a tenth of a call."""
+        is_due = now_ns - self._sampled_ns > _SAMPLE_NS or header.kind != Kind.REPLY
+        if header.sent_ns and is_due:
+            self._clock.heard(header.sent_ns, now_ns)
+            self._sampled(now_ns)
 
     def cancel(self, call_id: bytes, now_ns: int) -> list[Frame] | None:
         """Give a call up; returns the message that tells the server, None if it has ended."""
@@ -188,7 +222,7 @@ class ClientSession:
         self._told = self._taken
         return pack(Header(Kind.TAKEN, sequence=self._taken), [], checksum=self._checksum)
 
-    def receive(self, frames: list[Frame]) -> SessionEvent:
+    def receive(self, frames: list[Frame], now_ns: int) -> SessionEvent:
         """Take one message from the server.
 
         An answer whose content cannot be read ends its call with the reason.
@@ -203,6 +237,7 @@ class ClientSession:
                 return self._rejected(error)
             raise
         kind = header.kind
+        self._heard(header, now_ns)
         if kind in (Kind.REPLY, Kind.ERROR):
             if kind == Kind.REPLY:
                 self._taken += message_size(frames)

@@ -18,7 +18,7 @@ from pykarabo.errors import MalformedMessageError, VersionMismatchError
 Frame: TypeAlias = bytes | memoryview
 
 MAGIC: Final = b"pK"
-PROTOCOL_MAJOR: Final = 1
+PROTOCOL_MAJOR: Final = 2
 """Messages of another major version are refused with both versions named."""
 PROTOCOL_MINOR: Final = 0
 """Additions that an older peer may ignore raise this number."""
@@ -92,7 +92,9 @@ class Header(NamedTuple):
             number of the device's latest event, so that values and events can be put in order.
         call_id: 16 bytes, unique per call; the same in the reply.
         ttl_ms: for calls, the time left until the caller gives up.
-        sent_ns: the sender's monotonic clock in ns. Only differences mean something.
+        sent_ns: the sender's monotonic clock in ns; only differences mean something. In calls it
+            is the receiver's clock, as the caller knows it and never later than it is;
+            0 if it does not know.
         flags: bit set, see `CHECKSUM`.
     """
 

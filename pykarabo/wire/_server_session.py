@@ -8,7 +8,7 @@ say "not executed", so that the caller may safely try again.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from pykarabo.data import decode, encode
@@ -23,7 +23,6 @@ from pykarabo.errors import (
     WrongTypeError,
 )
 
-from ._age import AgeMeter
 from ._checks import check_size
 from ._greetings import NOBODY, ClientIdentity, Welcome, parse_identity
 from ._header import NO_CALL, Frame, Header, Kind, message_size, pack, unpack
@@ -99,7 +98,6 @@ class Session:
 
     identity: ClientIdentity
     heard_ns: int
-    age: AgeMeter = field(default_factory=AgeMeter)
     calls: int = 0
     last_call: int = 0
     sent: int = 0
@@ -121,6 +119,7 @@ class ServerSessions:
         # Kept beside the sessions: a peer does not get more calls by greeting again.
         self._in_flight: Counter[bytes] = Counter()
         self._in_flight_total = 0
+        self._now_ns = 0
         self.dropped = 0
 
     @property
@@ -137,6 +136,7 @@ class ServerSessions:
         self, peer: bytes, frames: list[Frame], *, now_ns: int, utc_ns: int
     ) -> ServerAction:
         """Take one message of `peer` and say what to do with it."""
+        self._now_ns = now_ns
         try:
             header = unpack(frames)
             if header.kind == Kind.CALL:
@@ -165,7 +165,7 @@ class ServerSessions:
             return Dropped("a call came twice")
         session.last_call = header.sequence
         session.heard_ns = now_ns
-        age_ns = session.age.age_ns(header.sent_ns, now_ns)
+        age_ns = max(0, now_ns - header.sent_ns) if header.sent_ns else 0
         left_ns = header.ttl_ms * _MS - age_ns
         refusal = self._refusal(peer, left_ns, age_ns)
         if refusal is not None:
@@ -202,7 +202,7 @@ class ServerSessions:
         self, peer: bytes, header: Header, frames: list[Frame], now_ns: int, utc_ns: int
     ) -> ServerAction:
         if header.kind == Kind.HELLO:
-            self._greeted(peer, parse_identity(decode(frames[1:])), header.sent_ns, now_ns)
+            self._greeted(peer, parse_identity(decode(frames[1:])), now_ns)
             return Answer(peer, self._welcoming(now_ns, utc_ns))
         if header.kind == Kind.CANCEL:
             return CancelCall(peer, header.call_id)
@@ -215,11 +215,10 @@ class ServerSessions:
         self.dropped += 1
         return Dropped(f"unknown kind {header.kind}")
 
-    def _greeted(self, peer: bytes, identity: ClientIdentity, sent_ns: int, now_ns: int) -> None:
+    def _greeted(self, peer: bytes, identity: ClientIdentity, now_ns: int) -> None:
         if len(self._sessions) >= MAX_SESSIONS and peer not in self._sessions:
             self.forget(min(self._sessions, key=lambda known: self._sessions[known].heard_ns))
-        session = self._sessions[peer] = Session(identity, now_ns)
-        session.age.age_ns(sent_ns, now_ns)
+        self._sessions[peer] = Session(identity, now_ns)
 
     def _welcoming(self, now_ns: int, utc_ns: int) -> list[Frame]:
         welcome = self._welcome._replace(time_ns=utc_ns)
@@ -256,7 +255,10 @@ class ServerSessions:
         body = encode(result)
         check_size(body, "the result")
         self._ended(call)
-        header = Header(Kind.REPLY, call.instance, call.epoch, sequence, call.call_id)
+        # Answers tell when the latest message came: never later than it is, as clients need it.
+        header = Header(
+            Kind.REPLY, call.instance, call.epoch, sequence, call.call_id, 0, self._now_ns
+        )
         frames = pack(header, body, checksum=self._checksum)
         if (session := self._sessions.get(call.peer)) is not None:
             session.sent += message_size(frames)
@@ -278,7 +280,13 @@ class ServerSessions:
             del self._in_flight[call.peer]
 
     def _error(self, call_id: bytes, error: PykaraboError) -> list[Frame]:
-        header = Header(Kind.ERROR, self._welcome.instance, self._welcome.epoch, call_id=call_id)
+        header = Header(
+            Kind.ERROR,
+            self._welcome.instance,
+            self._welcome.epoch,
+            call_id=call_id,
+            sent_ns=self._now_ns,
+        )
         return pack(header, _error_body(error), checksum=self._checksum)
 
 

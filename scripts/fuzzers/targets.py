@@ -127,10 +127,10 @@ def fuzz_client(data: bytes) -> None:
     client.connected(0)
     greeting = data[:1] == b"g"
     if not greeting:
-        client.receive(pack(Header(Kind.WELCOME), encode(list(_WELCOME))))
+        client.receive(pack(Header(Kind.WELCOME), encode(list(_WELCOME))), 0)
         client.call(Get("A/1"), Target(), timeout_s=5, now_ns=0)
     with suppress(*_REJECTIONS):
-        client.receive(_message(data[1:]))
+        client.receive(_message(data[1:]), 0)
     ended = client.disconnected("gone")
     if len(ended) > 1:
         raise AssertionError("a call ended twice")

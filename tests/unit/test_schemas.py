@@ -112,7 +112,7 @@ def _session_messages() -> list[list[Frame]]:
     messages = [client.connected(0)]
     welcome = server.receive(b"a", messages[0], now_ns=0, utc_ns=7)
     assert isinstance(welcome, Answer)
-    client.receive(welcome.frames)
+    client.receive(welcome.frames, 0)
     messages.append(welcome.frames)
     calls: list[Execute] = []
     for request in _REQUESTS:
@@ -123,7 +123,7 @@ def _session_messages() -> list[list[Frame]]:
         messages.append(frames)
     error = StateForbidsError("no", device="A/1", key="move", remedy="stop", details={"n": 1})
     messages += [server.fail(calls[0], error), server.reply(calls[1], [1])]
-    client.receive(server.reply(calls[2], "x" * TELL_BYTES))
+    client.receive(server.reply(calls[2], "x" * TELL_BYTES), 0)
     taken = client.taken()
     assert taken is not None
     return [*messages, taken, client.goodbye(0), pack(Header(Kind.CANCEL), [])]

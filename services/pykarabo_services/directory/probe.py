@@ -41,7 +41,7 @@ class _Probe:
     def received(self, frames: list[Frame]) -> None:
         """He says who he is."""
         try:
-            event = self._session.receive(frames)
+            event = self._session.receive(frames, self._clock.monotonic_ns())
         except PykaraboError:
             return
         if isinstance(event, Welcomed):

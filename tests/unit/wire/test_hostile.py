@@ -120,7 +120,7 @@ def _client() -> ClientSession:
 
 def _ready_client() -> ClientSession:
     client = _client()
-    client.receive(pack(Header(Kind.WELCOME), encode(list(_WELCOME))))
+    client.receive(pack(Header(Kind.WELCOME), encode(list(_WELCOME))), 0)
     client.call(Get("A/1"), Target(), timeout_s=5, now_ns=0)
     return client
 
@@ -142,7 +142,7 @@ def _take(take: Callable[[Any], object], message: Any) -> None:
 def test_client_ends_a_call_once_whatever_arrives(messages: list[list[Frame]]) -> None:
     client = _ready_client()
     for frames in messages:
-        _take(client.receive, frames)
+        _take(lambda message: client.receive(message, 0), frames)
     ended = 1 - client.in_flight
     assert len(client.disconnected("gone")) == 1 - ended
 
@@ -150,7 +150,7 @@ def test_client_ends_a_call_once_whatever_arrives(messages: list[list[Frame]]) -
 @given(_MESSAGES)
 def test_client_that_greets_is_ready_only_after_a_good_welcome(frames: list[Frame]) -> None:
     client = _client()
-    _take(client.receive, frames)
+    _take(lambda message: client.receive(message, 0), frames)
     if client.state is LinkState.READY:
         assert client.welcome is not None
         pack(Header(Kind.CALL, client.welcome.instance, client.welcome.epoch), [])

@@ -109,7 +109,7 @@ class _Link:
 
     def collect(self) -> list[SessionEvent]:
         frames, self.back = self.back, []
-        return [self.client.receive(message) for message in frames]
+        return [self.client.receive(message, self.now_ns) for message in frames]
 
     def execute(self, request: Any = _MOVE) -> Execute:
         self.call(request)
@@ -162,7 +162,8 @@ def test_call_of_a_peer_that_did_not_greet_is_not_run() -> None:
     stranger = _Link(greeted.server, peer=b"other")
     _call_id, frames = greeted.client.call(_MOVE, _TARGET, timeout_s=5, now_ns=greeted.now_ns)
     assert isinstance(stranger.take(frames), Answer)
-    assert isinstance(_error_of(map(greeted.client.receive, stranger.back)), HelloRequiredError)
+    told = [greeted.client.receive(frames, greeted.now_ns) for frames in stranger.back]
+    assert isinstance(_error_of(told), HelloRequiredError)
 
 
 def test_call_that_outlived_its_server_is_not_run_by_the_next_one() -> None:
@@ -179,7 +180,7 @@ def test_server_of_another_version_is_named_to_the_client_at_once() -> None:
     answer = Header(Kind.ERROR)
     head = bytearray(pack(answer, [])[0])
     head[_MAJOR_AT] = PROTOCOL_MAJOR + 1
-    event = link.client.receive([bytes(head)])
+    event = link.client.receive([bytes(head)], link.now_ns)
     assert unpack(hello).kind == Kind.HELLO
     assert isinstance(event, Rejected)
     assert isinstance(event.error, VersionMismatchError)
@@ -203,14 +204,14 @@ def test_damaged_message_of_a_greeted_server_of_another_version_is_not_ours() ->
     head = bytearray(pack(Header(Kind.REPLY), [])[0])
     head[_MAJOR_AT] = PROTOCOL_MAJOR + 1
     with pytest.raises(VersionMismatchError):
-        link.client.receive([bytes(head)])
+        link.client.receive([bytes(head)], link.now_ns)
     assert link.client.state is LinkState.READY
 
 
 def test_second_welcome_means_nothing() -> None:
     link = _Link().greet()
     again = pack(Header(Kind.WELCOME), encode(list(_welcome()._replace(server_id="OTHER"))))
-    assert link.client.receive(again) == Ignored(Kind.WELCOME)
+    assert link.client.receive(again, link.now_ns) == Ignored(Kind.WELCOME)
     assert link.client.welcome is not None
     assert link.client.welcome.server_id == "S/1"
 
@@ -307,7 +308,7 @@ def test_answer_that_comes_twice_is_ignored_once() -> None:
 def test_unknown_kinds_are_ignored_by_the_client_and_counted_by_the_server() -> None:
     link = _Link().greet()
     message = pack(Header(200), [])
-    assert link.client.receive(message) == Ignored(200)
+    assert link.client.receive(message, link.now_ns) == Ignored(200)
     assert isinstance(link.take(message), Dropped)
     assert link.server.dropped == 1
 
@@ -409,6 +410,31 @@ def test_greeting_that_waited_in_a_frozen_server_does_not_hide_later_delays() ->
     link.pass_time(6)
     assert isinstance(link.deliver()[0], Answer)
     assert isinstance(_error_of(link.collect()), ExpiredError)
+
+
+def test_call_that_waits_as_long_as_the_greeting_did_is_not_run() -> None:
+    """As after a freeze that a cut follows: nothing on the way there was ever fast."""
+    link = _Link()
+    link.under_way.append(link.client.connected(link.now_ns))
+    link.pass_time(3)
+    link.deliver()
+    link.collect()
+    link.call(timeout_s=2.0)
+    link.pass_time(3)
+    assert isinstance(link.deliver()[0], Answer)
+    assert isinstance(_error_of(link.collect()), ExpiredError)
+
+
+def test_a_welcome_that_was_late_costs_one_call_and_the_refusal_repairs_it() -> None:
+    link = _Link()
+    link.under_way.append(link.client.connected(link.now_ns))
+    link.deliver()
+    link.pass_time(3)
+    link.collect()
+    link.call(timeout_s=2.0)
+    assert isinstance(link.deliver()[0], Answer)
+    assert isinstance(_error_of(link.collect()), ExpiredError)
+    assert isinstance(link.execute(), Execute)
 
 
 # -- limits --------------------------------------------------------------------------------------
