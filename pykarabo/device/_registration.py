@@ -147,7 +147,21 @@ class Registration:
         await self._first_contact(
             self._concerned(DIRECTORY_ID) if hosts_replica else self._replicas
         )
-        await self._claim(self._server.server_id, may_be_offline=hosts_replica)
+        await self._claim_own_id(may_be_offline=hosts_replica)
+
+    async def _claim_own_id(self, *, may_be_offline: bool) -> None:
+        """Claim the server's id; replicas that go away meanwhile may be back soon."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + FIRST_CONTACT_S
+        while True:
+            try:
+                await self._claim(self._server.server_id, may_be_offline=may_be_offline)
+            except NotConnectedError:
+                if loop.time() > deadline:
+                    raise
+                await asyncio.sleep(LISTENING_S)
+            else:
+                return
 
     async def _first_contact(self, replicas: Sequence[Replica]) -> None:
         patience_s = OFFLINE_CONTACT_S if self._allow_offline else FIRST_CONTACT_S

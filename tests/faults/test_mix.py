@@ -63,6 +63,8 @@ def _mix(cluster: Cluster, folder: Path, size: Size, seed: int, duration_s: floa
             for call in calls.unprovoked
         ]
         print("\n".join(unprovoked))
+        wrong = ("unanswered", "ghosts", "vanished", "doubles", "strangers", "late_executions")
+        print({name: getattr(calls, name) for name in wrong})
         record(
             f"S6 ({duration_s} s, seed {seed})",
             "G1-G5, G10, G12",
