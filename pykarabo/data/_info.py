@@ -198,6 +198,9 @@ class ParameterInfo:
         return _from_wire(cls, wire)
 
 
+_TEXTS: Final[Mapping[ValueType, type]] = {ValueType.STRING: str, ValueType.BYTES: bytes}
+
+
 @dataclass(frozen=True, slots=True)
 class CommandInfo:
     """A command.
@@ -258,7 +261,12 @@ class CommandInfo:
         }
 
     def validate_result(self, value: Any, device: str) -> Any:
-        """Return a result as a plain value of its type; raises `BadInputError`."""
+        """Return a result as a plain value of its type; raises `BadInputError`.
+
+        How large it may be is not for its type to say, but for the message that it travels in.
+        """
+        if type(value) is _TEXTS.get(self.returns):
+            return value
         info = ParameterInfo("result", self.returns, nullable=self.nullable_result)
         if self.returns is ValueType.NONE and value is not None:
             raise self._wrong(device, f"returns nothing, but gave a {type(value).__name__}")
