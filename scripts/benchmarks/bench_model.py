@@ -16,7 +16,7 @@ from pykarabo.device import Device
 from pykarabo.testing import run_facility
 from scripts.benchmarks._devices import wide_class
 from scripts.benchmarks._processes import interleaved
-from scripts.benchmarks._report import Row
+from scripts.benchmarks._report import Reach, Row
 
 ROUNDS: Final = 7
 PROPERTIES: Final = 1_000
@@ -126,6 +126,7 @@ async def _devices() -> list[Row]:
             unit="us",
             reference="assignment to a plain attribute; a turn of the loop",
             reference_value=statistics.median(bare),
+            reach=Reach(25.0),
         ),
     ]
 
@@ -150,6 +151,7 @@ def _imports() -> list[Row]:
             unit="ms",
             reference=f"the same after: {_BARE_IMPORT}",
             reference_value=bare,
+            reach=Reach(1.3, ratio=True) if name == "import" else None,
         )
         for name, code, value in zip(_IMPORTS, codes, ours, strict=True)
     ]
