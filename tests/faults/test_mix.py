@@ -64,6 +64,7 @@ def _mix(cluster: Cluster, folder: Path, size: Size, seed: int, duration_s: floa
         ]
         print("\n".join(unprovoked))
         wrong = ("unanswered", "ghosts", "vanished", "doubles", "strangers", "late_executions")
+        print(f"first fault at {mix.faults[0].begun:.3f}")
         print({name: getattr(calls, name) for name in wrong})
         record(
             f"S6 ({duration_s} s, seed {seed})",

@@ -145,7 +145,7 @@ def _judge_truth(
 ) -> None:
     if not call.outcome:
         if not faults.killed_within(call.caller, call.begun, LONGEST_CALL_S + RECOVERY_S * 2):
-            verdict.unanswered.append(call.key)
+            verdict.unanswered.append(f"{call.key} begun {call.begun:.3f}")
         return
     verdict.outcomes[f"{call.outcome} {call.code}".strip()] += 1
     if call.outcome == NOT_EXECUTED and executed:
@@ -153,7 +153,10 @@ def _judge_truth(
     if call.outcome == DONE and not executed:
         verdict.vanished.append(call.key)
     if any(at > call.ended + GRACE_S for at in executed):
-        verdict.late_executions.append(call.key)
+        verdict.late_executions.append(
+            f"{call.key} begun {call.begun:.3f}, ended {call.ended:.3f} {call.outcome} {call.code}, "
+            f"executed {executed}"
+        )
 
 
 def _judge_time(
