@@ -154,8 +154,8 @@ def _judge_truth(
         verdict.vanished.append(call.key)
     if any(at > call.ended + GRACE_S for at in executed):
         verdict.late_executions.append(
-            f"{call.key} begun {call.begun:.3f}, ended {call.ended:.3f} {call.outcome} {call.code}, "
-            f"executed {executed}"
+            f"{call.key} begun {call.begun:.3f}, ended {call.ended:.3f} {call.outcome} "
+            f"{call.code}, executed {executed}"
         )
 
 
