@@ -70,9 +70,9 @@ class Ticking(Device):
 
 
 def wide_class(properties: int) -> type[Device]:
-    """Return a class with so many properties, those that every device has included."""
+    """Return a class with so many properties besides those that every device has."""
     members: dict[str, Any] = {
         f"value{number}": Float64(unit="mm", warn_high=1e6, description="A value.")
-        for number in range(properties - OWN_PROPERTIES)
+        for number in range(properties)
     }
     return type("Wide", (Device,), {"__doc__": "Many values.", **members})

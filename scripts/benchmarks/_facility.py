@@ -8,6 +8,7 @@ from typing import Final
 import psutil
 
 from pykarabo.client import Client
+from scripts.benchmarks._devices import OWN_PROPERTIES
 from scripts.benchmarks._processes import Peer, domain, peer
 from scripts.benchmarks._report import Reach, Row
 
@@ -23,7 +24,9 @@ def facility() -> list[Row]:
     begin = time.perf_counter()
     with domain("serve") as directory, ExitStack() as stack:
         servers = [
-            stack.enter_context(peer("idle", f"BENCH/{number}", DEVICES, PROPERTIES))
+            stack.enter_context(
+                peer("idle", f"BENCH/{number}", DEVICES, PROPERTIES - OWN_PROPERTIES)
+            )
             for number in range(SERVERS)
         ]
         asyncio.run(_all_known())

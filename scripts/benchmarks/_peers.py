@@ -46,7 +46,7 @@ def _serve(server_id: str, classes_of_devices: tuple[str, ...], *, directory: bo
         directory=directory,
         host=HOST,
         classes=("Directory",) if directory else (),
-        more_classes={"Bench": Bench, "Ticking": Ticking, "Wide": wide_class(27)},
+        more_classes={"Bench": Bench, "Ticking": Ticking, "Wide": wide_class(20)},
         devices=tuple(DeviceSettings(device_id, class_id) for class_id, device_id in pairs),
     )
     run_server(settings, lambda server: _say(rpc=server.record().rpc))

@@ -7,7 +7,6 @@ import time
 from typing import Any, Final
 
 from pykarabo.client import Client, Live
-from scripts.benchmarks._devices import OWN_PROPERTIES
 from scripts.benchmarks._processes import free_port, library, peer
 from scripts.benchmarks._report import Reach, Row
 
@@ -20,7 +19,7 @@ _TANGO_S: Final = 120.0
 
 async def open_view() -> Row:
     """Measure from a client's first line to the last first value; PyTango does the same."""
-    with peer("idle", _SERVER, DEVICES, PROPERTIES + OWN_PROPERTIES) as server:
+    with peer("idle", _SERVER, DEVICES, PROPERTIES) as server:
         server.hear()
         times = [await _open() for _ in range(ROUNDS)]
     reference = await asyncio.to_thread(_tango_s)

@@ -14,7 +14,7 @@ import uvloop
 from pykarabo.data import Float64, Hash, decode, encode
 from pykarabo.device import Device
 from pykarabo.testing import run_facility
-from scripts.benchmarks._devices import wide_class
+from scripts.benchmarks._devices import OWN_PROPERTIES, wide_class
 from scripts.benchmarks._processes import interleaved
 from scripts.benchmarks._report import Reach, Row
 
@@ -99,7 +99,7 @@ class _Plain:
 
 
 async def _devices() -> list[Row]:
-    wide = wide_class(DEVICE_PROPERTIES)
+    wide = wide_class(DEVICE_PROPERTIES - OWN_PROPERTIES)
     async with run_facility({"Wide": wide, "Set": _Set}) as facility:
         times: list[float] = []
         for number in range(DEVICES):

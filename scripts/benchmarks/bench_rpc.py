@@ -257,7 +257,10 @@ def _read_many(server: Peer, runner: asyncio.Runner, raw: _Raw) -> Row:
     wanted = _many()
 
     async def per_second(client: Client) -> float:
-        await client.read_many(wanted)
+        found = await client.read_many(wanted)
+        read = sum(len(answer) for answer in found.values() if isinstance(answer, dict))
+        if read != values:
+            raise RuntimeError(f"{read} of {values} values were read: {found}")
         begin = time.perf_counter()
         for _ in range(CALLS // MANY_DEVICES):
             await client.read_many(wanted)

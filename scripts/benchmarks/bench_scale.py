@@ -3,7 +3,6 @@
 import statistics
 from typing import Any, Final
 
-from scripts.benchmarks._devices import OWN_PROPERTIES
 from scripts.benchmarks._facility import facility
 from scripts.benchmarks._processes import Peer, domain, free_port, library, peer
 from scripts.benchmarks._report import Reach, Row
@@ -51,7 +50,7 @@ def _row(what: str, unit: str, reach: float, figures: tuple[list[float], list[fl
 
 
 def _ours(number: int) -> dict[str, Any]:
-    with peer("idle", f"BENCH/{number}", DEVICES, PROPERTIES + OWN_PROPERTIES) as server:
+    with peer("idle", f"BENCH/{number}", DEVICES, PROPERTIES) as server:
         return _heard(server)
 
 

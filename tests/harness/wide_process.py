@@ -13,7 +13,7 @@ from typing import Any, Final
 from pykarabo.data import Float64, Int64
 from pykarabo.device import Device, DeviceSettings, ServerSettings, running_server
 
-OWN_PROPERTIES: Final = 8
+OWN_PROPERTIES: Final = len(Device.schema().properties) + 1
 """What every device has, with its count."""
 _PERIOD_S: Final = 1.0
 
