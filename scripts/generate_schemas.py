@@ -30,8 +30,8 @@ from pykarabo.wire import (
     PROTOCOL_MAJOR,
     PROTOCOL_MINOR,
     Attach,
-    ClientIdentity,
     Heartbeat,
+    Hello,
     Item,
     Kind,
     Policy,
@@ -64,6 +64,7 @@ _PLAIN: Final[Mapping[Any, dict[str, Any]]] = {
     str: {"type": "string"},
 }
 _NARROWER: Final[Mapping[str, dict[str, Any]]] = {
+    "line": {"type": "string", "pattern": "^([0-9a-f]{2}){0,16}$"},
     "credits": {**_NUMBER, "minimum": 1},
     "policy": {"type": "string", "enum": [policy.value for policy in Policy]},
     "quality": {"type": "string", "enum": [quality.value for quality in Quality]},
@@ -142,7 +143,7 @@ def _bodies() -> dict[Kind, dict[str, Any]]:
     calls = [_request(operation, cls) for operation, cls in OPERATIONS.items()]
     own_fields = frozenset({"sequence", "missed"})
     return {
-        Kind.HELLO: {"description": inspect.getdoc(ClientIdentity), **_fields_of(ClientIdentity)},
+        Kind.HELLO: {"description": inspect.getdoc(Hello), **_fields_of(Hello)},
         Kind.WELCOME: {"description": inspect.getdoc(Welcome), **_fields_of(Welcome)},
         Kind.CALL: {"description": "What a caller asks.", "oneOf": calls},
         Kind.REPLY: {"description": "The result of a call; its operation says which."},

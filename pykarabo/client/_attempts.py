@@ -68,7 +68,7 @@ class Attempts:
                 return _PAUSE_S
             raise error
         if self._unsure is not None:
-            if left and isinstance(error, CERTAINLY_NOT_RUN):
+            if left and isinstance(error, (*CERTAINLY_NOT_RUN, ExpiredError)):
                 return _PAUSE_S
             raise self._unsure
         if left and self._is_harmless(error) and not self._moved:

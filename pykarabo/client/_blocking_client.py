@@ -44,7 +44,7 @@ from ._directory import (
     replica_record,
     replica_target,
 )
-from ._identity import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S, own_identity
+from ._identity import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S, line_to, own_identity
 from ._records import DIRECTORY_ID, DeviceRecord, ServerRecord, check_device_id
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ class BlockingClient(Administration):
         self.place = (self.domain, directory)
         self._context: zmq.Context[Socket] = make_context()
         self._identity = own_identity()
+        self._token = secrets.token_bytes(16)
         self._lock = threading.Lock()
         self._links: dict[str, BlockingLink] = {}
         self._records: dict[str, DeviceRecord] = {}
@@ -199,6 +200,7 @@ class BlockingClient(Administration):
                 session = ClientSession(
                     secrets.token_bytes(8),
                     self._identity,
+                    line=line_to(self._token, rpc),
                     peer=peer,
                     checksum=rpc.startswith("tcp"),
                 )

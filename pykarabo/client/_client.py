@@ -2,6 +2,7 @@
 
 import asyncio
 import fnmatch
+import secrets
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, cast
 
@@ -46,7 +47,7 @@ from ._directory import (
     replica_target,
 )
 from ._group import AsyncDeviceGroup
-from ._identity import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S, own_identity
+from ._identity import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S, line_to, own_identity
 from ._input import PipelineReader
 from ._link import ServerLink
 from ._lock import AsyncHold
@@ -113,6 +114,7 @@ class Client(AsyncAdministration):
         self._own_transport = transport is None
         self.transport: Transport = transport or ZmqTransport()
         self.identity = own_identity()
+        self._token = secrets.token_bytes(16)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._links: dict[str, ServerLink] = {}
         self._opening: dict[str, asyncio.Lock] = {}
@@ -286,6 +288,7 @@ class Client(AsyncAdministration):
                 self.clock,
                 rpc,
                 identity=self.identity,
+                line=line_to(self._token, rpc),
                 peer=peer,
                 tasks=self._tasks,
                 closed=self._link_closed,

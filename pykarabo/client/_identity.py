@@ -1,5 +1,6 @@
 """What every client starts from: who asks, and for how long it waits."""
 
+import hashlib
 import os
 import socket
 import sys
@@ -25,3 +26,12 @@ def own_identity() -> ClientIdentity:
     except RuntimeError:
         user = str(os.getuid())
     return ClientIdentity(socket.gethostname(), os.getpid(), user, Path(sys.argv[0]).name)
+
+
+def line_to(client: bytes, rpc: str) -> bytes:
+    """Return what the connections of one client to one endpoint have in common; see `Hello`.
+
+    Args:
+        client: random bytes that are the client's own.
+    """
+    return hashlib.blake2b(rpc.encode(), key=client, digest_size=8).digest()

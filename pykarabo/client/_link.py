@@ -64,6 +64,7 @@ class ServerLink:
         rpc: str,
         *,
         identity: ClientIdentity,
+        line: bytes,
         peer: str,
         tasks: TaskOwner,
         closed: Callable[["ServerLink"], None],
@@ -75,7 +76,7 @@ class ServerLink:
         self._closed = closed
         self._checksum = rpc.startswith("tcp")
         self._session = ClientSession(
-            secrets.token_bytes(8), identity, peer=peer, checksum=self._checksum
+            secrets.token_bytes(8), identity, line=line, peer=peer, checksum=self._checksum
         )
         self._loop = asyncio.get_running_loop()
         self._port: DealerPort | None = None

@@ -1,7 +1,7 @@
 """Nothing is begun that nobody waits for any more."""
 
 from pykarabo.errors import ExpiredError
-from pykarabo.transport import Clock, has_time
+from pykarabo.transport import Clock, is_awaited
 
 
 class _TooLateError(ExpiredError):
@@ -13,13 +13,16 @@ TOO_LATE = _TooLateError
 
 
 def require_time(clock: Clock) -> None:
-    """Refuse to begin what nobody waits for any more: this process was frozen, or others took long.
+    """Refuse to begin what nobody waits for any more.
+
+    This process was frozen, or others took long, and the caller's time is over or his connection
+    has ended.
 
     Raises:
         ExpiredError: the caller was told that the outcome is unknown; nothing was executed.
     """
-    if not has_time(clock.monotonic_ns()):
+    if not is_awaited(clock.monotonic_ns()):
         raise _TooLateError(
-            "the call waited at the device for longer than its caller does",
+            "the call waited at the device until its caller did not wait for it any more",
             remedy="nothing was executed: call again",
         )

@@ -1,6 +1,7 @@
 """A device server: hosts devices, answers calls, publishes events, keeps its lease."""
 
 import asyncio
+import functools
 import logging
 import os
 import secrets
@@ -506,7 +507,8 @@ class Server:
         try:
             await self._room.wait(call)
             caller = Caller.of(call.identity, getattr(call.request, "caller", None))
-            with deadline(call.deadline_ns), called_by(caller):
+            given_up = functools.partial(self._sessions.has_forgotten, call.peer)
+            with deadline(call.deadline_ns, given_up), called_by(caller):
                 require_time(self.clock)
                 outcome.result, outcome.sequence = await self._answers.answer(call)
         except PykaraboError as error:

@@ -6,7 +6,7 @@ from pykarabo._lazy import lazy_attributes
 
 from ._caller import Caller, acting_as, called_by, present_caller, signed
 from ._clock import Clock, SystemClock, now
-from ._deadline import deadline, has_time, time_left_s
+from ._deadline import deadline, is_awaited, time_left_s
 from ._places import (
     DEFAULT_DOMAIN,
     DOMAIN_VARIABLE,
@@ -62,7 +62,7 @@ __all__ = [
     "data_directory",
     "deadline",
     "domain_name",
-    "has_time",
+    "is_awaited",
     "make_context",
     "now",
     "present_caller",

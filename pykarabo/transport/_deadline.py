@@ -5,30 +5,47 @@ would be there for the answer. The deadline therefore belongs to the context in 
 worked on, and everything called from there inherits it. Background tasks do not, see `TaskOwner`.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
-from typing import Final
+from typing import Final, NamedTuple
 
 from pykarabo.errors import ExpiredError
 
-_deadline_ns: Final[ContextVar[int | None]] = ContextVar("deadline", default=None)
+
+class _Limit(NamedTuple):
+    at_ns: int
+    given_up: Callable[[], bool]
+
+
+_limit: Final[ContextVar[_Limit | None]] = ContextVar("deadline", default=None)
+
+
+def _never() -> bool:
+    return False
 
 
 @contextmanager
-def deadline(at_ns: int | None) -> Generator[None, None, None]:
-    """Work until `at_ns` of the host's monotonic clock at most; None takes the limit away."""
-    token: Token[int | None] = _deadline_ns.set(at_ns)
+def deadline(
+    at_ns: int | None, given_up: Callable[[], bool] = _never
+) -> Generator[None, None, None]:
+    """Work until `at_ns` of the host's monotonic clock at most; None takes the limit away.
+
+    Args:
+        given_up: tells whether the caller has given up already, so that nothing must begin.
+    """
+    limit = None if at_ns is None else _Limit(at_ns, given_up)
+    token: Token[_Limit | None] = _limit.set(limit)
     try:
         yield
     finally:
-        _deadline_ns.reset(token)
+        _limit.reset(token)
 
 
-def has_time(now_ns: int) -> bool:
+def is_awaited(now_ns: int) -> bool:
     """Tell whether whoever asked for what is being worked on still waits for it."""
-    limit_ns = _deadline_ns.get()
-    return limit_ns is None or now_ns < limit_ns
+    limit = _limit.get()
+    return limit is None or (now_ns < limit.at_ns and not limit.given_up())
 
 
 def time_left_s(wanted_s: float, now_ns: int) -> float:
@@ -37,10 +54,10 @@ def time_left_s(wanted_s: float, now_ns: int) -> float:
     Raises:
         ExpiredError: the deadline has passed; the call was not made.
     """
-    limit_ns = _deadline_ns.get()
-    if limit_ns is None:
+    limit = _limit.get()
+    if limit is None:
         return wanted_s
-    left_s = (limit_ns - now_ns) / 1e9
+    left_s = (limit.at_ns - now_ns) / 1e9
     if left_s <= 0:
         raise ExpiredError(
             "no time is left for another call: the caller of this one has given up",

@@ -27,7 +27,7 @@ from ._client_session import (
     Target,
     Welcomed,
 )
-from ._greetings import ClientIdentity, Welcome, parse_identity, parse_welcome
+from ._greetings import ClientIdentity, Hello, Welcome, parse_hello, parse_welcome
 from ._header import (
     CHECKSUM,
     HEADER_LAYOUT,
@@ -195,6 +195,7 @@ __all__ = [
     "GetSchema",
     "Header",
     "Heartbeat",
+    "Hello",
     "Ignored",
     "InputEvent",
     "Item",
@@ -241,7 +242,7 @@ __all__ = [
     "liveness",
     "pack",
     "parse_attach",
-    "parse_identity",
+    "parse_hello",
     "parse_published",
     "parse_replay",
     "parse_request",

@@ -36,7 +36,7 @@ from pykarabo.errors import (
 
 from ._age import AgeMeter
 from ._checks import MAX_FRAME, check_size
-from ._greetings import ClientIdentity, Welcome, parse_welcome
+from ._greetings import NO_LINE, ClientIdentity, Hello, Welcome, parse_welcome
 from ._header import MAX_TTL_MS, NO_INSTANCE, Frame, Header, Kind, message_size, pack, unpack
 from ._requests import Request, request_body
 
@@ -110,6 +110,7 @@ class ClientSession:
     Args:
         token: 8 random bytes that make this session's call ids unique.
         identity: who calls.
+        line: what this session has in common with those before and after it; see `Hello`.
         peer: what error messages call the other side, for example ``server 'main'``.
         checksum: protect each message with a CRC-32 (plaintext TCP).
     """
@@ -119,6 +120,7 @@ class ClientSession:
         token: bytes,
         identity: ClientIdentity,
         *,
+        line: bytes = NO_LINE,
         peer: str = "server",
         checksum: bool = False,
     ) -> None:
@@ -126,7 +128,7 @@ class ClientSession:
         self.peer = peer
         self.welcome: Welcome | None = None
         self._token = token
-        self._identity = identity
+        self._hello = Hello(*identity, line)
         self._checksum = checksum
         self._counter = 0
         self._taken = 0
@@ -145,7 +147,7 @@ class ClientSession:
         """Tell that the transport is connected; returns the hello to send."""
         self.state = LinkState.GREETING
         header = Header(Kind.HELLO, sent_ns=now_ns)
-        return pack(header, encode(list(self._identity)), checksum=self._checksum)
+        return pack(header, encode(list(self._hello)), checksum=self._checksum)
 
     def call(
         self, request: Request, target: Target, *, timeout_s: float, now_ns: int

@@ -8,7 +8,7 @@ from ._checks import is_instance, is_names, is_number
 
 
 class ClientIdentity(NamedTuple):
-    """The body of HELLO: who connects, for the server's list of sessions and its log."""
+    """Which program calls."""
 
     host: str
     pid: int
@@ -18,6 +18,27 @@ class ClientIdentity(NamedTuple):
 
 NOBODY: Final = ClientIdentity("", 0, "", "")
 """The identity of who has not greeted."""
+NO_LINE: Final = b""
+_MAX_LINE: Final = 16
+
+
+class Hello(NamedTuple):
+    """The body of HELLO: who connects, for the server's list of sessions and its log.
+
+    `line` names the client's way to this server: its connections there follow each other, and the
+    latest of them ends the others. It is empty if there will be no other connection.
+    """
+
+    host: str
+    pid: int
+    user: str
+    program: str
+    line: bytes = NO_LINE
+
+    @property
+    def identity(self) -> ClientIdentity:
+        """Which program connects."""
+        return ClientIdentity(self.host, self.pid, self.user, self.program)
 
 
 class Welcome(NamedTuple):
@@ -36,12 +57,13 @@ class Welcome(NamedTuple):
     data: str
 
 
-def parse_identity(body: object) -> ClientIdentity:
-    """Rebuild the identity from a HELLO's body; raises `MalformedMessageError`."""
-    if isinstance(body, list) and len(body) >= len(ClientIdentity._fields):
-        host, pid, user, program = body[: len(ClientIdentity._fields)]
-        if is_number(pid) and is_names([host, user, program]):
-            return ClientIdentity(host, pid, user, program)
+def parse_hello(body: object) -> Hello:
+    """Rebuild a HELLO from its body; raises `MalformedMessageError`."""
+    if isinstance(body, list) and len(body) >= len(Hello._fields):
+        host, pid, user, program, line = body[: len(Hello._fields)]
+        is_line = isinstance(line, bytes) and len(line) <= _MAX_LINE
+        if is_line and is_number(pid) and is_names([host, user, program]):
+            return Hello(host, pid, user, program, line)
     raise _malformed("a hello does not say who calls")
 
 

@@ -24,7 +24,7 @@ from pykarabo.errors import (
 )
 
 from ._checks import check_size
-from ._greetings import NOBODY, ClientIdentity, Welcome, parse_identity
+from ._greetings import NOBODY, ClientIdentity, Hello, Welcome, parse_hello
 from ._header import NO_CALL, Frame, Header, Kind, message_size, pack, unpack
 from ._requests import Request, parse_request
 
@@ -89,6 +89,8 @@ class Session:
     """One greeted peer.
 
     Attributes:
+        line: what a client's connections to this server have in common; see `Hello`.
+        greeted_ns: when it greeted, by the client's clock.
         heard_ns: when its last hello or call came.
         calls: how many of its calls were run.
         last_call: the number of its latest call; numbers grow, or the network has repeated one.
@@ -97,6 +99,8 @@ class Session:
     """
 
     identity: ClientIdentity
+    line: bytes
+    greeted_ns: int
     heard_ns: int
     calls: int = 0
     last_call: int = 0
@@ -116,6 +120,7 @@ class ServerSessions:
         self._welcome = welcome
         self._checksum = checksum
         self._sessions: dict[bytes, Session] = {}
+        self._peer_on: dict[bytes, bytes] = {}
         # Kept beside the sessions: a peer does not get more calls by greeting again.
         self._in_flight: Counter[bytes] = Counter()
         self._in_flight_total = 0
@@ -202,7 +207,11 @@ class ServerSessions:
         self, peer: bytes, header: Header, frames: list[Frame], now_ns: int, utc_ns: int
     ) -> ServerAction:
         if header.kind == Kind.HELLO:
-            self._greeted(peer, parse_identity(decode(frames[1:])), now_ns)
+            hello = parse_hello(decode(frames[1:]))
+            if self._is_outdated(peer, hello.line, header.sent_ns):
+                self.dropped += 1
+                return Dropped("a greeting came after a later one of the same client")
+            self._greeted(peer, hello, header.sent_ns, now_ns)
             return Answer(peer, self._welcoming(now_ns, utc_ns))
         if header.kind == Kind.CANCEL:
             return CancelCall(peer, header.call_id)
@@ -215,10 +224,24 @@ class ServerSessions:
         self.dropped += 1
         return Dropped(f"unknown kind {header.kind}")
 
-    def _greeted(self, peer: bytes, identity: ClientIdentity, now_ns: int) -> None:
-        if len(self._sessions) >= MAX_SESSIONS and peer not in self._sessions:
+    def _is_outdated(self, peer: bytes, line: bytes, sent_ns: int) -> bool:
+        """Tell whether a connection has been replaced already by the one that followed it."""
+        present = self._peer_on.get(line, peer)
+        return present != peer and sent_ns < self._sessions[present].greeted_ns
+
+    def _greeted(self, peer: bytes, hello: Hello, sent_ns: int, now_ns: int) -> None:
+        """Begin a session, and end what the client had before it.
+
+        What it called there and has not begun yet is not run any more: as soon as the client is
+        welcome here, what it sees of the devices is all that its earlier calls have done or begun.
+        """
+        self.forget(peer)
+        if hello.line:
+            self.forget(self._peer_on.get(hello.line, peer))
+            self._peer_on[hello.line] = peer
+        if len(self._sessions) >= MAX_SESSIONS:
             self.forget(min(self._sessions, key=lambda known: self._sessions[known].heard_ns))
-        self._sessions[peer] = Session(identity, now_ns)
+        self._sessions[peer] = Session(hello.identity, hello.line, sent_ns, now_ns)
 
     def _welcoming(self, now_ns: int, utc_ns: int) -> list[Frame]:
         welcome = self._welcome._replace(time_ns=utc_ns)
@@ -239,7 +262,13 @@ class ServerSessions:
 
     def forget(self, peer: bytes) -> None:
         """End a peer's session; its next call is told to greet first."""
-        self._sessions.pop(peer, None)
+        session = self._sessions.pop(peer, None)
+        if session is not None and self._peer_on.get(session.line) == peer:
+            del self._peer_on[session.line]
+
+    def has_forgotten(self, peer: bytes) -> bool:
+        """Tell whether a peer's session has ended: nobody waits for its calls any more."""
+        return peer not in self._sessions
 
     def has_room(self, peer: bytes) -> bool:
         """Whether a peer may get another answer before it has taken earlier ones."""

@@ -110,7 +110,7 @@ def fuzz_unpack(data: bytes) -> None:
 def fuzz_server(data: bytes) -> None:
     """A server that was greeted and gets two messages."""
     server = ServerSessions(_WELCOME)
-    hello = pack(Header(Kind.HELLO), encode(list(_IDENTITY)))
+    hello = pack(Header(Kind.HELLO), encode([*_IDENTITY, b"line"]))
     server.receive(b"a", hello, now_ns=0, utc_ns=0)
     half = len(data) // 2
     for part in (data[:half], data[half:]):

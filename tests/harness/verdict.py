@@ -1,13 +1,13 @@
 """Judges a mix of faults: callers by what was executed, watchers by what was done when."""
 
 import statistics
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from .auditor import DONE, NOT_EXECUTED
+from .auditor import DONE, NOT_EXECUTED, UNKNOWN
 
 RECOVERY_S: Final = 5.0
 """A call that fails so long after the end of a fault of its server or its caller is excused."""
@@ -39,6 +39,16 @@ class NotedCall:
     outcome: str = ""
     code: str = ""
     late_s: float = 0.0
+
+    @property
+    def life(self) -> str:
+        """The one life of the caller's process that made it."""
+        return self.key.rpartition("-")[0].removesuffix(f"-{self.device_id}")
+
+    @property
+    def deadline(self) -> float:
+        """Until when it might run, if its end did not say anything else."""
+        return self.ended - self.late_s
 
 
 def read_calls(caller: str, journal: Iterable[list[Any]]) -> list[NotedCall]:
@@ -72,9 +82,12 @@ class Faults:
         )
 
     def killed_within(self, target: str, begun: float, seconds: float) -> bool:
-        """Tell whether a target was killed within so many seconds."""
+        """Tell whether a target was killed within so many seconds.
+
+        A fault is noted a moment before it is done: what began between the two is within.
+        """
         return any(
-            fault.kind in _DEADLY and begun <= fault.begun <= begun + seconds
+            fault.kind in _DEADLY and fault.begun <= begun + seconds and begun <= fault.ended
             for fault in self._by_target.get(target, ())
         )
 
@@ -86,7 +99,8 @@ class CallVerdict:
     Attributes:
         unanswered: calls of living callers that never ended.
         ghosts: executed although "not executed" was reported.
-        late_executions: executed after the caller had been told its end.
+        late_executions: executed although the call's end had told that it would not: after its
+            deadline, or after the caller heard from the same server again.
         unprovoked: failed while nothing was done to the server or the caller.
         worst_late_s: the latest end after a deadline, of callers that nothing was done to.
         p99_s: of the successful calls that no fault touched.
@@ -131,8 +145,9 @@ def judge_calls(
     verdict.doubles = [key for key, times in executed.items() if len(times) > 1]
     verdict.strangers = [key for key in executed if key not in known]
     quick: list[float] = []
+    contacts = _Contacts(known.values(), server_of)
     for call in known.values():
-        _judge_truth(verdict, call, executed.get(call.key, []), faults)
+        _judge_truth(verdict, call, executed.get(call.key, []), faults, contacts)
         if call.outcome:
             _judge_time(verdict, call, faults, server_of[call.device_id], quick)
     if len(quick) > 1:
@@ -140,8 +155,38 @@ def judge_calls(
     return verdict
 
 
+class _Contacts:
+    """When each life of a caller knew for sure that it had reached a server."""
+
+    def __init__(self, calls: Iterable[NotedCall], server_of: Mapping[str, str]) -> None:
+        self._server_of = server_of
+        self._done: dict[tuple[str, str], list[tuple[float, float]]] = {}
+        for call in sorted(calls, key=lambda call: call.begun):
+            if call.outcome == DONE:
+                self._done.setdefault(self._key(call), []).append((call.begun, call.ended))
+
+    def _key(self, call: NotedCall) -> tuple[str, str]:
+        return call.life, self._server_of[call.device_id]
+
+    def may_run_until(self, call: NotedCall) -> float:
+        """Return until when a call may be executed.
+
+        Who is told "outcome unknown" before the deadline may look at the device: what he sees
+        must be the end of it. Until he has reached the server again, the deadline holds.
+        """
+        if call.outcome != UNKNOWN:
+            return call.ended + GRACE_S
+        done = self._done.get(self._key(call), [])
+        later = done[bisect_left(done, (call.ended, 0.0)) :]
+        return min([call.deadline + GRACE_S, *(ended for _begun, ended in later)])
+
+
 def _judge_truth(
-    verdict: CallVerdict, call: NotedCall, executed: list[float], faults: Faults
+    verdict: CallVerdict,
+    call: NotedCall,
+    executed: list[float],
+    faults: Faults,
+    contacts: _Contacts,
 ) -> None:
     if not call.outcome:
         if not faults.killed_within(call.caller, call.begun, LONGEST_CALL_S + RECOVERY_S * 2):
@@ -152,7 +197,7 @@ def _judge_truth(
         verdict.ghosts.append(call.key)
     if call.outcome == DONE and not executed:
         verdict.vanished.append(call.key)
-    if any(at > call.ended + GRACE_S for at in executed):
+    if any(at > contacts.may_run_until(call) for at in executed):
         verdict.late_executions.append(
             f"{call.key} begun {call.begun:.3f}, ended {call.ended:.3f} {call.outcome} "
             f"{call.code}, executed {executed}"

@@ -9,9 +9,9 @@ from pykarabo.errors import MalformedMessageError
 from pykarabo.wire import (
     OPERATIONS,
     Call,
-    ClientIdentity,
     Get,
     GetSchema,
+    Hello,
     Locate,
     Open,
     ReadMany,
@@ -20,7 +20,7 @@ from pykarabo.wire import (
     Set,
     SetMany,
     Welcome,
-    parse_identity,
+    parse_hello,
     parse_request,
     parse_welcome,
     request_body,
@@ -48,7 +48,7 @@ _REQUESTS = [
     Replay("A/1", 3),
 ]
 _WELCOME = Welcome("S/1", bytes(range(16)), 1, 2, "1.0", "ipc://e", "ipc://d")
-_IDENTITY = ClientIdentity("host", 42, "user", "program")
+_HELLO = Hello("host", 42, "user", "program", b"line")
 
 
 @pytest.mark.parametrize("request_", _REQUESTS, ids=repr)
@@ -142,22 +142,31 @@ def test_default_fields_are_not_shared_between_calls() -> None:
 
 
 def test_greetings_come_out_as_they_went_in() -> None:
-    assert parse_identity(decode(encode(list(_IDENTITY)))) == _IDENTITY
+    assert parse_hello(decode(encode(list(_HELLO)))) == _HELLO
     assert parse_welcome(decode(encode(list(_WELCOME)))) == _WELCOME
 
 
 def test_greetings_of_a_later_version_may_have_more_fields() -> None:
-    assert parse_identity([*_IDENTITY, "more"]) == _IDENTITY
+    assert parse_hello([*_HELLO, "more"]) == _HELLO
     assert parse_welcome([*_WELCOME, {"more": 1}]) == _WELCOME
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("host", 1), ("pid", "1"), ("pid", True), ("pid", -1), ("user", None), ("program", b"")],
+    [
+        ("host", 1),
+        ("pid", "1"),
+        ("pid", True),
+        ("pid", -1),
+        ("user", None),
+        ("program", b""),
+        ("line", "text"),
+        ("line", bytes(17)),
+    ],
 )
-def test_identity_with_a_wrong_field_is_malformed(field: str, value: Any) -> None:
+def test_hello_with_a_wrong_field_is_malformed(field: str, value: Any) -> None:
     with pytest.raises(MalformedMessageError):
-        parse_identity(list(_IDENTITY._replace(**{field: value})))
+        parse_hello(list(_HELLO._replace(**{field: value})))
 
 
 @pytest.mark.parametrize(
@@ -182,6 +191,6 @@ def test_welcome_with_a_wrong_field_is_malformed(field: str, value: Any) -> None
 @pytest.mark.parametrize("body", [None, [], {}, "S/1", ["S/1"]], ids=repr)
 def test_greeting_that_says_too_little_is_malformed(body: object) -> None:
     with pytest.raises(MalformedMessageError):
-        parse_identity(body)
+        parse_hello(body)
     with pytest.raises(MalformedMessageError):
         parse_welcome(body)

@@ -69,12 +69,17 @@ class _Link:
     """A client and a server; messages lie in two lists until they are delivered."""
 
     def __init__(
-        self, server: ServerSessions | None = None, *, peer: bytes = b"peer", checksum: bool = False
+        self,
+        server: ServerSessions | None = None,
+        *,
+        peer: bytes = b"peer",
+        line: bytes = b"",
+        checksum: bool = False,
     ) -> None:
         identity = ClientIdentity("host", 42, "user", "program")
         self.server = server or ServerSessions(_welcome(), checksum=checksum)
         self.client = ClientSession(
-            peer.ljust(8, b"\0"), identity, peer="server 'S/1'", checksum=checksum
+            peer.ljust(8, b"\0"), identity, line=line, peer="server 'S/1'", checksum=checksum
         )
         self.peer = peer
         self.now_ns = 10**14
@@ -594,6 +599,50 @@ def test_goodbye_ends_the_session_at_the_server() -> None:
     link.call()
     link.deliver()
     assert isinstance(_error_of(link.collect()), HelloRequiredError)
+
+
+def test_a_later_connection_of_a_client_ends_the_earlier_one() -> None:
+    first = _Link(line=b"line").greet()
+    call = first.execute()
+    assert not first.server.has_forgotten(call.peer)
+    second = _Link(first.server, peer=b"second", line=b"line")
+    second.pass_time(1.0)
+    second.greet()
+    assert first.server.has_forgotten(call.peer)
+    first.call()
+    first.deliver()
+    assert isinstance(_error_of(first.collect()), HelloRequiredError)
+    assert isinstance(second.execute(), Execute)
+
+
+def test_a_greeting_that_comes_after_a_later_one_is_not_answered() -> None:
+    late = _Link(line=b"line")
+    frames = late.client.connected(late.now_ns)
+    second = _Link(late.server, peer=b"second", line=b"line")
+    second.pass_time(1.0)
+    second.greet()
+    assert isinstance(late.take(frames), Dropped)
+    assert late.back == []
+    assert isinstance(second.execute(), Execute)
+
+
+def test_connections_of_different_lines_do_not_end_each_other() -> None:
+    first = _Link(line=b"a").greet()
+    others = [_Link(first.server, peer=line or b"none", line=line) for line in (b"b", b"")]
+    for other in others:
+        other.greet()
+    assert isinstance(_Link(first.server, peer=b"more").greet().execute(), Execute)
+    assert len(first.server.sessions) == 4
+    assert isinstance(first.execute(), Execute)
+
+
+def test_a_line_may_be_taken_up_again_after_a_goodbye() -> None:
+    first = _Link(line=b"line").greet()
+    first.take(first.client.goodbye(first.now_ns))
+    second = _Link(first.server, peer=b"second", line=b"line").greet()
+    assert isinstance(second.execute(), Execute)
+    first.server.forget(b"peer")  # it is not told twice
+    assert not first.server.has_forgotten(b"second")
 
 
 def test_call_may_end_after_its_peer_was_forgotten() -> None:
