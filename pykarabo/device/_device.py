@@ -5,7 +5,7 @@ import functools
 import logging
 import threading
 from collections.abc import Callable, Collection, Coroutine, Mapping
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Final, cast
 
 import pykarabo
 from pykarabo.client import AsyncDeviceProxy, Client
@@ -52,6 +52,9 @@ from ._memory import Memory, memory_file
 from ._pipelines import OutputChannel
 from ._poll import PollLoop, Polls
 from ._versions import distribution_of
+
+_MEMORY: Final = "memory"
+"""Name of the alarm about set-points that could not be written to the disk."""
 
 
 class Device(Called):
@@ -139,7 +142,10 @@ class Device(Called):
         self.log = logging.getLogger(f"pykarabo.device.{context.device_id}")
         self._problems: list[str] = []
         self._memory = Memory(
-            memory_file(context.memory, context.device_id), self._tasks, self._flag
+            memory_file(context.memory, context.device_id),
+            self._tasks,
+            damaged=self._flag,
+            unwritten=self._tell_unwritten,
         )
         self._remembered = self._memory.load()
         known, problems = fitting(
@@ -433,6 +439,13 @@ class Device(Called):
         self._problems.append(problem)
         if self._online:
             self.set_values({"status": problem})
+
+    def _tell_unwritten(self, problem: str | None) -> None:
+        """Raise or clear the alarm that set-points would be lost with the process."""
+        if problem is None:
+            self.clear_alarm(_MEMORY)
+        else:
+            self.raise_alarm("warn", problem, source=_MEMORY)
 
     async def _start(self) -> None:
         await self._nodes.connect()

@@ -20,6 +20,8 @@ from pykarabo.transport import TaskOwner
 
 _MAGIC: Final = b"pykarabo memory 1\n"
 _NUMBER: Final = struct.Struct(">I")
+AGAIN_S: Final = 2.0
+"""What could not be written is tried again after so long."""
 _DAMAGED: Final = (OSError, ValueError, struct.error, MalformedMessageError, LimitExceededError)
 
 
@@ -29,13 +31,22 @@ class Memory:
     Args:
         path: None for a device that forgets all at its end.
         tasks: owns the task that writes.
-        failed: called with the reason in words when a file cannot be read or written.
+        damaged: called with the reason in words when the file cannot be read.
+        unwritten: called with the reason when it cannot be written, and with None when it was.
     """
 
-    def __init__(self, path: Path | None, tasks: TaskOwner, failed: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        tasks: TaskOwner,
+        *,
+        damaged: Callable[[str], None],
+        unwritten: Callable[[str | None], None],
+    ) -> None:
         self._path = path
         self._tasks = tasks
-        self._failed = failed
+        self._damaged = damaged
+        self._unwritten = unwritten
         self._collect: Callable[[], Mapping[str, Any]] = dict
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
@@ -51,7 +62,7 @@ class Memory:
             return unpack(self._written)
         except _DAMAGED as error:
             aside = self._path.with_suffix(f".damaged-{time.time_ns()}")
-            self._failed(
+            self._damaged(
                 f"what it remembered is damaged ({error}): it starts with defaults; the file is "
                 f"kept as {aside}"
             )
@@ -81,9 +92,16 @@ class Memory:
                 continue
             try:
                 await asyncio.to_thread(replace_file, self._path, packed)
-                self._written = packed
             except OSError as error:
-                self._failed(f"it cannot remember its set-points: {error}")
+                self._unwritten(f"it cannot remember its set-points in {self._path}: {error}")
+                self._tasks.spawn(self._try_again(), name="memory later")
+            else:
+                self._written = packed
+                self._unwritten(None)
+
+    async def _try_again(self) -> None:
+        await asyncio.sleep(AGAIN_S)
+        self._start()
 
     async def saved(self) -> None:
         """Return when everything that has changed before is on the disk."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from pykarabo.client import DIRECTORY_ID, DeviceRecord, ServerRecord
-from pykarabo.errors import DuplicateDeviceError, NotConnectedError, PykaraboError
+from pykarabo.errors import DiskFullError, DuplicateDeviceError, NotConnectedError, PykaraboError
 from pykarabo.transport import TaskOwner
 from pykarabo.wire import GONE_AFTER_S
 
@@ -156,7 +156,7 @@ class Registration:
         while True:
             try:
                 await self._claim(self._server.server_id, may_be_offline=may_be_offline)
-            except NotConnectedError:
+            except (NotConnectedError, DiskFullError):
                 if loop.time() > deadline:
                     raise
                 await asyncio.sleep(LISTENING_S)
@@ -247,10 +247,9 @@ class Registration:
             if claim.refused is not None:
                 refused[device_id] = claim.refused
             elif len(claim.granted) < needed:
+                all_answer = all(replica.connected for replica in replicas)
                 too_few = self._too_few(f"device '{device_id}' cannot be claimed")
-                refused[device_id] = (
-                    claim.problem if len(replicas) == 1 and claim.problem else too_few
-                )
+                refused[device_id] = claim.problem if all_answer and claim.problem else too_few
             else:
                 self._fences[device_id] = claim.fence
         await self._give_back({name: wanted[name].granted for name in refused})

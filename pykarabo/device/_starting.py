@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from pykarabo.client import check_device_id
-from pykarabo.errors import NotConnectedError, PykaraboError
+from pykarabo.errors import DiskFullError, NotConnectedError, PykaraboError
 from pykarabo.transport import TaskOwner
 
 from ._registration import Registration
@@ -90,7 +90,7 @@ class FirstDevices:
                     )
                 else:
                     await self._registration.claim(device_id)
-            except NotConnectedError as error:
+            except (NotConnectedError, DiskFullError) as error:
                 self._note(device_id, error)
                 return True
             if not item.own_process:

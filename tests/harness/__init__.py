@@ -4,6 +4,7 @@
 `Cluster`                 starts device servers, restarts them, ends them all
 `ServerProcess`           is killed, frozen and continued, ended
 `Proxy`                   resets, delays, damages and cuts TCP connections
+`Disk`                    is filled and freed (root)
 `Namespace`               another host behind a link that loses packets or is cut (root)
 `Auditor`, `StreamAudit`  compare what a device produced with what watchers were told
 `CallAudit`               compares what was executed with what callers were told
@@ -29,6 +30,7 @@ from .auditor import (
     timed_out,
 )
 from .cluster import Cluster, FaultyProcess, ServerProcess, wait_until
+from .disk import Disk, why_no_disk
 from .namespace import Namespace, why_not
 from .ports import free_ports
 from .proxy import PROXY_HOST, SERVER_HOST, Proxy
@@ -46,6 +48,7 @@ __all__ = [
     "CallAudit",
     "CallOutcome",
     "Cluster",
+    "Disk",
     "FaultyProcess",
     "Namespace",
     "Proxy",
@@ -57,5 +60,6 @@ __all__ = [
     "record",
     "timed_out",
     "wait_until",
+    "why_no_disk",
     "why_not",
 ]

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from .auditor import StreamAccount
 from .cluster import Cluster, FaultyProcess, ServerProcess, WorkloadProcess
+from .disk import Disk, why_no_disk
 from .ports import free_ports
 from .proxy import PROXY_HOST, SERVER_HOST, Proxy
 from .verdict import (
@@ -102,6 +103,10 @@ class Mix:
         self.callers = [f"caller-{number}" for number in range(size.callers)]
         for name in (*self.replicas[:1], *list(self.servers)[:1]):
             self.clocks[name] = Clock(folder / f"{name.replace('/', '_')}.clock")
+        self.disks: dict[str, Disk] = {}
+        if why_no_disk() is None:
+            for name in self.replicas:
+                self.disks[name] = Disk(folder / f"{name.replace('/', '_')}.disk")
 
     @property
     def devices(self) -> list[str]:
@@ -112,6 +117,8 @@ class Mix:
         ports = free_ports(len(self.replicas))
         names = [f"tcp://{PROXY_HOST}:{port}" for port in ports]
         self._cluster.directory = ",".join(names)
+        for disk in self.disks.values():
+            self._stack.enter_context(disk)
         for number, port in enumerate(ports):
             self._add_proxy(self.replicas[number], [port])
             self.processes[self.replicas[number]] = self._cluster.start_replica(
@@ -119,7 +126,7 @@ class Mix:
                 port,
                 host=SERVER_HOST,
                 advertise=PROXY_HOST,
-                environment=self._clock_of(self.replicas[number]),
+                environment=self._environment_of(self.replicas[number]),
             )
         for name, devices in self.servers.items():
             server = self._cluster.start(
@@ -128,7 +135,7 @@ class Mix:
                 host=SERVER_HOST,
                 advertise=PROXY_HOST,
                 rate=self._size.rate,
-                environment=self._clock_of(name),
+                environment=self._environment_of(name),
             )
             self.processes[name] = server
             self._add_proxy(name, server.ports.values())
@@ -142,8 +149,11 @@ class Mix:
     def _add_proxy(self, name: str, ports: Any) -> None:
         self.proxies[name] = self._stack.enter_context(Proxy(ports))
 
-    def _clock_of(self, name: str) -> Mapping[str, str]:
-        return self.clocks[name].environment if name in self.clocks else {}
+    def _environment_of(self, name: str) -> Mapping[str, str]:
+        environment = self.clocks[name].environment if name in self.clocks else {}
+        if name in self.disks:
+            environment["XDG_DATA_HOME"] = str(self.disks[name].folder)
+        return environment
 
     def _start_workload(self, name: str) -> None:
         callers = 4 if name in self.callers else 0
@@ -289,6 +299,13 @@ class Mix:
             await asyncio.sleep(hold_s)
             self.clocks[target].jump(0)
 
+    async def disk(self, target: str, hold_s: float) -> None:
+        """Leave a replica of the directory no room on its disk for a while."""
+        async with self._fault("disk", target):
+            await asyncio.to_thread(self.disks[target].fill)
+            await asyncio.sleep(hold_s)
+            await asyncio.to_thread(self.disks[target].free)
+
     async def blackout(self, _target: str, pause_s: float) -> None:
         """SIGKILL every replica of the directory and start them again after a pause."""
         await asyncio.gather(*(self.kill(replica, pause_s) for replica in self.replicas))
@@ -328,9 +345,10 @@ class Nemesis:
         "cut": 5,
         "reset": 5,
         "jump": 2,
+        "disk": 2,
         "blackout": 1,
     }
-    LONGEST_S: Final = {"freeze": 8.0, "cut": 8.0, "reset": 2.0, "jump": 4.0}
+    LONGEST_S: Final = {"freeze": 8.0, "cut": 8.0, "reset": 2.0, "jump": 4.0, "disk": 8.0}
 
     def __init__(self, mix: Mix, seed: int, *, most: int = 3) -> None:
         self._mix = mix
@@ -342,8 +360,9 @@ class Nemesis:
     def _plan(self) -> Blow:
         """Draw the next fault; the number of draws does not depend on what happens."""
         draw = self._random
-        kind = draw.choices(list(self.SHARES), list(self.SHARES.values()))[0]
         mix = self._mix
+        shares = {kind: n for kind, n in self.SHARES.items() if kind != "disk" or mix.disks}
+        kind = draw.choices(list(shares), list(shares.values()))[0]
         served = [*mix.servers, *mix.servers, *mix.replicas]
         targets: dict[str, list[str]] = {
             "kill": [*served, *mix.callers],
@@ -352,6 +371,7 @@ class Nemesis:
             "cut": served,
             "reset": served,
             "jump": list(mix.clocks),
+            "disk": list(mix.disks),
             "blackout": [_DIRECTORY],
         }
         target = draw.choice(targets[kind])

@@ -14,7 +14,7 @@ RECOVERY_S: Final = 5.0
 GRACE_S: Final = 0.25
 LONGEST_CALL_S: Final = 5.0
 _DEADLY: Final = ("kill", "abort")
-_HARMLESS: Final = ("jump",)
+_HARMLESS: Final = ("jump", "disk")
 
 
 @dataclass(slots=True)

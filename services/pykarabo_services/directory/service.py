@@ -1,13 +1,14 @@
 """A replica of the directory as a device."""
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Any, Final
 
 from pykarabo.client import DeviceRecord, ServerRecord
 from pykarabo.data import Bool, HashProperty, State, String, UInt32, UInt64
 from pykarabo.device import Device, command
-from pykarabo.errors import PykaraboError, UnknownDeviceError
+from pykarabo.errors import DiskFullError, PykaraboError, UnknownDeviceError
 from pykarabo.wire import GONE_AFTER_S
 
 from . import ledger
@@ -23,6 +24,7 @@ FROZEN_S: Final = 1.0
 KEEP_DEAD_S: Final = 3_600.0
 """Devices of a killed server stay listed as gone for an hour, so that people see what is missing;
 a server that is started again takes its ids over at once when its old lease is over."""
+_LEDGER: Final = "ledger"
 
 
 class Directory(Device):
@@ -80,7 +82,7 @@ class Directory(Device):
         """End the connections to the servers, and note who still lives for the next start."""
         await self._tethers.aclose()
         if self._ledger.servers:
-            await self._write(Ledger(self._ledger.fence, self._holders()))
+            await self._write_if_possible(Ledger(self._ledger.fence, self._holders()))
 
     def _server_died(self, instance: str) -> None:
         self._tell(self._model.died(instance, self.clock.monotonic_ns()))
@@ -213,8 +215,23 @@ class Directory(Device):
         return self._awaited | known
 
     async def _write(self, content: Ledger) -> None:
-        await asyncio.to_thread(ledger.save, content, self._path)
+        try:
+            await asyncio.to_thread(ledger.save, content, self._path)
+        except OSError as error:
+            problem = DiskFullError(
+                f"the directory cannot write its ledger {self._path}: {error}; it grants no ids",
+                device=self.context.device_id,
+                remedy="make room there; servers that wait for an id are granted it then",
+            )
+            self.raise_alarm("alarm", str(problem), source=_LEDGER)
+            raise problem from None
         self._ledger = content
+        self.clear_alarm(_LEDGER)
+
+    async def _write_if_possible(self, content: Ledger) -> None:
+        """Write what need not be written: the older ledger names servers that need not be asked."""
+        with contextlib.suppress(DiskFullError):
+            await self._write(content)
 
     async def _forget_dead_rivals(self, instance: str, device_ids: list[Any]) -> None:
         now_ns = self.clock.monotonic_ns()

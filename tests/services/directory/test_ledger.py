@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from pykarabo.client import Client, DirectoryAccess, TopologyCache
-from pykarabo.device import Device, DeviceClasses, Server
-from pykarabo.errors import BadConfigurationError
+from pykarabo.device import Device, DeviceClasses, DeviceSettings, Server
+from pykarabo.errors import BadConfigurationError, DiskFullError
 from pykarabo.transport import MemoryNetwork, MemoryTransport
-from pykarabo_services.directory import ledger
+from pykarabo_services.directory import ledger, service
 from pykarabo_services.directory.ledger import BLOCK, Ledger
 
 
@@ -73,6 +73,33 @@ async def _server(network: MemoryNetwork, directory: Server) -> AsyncGenerator[S
     finally:
         await server.aclose()
         await client.aclose()
+
+
+def test_a_replica_that_cannot_write_grants_nothing_until_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "BLOCK", 0)  # every claim is written
+    path = tmp_path / "ledger.json"
+
+    async def scenario() -> None:
+        network = MemoryNetwork()
+        async with _directory(network, path) as directory, _server(network, directory) as server:
+            (replica,) = (one for one in directory.devices if isinstance(one, service.Directory))
+            path.with_suffix(".new").mkdir()
+            await server.start_devices([DeviceSettings("T/MOTOR", "Motor")])
+            problem = server.problems["T/MOTOR"]
+            assert isinstance(problem, DiskFullError)
+            assert str(path) in str(problem)
+            assert str(path) in replica.alarms["ledger/alarm"]["text"]
+            assert not server.hosts("T/MOTOR")
+            path.with_suffix(".new").rmdir()
+            async with asyncio.timeout(10):
+                while server.problems:
+                    await asyncio.sleep(0.01)
+            assert server.hosts("T/MOTOR")
+            assert "ledger/alarm" not in replica.alarms
+
+    asyncio.run(scenario())
 
 
 def test_numbers_are_on_the_disk_before_they_are_given(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pykarabo.data import Configurable, Float64, Node, State, String, VectorFloat64
-from pykarabo.device import Device, Event, command
+from pykarabo.device import Device, Event, _memory, command
 from pykarabo.device._memory import pack, unpack
 from pykarabo.errors import BadConfigurationError, UnknownPropertyError
 from pykarabo.testing import MemoryFacility, run_facility
@@ -156,14 +156,24 @@ def test_a_value_that_no_longer_fits_is_told_and_the_others_are_kept(tmp_path: P
     _run(tmp_path, check, cls=_Weak)
 
 
-def test_a_disk_that_cannot_be_written_is_told_and_the_write_holds(tmp_path: Path) -> None:
+def test_a_disk_that_cannot_be_written_is_told_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_memory, "AGAIN_S", 0.01)
+
     async def check(_facility: MemoryFacility, device: Any) -> None:
         proxy = await device.client.device("HV/1", follow=False)
         await device._memory.saved()
         (tmp_path / "HV" / "1.new").mkdir()
         await proxy.set(voltage=9.0)
         assert device.voltage == 9.0
-        assert "cannot remember" in device.status
+        assert "cannot remember its set-points in" in device.alarms["memory/warn"]["text"]
+        (tmp_path / "HV" / "1.new").rmdir()
+        async with asyncio.timeout(10):
+            while "memory/warn" in device.alarms:
+                await asyncio.sleep(0.01)
+        written = unpack((tmp_path / "HV" / "1.memory").read_bytes())
+        assert written["values"]["voltage"] == 9.0
 
     _run(tmp_path, check)
 

@@ -1,0 +1,48 @@
+"""A small disk of its own that can be filled and freed. Needs root, who may mount a tmpfs."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Final
+
+SIZE_KIB: Final = 256
+_FILLER: Final = "filler"
+
+
+def why_no_disk() -> str | None:
+    """Return why there can be no such disk here; None when there can."""
+    if os.geteuid() != 0:
+        return "disks of their own need root"
+    return None if shutil.which("mount") else "disks of their own need the program 'mount'"
+
+
+class Disk:
+    """A disk mounted at `folder`; use it as a context manager."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __enter__(self) -> "Disk":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        options = ["-t", "tmpfs", "-o", f"size={SIZE_KIB}k"]
+        subprocess.run(["mount", *options, "none", str(self.folder)], check=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        subprocess.run(["umount", "--lazy", str(self.folder)], check=True)
+
+    def fill(self) -> None:
+        """Leave no room: whoever writes next is told that there is no space left."""
+        handle = os.open(self.folder / _FILLER, os.O_WRONLY | os.O_CREAT)
+        try:
+            while os.write(handle, bytes(1024 * SIZE_KIB)):
+                pass
+        except OSError:
+            return
+        finally:
+            os.close(handle)
+
+    def free(self) -> None:
+        """Make room again."""
+        (self.folder / _FILLER).unlink(missing_ok=True)
