@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _log: Final = logging.getLogger(__name__)
 FIRST_CONTACT_S: Final = 10.0
 """A directory that is being started on the same host is there long before."""
+JOIN_ATTEMPTS: Final = 3
+"""A server does not give up before it has tried so often to get its own id."""
 OFFLINE_CONTACT_S: Final = 3.0
 """Who allows a start without the directory wants it soon."""
 CLAIM_S: Final = GONE_AFTER_S + 2.0
@@ -144,20 +146,25 @@ class Registration:
         ]
         for replica in self._replicas:
             self._tasks.spawn(replica.keep(self._progress.set), name=replica.endpoint)
-        await self._first_contact(
-            self._concerned(DIRECTORY_ID) if hosts_replica else self._replicas
-        )
-        await self._claim_own_id(may_be_offline=hosts_replica)
+        await self._join(hosts_replica=hosts_replica)
 
-    async def _claim_own_id(self, *, may_be_offline: bool) -> None:
-        """Claim the server's id; replicas that go away meanwhile may be back soon."""
+    async def _join(self, *, hosts_replica: bool) -> None:
+        """Find enough replicas and claim the server's id.
+
+        Replicas that go away meanwhile may be back soon, and one attempt may wait long for each.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + FIRST_CONTACT_S
+        attempts = 0
         while True:
+            await self._first_contact(
+                self._concerned(DIRECTORY_ID) if hosts_replica else self._replicas
+            )
             try:
-                await self._claim(self._server.server_id, may_be_offline=may_be_offline)
+                await self._claim(self._server.server_id, may_be_offline=hosts_replica)
             except (NotConnectedError, DiskFullError):
-                if loop.time() > deadline:
+                attempts += 1
+                if attempts >= JOIN_ATTEMPTS and loop.time() > deadline:
                     raise
                 await asyncio.sleep(LISTENING_S)
             else:

@@ -31,7 +31,7 @@ from pykarabo.data import (
     VectorInt32,
 )
 from pykarabo.device import Device, DeviceSettings, Server, ServerSettings, command, run_server
-from pykarabo.errors import BadInputError, NotConnectedError
+from pykarabo.errors import BadInputError, NotConnectedError, PykaraboError
 
 LEDGER_VARIABLE: Final = "PYKARABO_TEST_LEDGER"
 _COUNTER_BYTES: Final = 8
@@ -268,7 +268,10 @@ def main() -> None:
             DeviceSettings(name, "Specimen", {"rate": options.rate}) for name in options.devices
         ),
     )
-    run_server(settings, _started)
+    try:
+        run_server(settings, _started)
+    except PykaraboError as error:  # as `pykarabo server start` ends
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":
