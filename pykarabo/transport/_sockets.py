@@ -31,6 +31,9 @@ UNTAKEN_MS: Final = 10_000
 """Data that the other end does not take for so long ends the connection. Heartbeats do not see to
 that: libzmq sends none behind data that waits. A frozen client would keep its answers in our
 memory for as long as it is frozen."""
+BACKLOG: Final = 4_096
+"""Connections that may wait to be accepted: with libzmq's 100, of some thousand clients that come
+back at the same moment most are turned away. The kernel lowers it to its own limit."""
 RECONNECT_MS: Final = 100
 RECONNECT_MAX_MS: Final = 2_000
 NO_RECONNECT_MS: Final = 10**9
@@ -78,7 +81,8 @@ def _size(*, bulk: bool) -> dict[Any, int]:
 
 def make_router(context: "zmq.Context[Socket]", *, bulk: bool = False) -> Socket:
     """Return the listening end of calls, or of pipelines."""
-    return _make(context, zmq.ROUTER, {zmq.ROUTER_MANDATORY: 1} | _size(bulk=bulk))
+    options: dict[Any, int] = {zmq.ROUTER_MANDATORY: 1, zmq.BACKLOG: BACKLOG}
+    return _make(context, zmq.ROUTER, options | _size(bulk=bulk))
 
 
 def make_dealer(context: "zmq.Context[Socket]", *, bulk: bool = False) -> Socket:
@@ -98,6 +102,7 @@ def make_dealer(context: "zmq.Context[Socket]", *, bulk: bool = False) -> Socket
 def make_publisher(context: "zmq.Context[Socket]") -> Socket:
     """Return the listening end of event streams."""
     options = {
+        zmq.BACKLOG: BACKLOG,
         zmq.RCVHWM: 0,
         zmq.SNDHWM: EVENT_HWM,
         zmq.SNDBUF: EVENT_BUFFER,
