@@ -466,6 +466,8 @@ class Server:
         if isinstance(action, Execute):
             self._execute(action)
         elif isinstance(action, Answer):
+            if action.greeted and (user := self._router.sender):
+                self._sessions.identify(peer, user)
             self._send(action.peer, action.frames)
         elif isinstance(action, CancelCall):
             task = self._running.get((action.peer, action.call_id))

@@ -20,6 +20,7 @@ NOBLOCK: Final = int(zmq.NOBLOCK)
 _MORE: Final = int(zmq.SNDMORE)
 _EVENTS: Final = int(zmq.EVENTS)
 _POLLIN: Final = int(zmq.POLLIN)
+_USER: Final = "User-Id"
 _EVENT_SIZE: Final = 2
 _send: Final[Any] = _Plain.send
 _receive: Final = _Plain.recv
@@ -41,6 +42,33 @@ def receive_frames(socket: Socket, flags: int = 0) -> list[Frame]:
         frame = _receive(socket, flags, False)
         frames.append(frame.bytes)
     return frames
+
+
+class SenderReader:
+    """Receives messages and knows whom ZeroMQ has admitted as the sender of the latest."""
+
+    def __init__(self) -> None:
+        self._last: zmq.Frame | None = None
+
+    def __call__(self, socket: Socket, flags: int = 0) -> list[Frame]:
+        """Receive a message as `receive_frames` does."""
+        frame = _receive(socket, flags, False)
+        frames: list[Frame] = [frame.bytes]
+        while frame.more:
+            frame = _receive(socket, flags, False)
+            frames.append(frame.bytes)
+        self._last = frame
+        return frames
+
+    @property
+    def user(self) -> str:
+        """Who was admitted; empty where nobody is asked who he is."""
+        if self._last is None:
+            return ""
+        try:
+            return str(self._last.get(_USER))
+        except zmq.ZMQError:  # the message has no such property
+            return ""
 
 
 def receive_views(socket: Socket, flags: int = 0) -> list[Frame]:

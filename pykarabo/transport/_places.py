@@ -5,13 +5,14 @@ security of the local profile, so a directory that others may enter is refused.
 """
 
 import os
+import pwd
 import re
 import stat
 import tempfile
 from pathlib import Path
 from typing import Final
 
-from pykarabo.errors import BadConfigurationError, InvalidNameError
+from pykarabo.errors import BadConfigurationError, DeniedError, InvalidNameError
 
 DOMAIN_VARIABLE: Final = "PYKARABO_DOMAIN"
 DEFAULT_DOMAIN: Final = "default"
@@ -45,6 +46,7 @@ def run_directory(domain: str | None = None, *, create: bool = False) -> Path:
 
     Raises:
         BadConfigurationError: somebody else owns it or may enter it, or its path is too long.
+        DeniedError: it lies where this user may not look.
     """
     name = domain_name(domain)
     base = os.environ.get("XDG_RUNTIME_DIR")
@@ -55,12 +57,15 @@ def run_directory(domain: str | None = None, *, create: bool = False) -> Path:
             f"the path of the runtime directory {path} is too long for a socket",
             remedy="set XDG_RUNTIME_DIR to a shorter path",
         )
-    if create:
-        for directory in (root, path):
-            directory.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
-            _require_private(directory)
-    elif path.exists():
-        _require_private(path)
+    try:
+        if create:
+            for directory in (root, path):
+                directory.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+                _require_private(directory)
+        elif path.exists():
+            _require_private(path)
+    except PermissionError:
+        raise _denied(path, _owner_above(path)) from None
     return path
 
 
@@ -76,6 +81,52 @@ def _require_private(path: Path) -> None:
             f"{path} is not a directory of your own that only you may enter (mode {mode:o})",
             remedy=f"chmod 700 {path}, or remove it",
         )
+
+
+def user_name(uid: int) -> str:
+    """Return the login name of a user of this host, or the number where there is none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def require_own_socket(path: Path) -> None:
+    """Refuse to connect to what another user of this host runs: he would refuse it too.
+
+    Raises:
+        DeniedError: it belongs to somebody else, or may not even be looked at.
+    """
+    owner = ""
+    try:
+        owner_id = path.stat().st_uid
+    except FileNotFoundError:
+        return
+    except PermissionError:
+        owner = _owner_above(path)
+    else:
+        if owner_id == os.getuid():
+            return
+        owner = user_name(owner_id)
+    raise _denied(path, owner)
+
+
+def _denied(path: Path, owner: str) -> DeniedError:
+    return DeniedError(
+        f"{path} belongs to user '{owner}' of this host, and this program runs as "
+        f"'{user_name(os.getuid())}'",
+        remedy=f"run it as '{owner}': a domain without a site serves one user",
+    )
+
+
+def _owner_above(path: Path) -> str:
+    """Return who owns the directory that lets nobody else in."""
+    for folder in path.parents:
+        try:
+            return user_name(folder.stat().st_uid)
+        except PermissionError:
+            continue
+    return "unknown"
 
 
 def data_directory(domain: str | None = None) -> Path:

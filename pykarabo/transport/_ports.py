@@ -32,6 +32,14 @@ class RouterPort(Protocol):
         """The address that others connect to."""
         ...
 
+    @property
+    def sender(self) -> str:
+        """The user who sent the message that is being handled, if somebody vouches for him.
+
+        On a Unix socket that is the kernel. It is empty where nobody does.
+        """
+        ...
+
     def send(self, peer: bytes, frames: list[Frame]) -> Delivery:
         """Send to one peer without ever waiting."""
         ...

@@ -15,7 +15,7 @@ import zmq
 
 from pykarabo.wire import Frame
 
-from ._frames import NOBLOCK, is_readable, receive_frames, receive_views, send_frames
+from ._frames import NOBLOCK, is_readable, receive_frames, send_frames
 from ._sockets import Socket
 
 _TURN_S: Final = 0.005
@@ -29,7 +29,8 @@ class SocketPump:
         socket: owned by the pump from now on and closed with it.
         received: called in the loop; an exception there is the loop's to report, and the pump
             goes on.
-        copy: False hands out frames that share ZeroMQ's memory (for large messages).
+        receive: takes a message out of the socket; `receive_views` hands out frames that share
+            ZeroMQ's memory (for large messages).
         look_s: the socket is looked at so long after a send; 0 means in the next turn of the
             loop. A socket that sends much and receives little saves time by looking later.
     """
@@ -39,13 +40,13 @@ class SocketPump:
         socket: Socket,
         received: Callable[[list[Any]], None],
         *,
-        copy: bool = True,
+        receive: Callable[[Socket, int], list[Frame]] = receive_frames,
         look_s: float = 0.0,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._socket = socket
         self._received = received
-        self._receive = receive_frames if copy else receive_views
+        self._receive = receive
         self._look_s = look_s
         self._draining = False
         self._scheduled = False

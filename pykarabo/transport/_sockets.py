@@ -6,6 +6,7 @@ notice a dead peer.
 
 import random
 import socket as network
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
@@ -13,6 +14,8 @@ import zmq
 
 from pykarabo.errors import NotConnectedError
 from pykarabo.wire import MAX_ITEM_ARRAY
+
+from ._places import require_own_socket
 
 Socket: TypeAlias = "zmq.Socket[bytes]"
 
@@ -127,6 +130,15 @@ def make_subscriber(context: "zmq.Context[Socket]") -> Socket:
     return _make(context, zmq.SUB, options | {zmq.CONNECT_TIMEOUT: CONNECT_TIMEOUT_MS})
 
 
+ZAP_DOMAIN: Final = b"pykarabo"
+
+
+def guard(socket: Socket) -> None:
+    """Let nobody connect to a socket whom no ZAP handler of the context has admitted."""
+    socket.setsockopt(zmq.ZAP_DOMAIN, ZAP_DOMAIN)
+    socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+
+
 DOWN_EVENTS: Final = (
     zmq.EVENT_DISCONNECTED
     | zmq.EVENT_CLOSED
@@ -152,6 +164,8 @@ def describe_down(event: int) -> str:
         return "the other side closed it or does not answer any more"
     if event & zmq.EVENT_CLOSED:
         return "nobody listens there"
+    if event & zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+        return "it does not let this program in; its log says why"
     if event & zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
         return "it takes connections but does not answer: it hangs, or is no pykarabo program"
     return "the other side speaks another protocol"
@@ -165,7 +179,11 @@ def resolve(endpoint: str) -> str:
 
     Raises:
         NotConnectedError: the name is not known.
+        DeniedError: the Unix socket belongs to another user of this host.
     """
+    if endpoint.startswith("ipc://"):
+        require_own_socket(Path(endpoint.removeprefix("ipc://")))
+        return endpoint
     parts = urlsplit(endpoint)
     if parts.scheme != "tcp" or parts.hostname is None or parts.port is None:
         return endpoint

@@ -13,7 +13,7 @@ import zmq
 from pykarabo.errors import BadConfigurationError, NotConnectedError
 from pykarabo.wire import Frame
 
-from ._frames import monitor_event
+from ._frames import SenderReader, monitor_event, receive_frames, receive_views
 from ._ports import (
     DealerHandler,
     DealerPort,
@@ -30,6 +30,7 @@ from ._sockets import (
     UP_EVENTS,
     Socket,
     describe_down,
+    guard,
     make_context,
     make_dealer,
     make_publisher,
@@ -38,6 +39,7 @@ from ._sockets import (
     resolve,
     stop_monitor,
 )
+from ._zap import Doorkeeper, own_user_only
 
 _LAST_ANSWERS_MS: Final = 200
 """The answer to "shut down" is still under way when the socket is closed."""
@@ -81,7 +83,13 @@ class _Router:
         self.endpoint = endpoint
         self._copy = not bulk
         self._received = received
-        self._pump = SocketPump(socket, self._message, copy=self._copy)
+        self._reader = SenderReader()
+        receive = receive_views if bulk else self._reader
+        self._pump = SocketPump(socket, self._message, receive=receive)
+
+    @property
+    def sender(self) -> str:
+        return self._reader.user
 
     def _message(self, frames: list[Any]) -> None:
         self._received(bytes(frames[0]), frames[1:])
@@ -127,11 +135,12 @@ class _Dealer:
     ) -> None:
         self._handler = handler
         self._copy = not bulk
+        receive = receive_views if bulk else receive_frames
         self._down = False
         self._socket = socket
         monitor = socket.get_monitor_socket(UP_EVENTS | DOWN_EVENTS)
         self._monitor = SocketPump(monitor, self._event)
-        self._pump = SocketPump(socket, handler.received, copy=self._copy)
+        self._pump = SocketPump(socket, handler.received, receive=receive)
         socket.connect(endpoint)
 
     def _event(self, frames: list[bytes]) -> None:
@@ -189,6 +198,7 @@ class ZmqTransport:
         self._binding = binding
         self._context = make_context()
         self._ports: WeakSet[_Closable] = WeakSet()
+        self._doorkeeper: Doorkeeper | None = None
 
     @property
     def checksum(self) -> bool:
@@ -213,6 +223,7 @@ class ZmqTransport:
                 "this transport has no address to listen on", remedy="make it with a Binding"
             )
         if binding.host is None:
+            self._guard(socket)
             path = binding.directory / f"{binding.stem}.{name}"
             path.unlink(missing_ok=True)
             socket.bind(f"ipc://{path}")
@@ -231,6 +242,12 @@ class ZmqTransport:
         port = bound.rsplit(":", 1)[1]
         return f"tcp://{binding.advertise or binding.host}:{port}"
 
+    def _guard(self, socket: Socket) -> None:
+        """Let only programs of our own user connect."""
+        if self._doorkeeper is None:
+            self._doorkeeper = Doorkeeper(self._context, own_user_only)
+        guard(socket)
+
     async def connect_dealer(
         self, endpoint: str, handler: DealerHandler, *, bulk: bool = False
     ) -> DealerPort:
@@ -246,7 +263,7 @@ class ZmqTransport:
 
     async def _resolve(self, endpoint: str) -> str:
         if endpoint.startswith("ipc://"):
-            return endpoint
+            return resolve(endpoint)
         try:
             async with asyncio.timeout(_RESOLVE_TIMEOUT_S):
                 return await asyncio.to_thread(resolve, endpoint)
@@ -264,6 +281,8 @@ class ZmqTransport:
         """Close every port made here and the context."""
         for port in list(self._ports):
             port.close()
+        if self._doorkeeper is not None:
+            self._doorkeeper.close()
         self._context.term()
 
 

@@ -56,10 +56,15 @@ class Execute(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """Send these frames to the peer; nothing is to be run."""
+    """Send these frames to the peer; nothing is to be run.
+
+    `greeted` says that the peer is new: what the transport knows of it is to be told with
+    `ServerSessions.identify`.
+    """
 
     peer: bytes
     frames: list[Frame]
+    greeted: bool = False
 
 
 class CancelCall(NamedTuple):
@@ -212,7 +217,7 @@ class ServerSessions:
                 self.dropped += 1
                 return Dropped("a greeting came after a later one of the same client")
             self._greeted(peer, hello, header.sent_ns, now_ns)
-            return Answer(peer, self._welcoming(now_ns, utc_ns))
+            return Answer(peer, self._welcoming(now_ns, utc_ns), greeted=True)
         if header.kind == Kind.CANCEL:
             return CancelCall(peer, header.call_id)
         if header.kind == Kind.GOODBYE:
@@ -242,6 +247,11 @@ class ServerSessions:
         if len(self._sessions) >= MAX_SESSIONS:
             self.forget(min(self._sessions, key=lambda known: self._sessions[known].heard_ns))
         self._sessions[peer] = Session(hello.identity, hello.line, sent_ns, now_ns)
+
+    def identify(self, peer: bytes, user: str) -> None:
+        """Take the user of a peer from who knows him for sure, whatever its greeting said."""
+        session = self._sessions[peer]
+        session.identity = session.identity._replace(user=user)
 
     def _welcoming(self, now_ns: int, utc_ns: int) -> list[Frame]:
         welcome = self._welcome._replace(time_ns=utc_ns)

@@ -1,0 +1,173 @@
+"""Who may connect: libzmq asks about every connection before it carries a message (ZAP).
+
+ZAP is RFC 27 of ZeroMQ (https://rfc.zeromq.org/spec/27). The questions come to a socket inside the
+process. A thread of our own answers them, so that a device that blocks the event loop keeps nobody
+waiting at the door. The door fails closed: listening sockets carry a ZAP domain, and then libzmq
+admits nobody whom no answer has admitted.
+
+On a Unix socket the question names the user and the process at the other end as the kernel knows
+them (SO_PEERCRED); nothing that a client says of itself is needed.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Final, NamedTuple, TypeAlias
+
+import zmq
+
+from pykarabo.errors import BadConfigurationError
+
+from ._frames import receive_frames, send_frames
+from ._places import user_name
+from ._sockets import ZAP_DOMAIN, Socket
+
+_log: Final = logging.getLogger(__name__)
+
+_ENDPOINT: Final = "inproc://zeromq.zap.01"  # the RFC's name
+_VERSION: Final = b"1.0"
+_FIELDS: Final = 6
+_PEER: Final = "localhost"
+_TELL_AGAIN_S: Final = 10.0
+"""Somebody who keeps knocking is named in the log this often, with the number of attempts."""
+_END_S: Final = 5.0
+
+
+class Question(NamedTuple):
+    """What libzmq asks: may this peer connect?
+
+    Attributes:
+        address: of a Unix socket ``localhost:UID:GID:PID``, else the IP address.
+        mechanism: ``NULL`` or ``CURVE``.
+        key: the peer's public CURVE key; empty for ``NULL``.
+    """
+
+    address: str
+    mechanism: str
+    key: bytes
+
+
+class Verdict(NamedTuple):
+    """The answer: who the peer is, or why it may not connect."""
+
+    user: str = ""
+    refused: str = ""
+
+
+Judge: TypeAlias = Callable[[Question], Verdict]
+
+
+def own_user_only(question: Question) -> Verdict:
+    """Admit programs of the user that this process runs as, by what the kernel says of them."""
+    host, _, peer = question.address.partition(":")
+    numbers = peer.split(":")
+    if host != _PEER or len(numbers) != 3 or not all(number.isdigit() for number in numbers):  # noqa: PLR2004 - user, group, process
+        return Verdict(refused=f"{question.address} does not come over a Unix socket")
+    uid, _gid, pid = (int(number) for number in numbers)
+    if uid != os.getuid():
+        return Verdict(
+            refused=f"process {pid} of user '{user_name(uid)}': this domain belongs to "
+            f"'{user_name(os.getuid())}' alone"
+        )
+    return Verdict(user=user_name(uid))
+
+
+class Doorkeeper:
+    """Answers the questions of one context's listening sockets from a thread of its own.
+
+    Args:
+        judge: called in that thread.
+
+    Attributes:
+        refused: how many connections were refused.
+
+    Raises:
+        BadConfigurationError: somebody else in this process answers them already.
+    """
+
+    def __init__(self, context: "zmq.Context[Socket]", judge: Judge) -> None:
+        self.refused = 0
+        self._judge = judge
+        self._told: dict[str, tuple[float, int]] = {}
+        self._socket: Socket = context.socket(zmq.REP)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        try:
+            self._socket.bind(_ENDPOINT)
+        except zmq.ZMQError as error:
+            self._socket.close()
+            raise BadConfigurationError(
+                f"nobody can see to who connects: {error.strerror}",
+                remedy="use one transport for each ZeroMQ context",
+            ) from None
+        stop = f"inproc://pykarabo.doorkeeper.{id(self)}"
+        self._stopped = context.socket(zmq.PAIR)
+        self._stopped.bind(stop)
+        self._stop = context.socket(zmq.PAIR)
+        self._stop.connect(stop)
+        self._thread = threading.Thread(target=self._work, name="pykarabo doorkeeper", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether questions are answered; if not, nobody can connect."""
+        return self._thread.is_alive()
+
+    def _work(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._stopped, zmq.POLLIN)
+        try:
+            while self._stopped not in dict(poller.poll()):
+                self._answer([bytes(frame) for frame in receive_frames(self._socket)])
+        finally:
+            self._socket.close()
+            self._stopped.close()
+
+    def _answer(self, frames: list[bytes]) -> None:
+        request = frames[1] if len(frames) > 1 else b""
+        verdict = self._judged(frames)
+        if verdict.refused:
+            self._note(verdict.refused)
+        status, text = (b"400", b"refused") if verdict.refused else (b"200", b"OK")
+        user = verdict.user.encode()
+        send_frames(self._socket, [_VERSION, request, status, text, user, b""])
+
+    def _judged(self, frames: list[bytes]) -> Verdict:
+        if len(frames) < _FIELDS or frames[0] != _VERSION or frames[2] != ZAP_DOMAIN:
+            return Verdict(refused="a question that libzmq does not ask")
+        _version, _request, _domain, address, _peer, mechanism, *credentials = frames
+        question = Question(
+            address.decode("utf-8", "replace"),
+            mechanism.decode("ascii", "replace"),
+            credentials[0] if credentials else b"",
+        )
+        try:
+            return self._judge(question)
+        except Exception as error:  # noqa: BLE001 - fails closed, for this one peer only
+            _log.exception("who connects could not be judged, and is refused")
+            return Verdict(refused=f"{question.address}: {error}")
+
+    def _note(self, reason: str) -> None:
+        """Tell in the log who was refused, now and then if it goes on."""
+        self.refused += 1
+        now = time.monotonic()
+        last, times = self._told.get(reason, (-_TELL_AGAIN_S, 0))
+        times += 1
+        if now - last >= _TELL_AGAIN_S:
+            _log.warning("refused to let in %s (%d times)", reason, times)
+            self._told = {
+                known: (at, count)
+                for known, (at, count) in self._told.items()
+                if now - at < _TELL_AGAIN_S
+            }
+            last, times = now, 0
+        self._told[reason] = (last, times)
+
+    def close(self) -> None:
+        """Answer no more: from now on nobody is let in."""
+        if self._thread.is_alive():
+            self._stop.send(b"")
+            self._thread.join(_END_S)
+        self._stop.close()

@@ -1,0 +1,150 @@
+"""Who may connect to a Unix socket, asked of real sockets of libzmq."""
+
+import logging
+import os
+import pwd
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from pykarabo.errors import BadConfigurationError
+from pykarabo.transport import make_context
+from pykarabo.transport._frames import SenderReader
+from pykarabo.transport._sockets import (
+    DOWN_EVENTS,
+    UP_EVENTS,
+    Socket,
+    guard,
+    make_dealer,
+    make_router,
+    stop_monitor,
+)
+from pykarabo.transport._zap import Doorkeeper, Question, Verdict, own_user_only
+
+_UID = os.getuid()
+_NAME = pwd.getpwuid(_UID).pw_name
+_PATIENCE_MS = 5_000
+
+
+def _nobody_comes_in(question: Question) -> Verdict:
+    return Verdict(refused=f"{question.address}: closed")
+
+
+def _fails(question: Question) -> Verdict:
+    raise ValueError("what a question")
+
+
+class Door:
+    """A guarded socket, and others that knock."""
+
+    def __init__(self, path: Path, stack: ExitStack) -> None:
+        self._stack = stack
+        self.context = stack.enter_context(make_context())
+        self.endpoint = f"ipc://{path}"
+        self.router = stack.enter_context(make_router(self.context))
+        guard(self.router)
+        self.router.bind(self.endpoint)
+
+    def keep(self, judge: Callable[[Question], Verdict]) -> Doorkeeper:
+        keeper = Doorkeeper(self.context, judge)
+        self._stack.callback(keeper.close)
+        return keeper
+
+    def knock(self) -> tuple[Socket, int]:
+        """Connect from a context of its own; returns the socket and the event that tells how."""
+        context = self._stack.enter_context(make_context())
+        dealer = self._stack.enter_context(make_dealer(context))
+        monitor = self._stack.enter_context(dealer.get_monitor_socket(UP_EVENTS | DOWN_EVENTS))
+        self._stack.callback(stop_monitor, dealer)
+        dealer.connect(self.endpoint)
+        assert monitor.poll(_PATIENCE_MS)
+        return dealer, int(recv_monitor_message(monitor)["event"])
+
+
+@pytest.fixture
+def door(short_runtime: Path) -> Iterator[Door]:
+    with ExitStack() as stack:
+        yield Door(short_runtime / "door", stack)
+
+
+def test_a_program_of_the_same_user_comes_in_and_is_known(door: Door) -> None:
+    door.keep(own_user_only)
+    dealer, event = door.knock()
+    assert event == zmq.EVENT_HANDSHAKE_SUCCEEDED
+    dealer.send_multipart([b"hello", b"world"])
+    reader = SenderReader()
+    assert door.router.poll(_PATIENCE_MS)
+    assert reader(door.router)[1:] == [b"hello", b"world"]
+    assert reader.user == _NAME
+
+
+def test_whoever_is_refused_is_told_and_named_in_the_log_once(
+    door: Door, caplog: pytest.LogCaptureFixture
+) -> None:
+    keeper = door.keep(_nobody_comes_in)
+    with caplog.at_level(logging.WARNING):
+        assert [door.knock()[1] for _ in range(3)] == [zmq.EVENT_HANDSHAKE_FAILED_AUTH] * 3
+    assert keeper.refused == 3
+    (record,) = caplog.records
+    assert "closed" in record.getMessage()
+    assert not door.router.poll(0)
+
+
+def test_a_judge_that_fails_lets_nobody_in_and_goes_on(door: Door) -> None:
+    keeper = door.keep(_fails)
+    assert door.knock()[1] == zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    assert keeper.alive
+    assert door.knock()[1] == zmq.EVENT_HANDSHAKE_FAILED_AUTH
+
+
+@pytest.mark.parametrize("was_there", [False, True])
+def test_X3_without_a_doorkeeper_nobody_comes_in(door: Door, *, was_there: bool) -> None:
+    if was_there:
+        keeper = door.keep(own_user_only)
+        dealer, event = door.knock()
+        assert event == zmq.EVENT_HANDSHAKE_SUCCEEDED
+        keeper.close()
+        assert not keeper.alive
+        dealer.send(b"still there")  # who is in stays in
+        assert door.router.poll(_PATIENCE_MS)
+        door.router.recv_multipart()
+    assert door.knock()[1] in (
+        zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,
+        zmq.EVENT_HANDSHAKE_FAILED_AUTH,
+        zmq.EVENT_DISCONNECTED,
+    )
+    assert not door.router.poll(0)
+
+
+def test_a_context_has_one_doorkeeper(door: Door) -> None:
+    door.keep(own_user_only)
+    with pytest.raises(BadConfigurationError, match="nobody can see to who connects"):
+        Doorkeeper(door.context, own_user_only)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "127.0.0.1",
+        "localhost",
+        "localhost:0",
+        "localhost:0:0",
+        "127.0.0.1:0:0:1",
+        "localhost:x:0:1",
+        "localhost:0:0:1:2",
+        f"localhost:{_UID + 1}:0:1",
+    ],
+)
+def test_who_is_not_this_user_by_the_word_of_the_kernel_is_refused(address: str) -> None:
+    verdict = own_user_only(Question(address, "NULL", b""))
+    assert verdict.refused
+    assert verdict.user == ""
+
+
+def test_this_user_is_admitted() -> None:
+    assert own_user_only(Question(f"localhost:{_UID}:5:6", "NULL", b"")) == Verdict(_NAME)
