@@ -34,7 +34,22 @@ def second(server_id: str, *classes_of_devices: str) -> None:
     _serve(server_id, classes_of_devices, directory=False)
 
 
-def _serve(server_id: str, classes_of_devices: tuple[str, ...], *, directory: bool) -> None:
+def local(door: str, *classes_of_devices: str) -> None:
+    """A server as `serve`, on Unix sockets; with the door ``open`` it does not ask who comes."""
+    if door == "open":
+        from pykarabo.transport import _zeromq
+
+        _zeromq.guard = lambda _socket: None
+    _serve("BENCH/SERVER", classes_of_devices, directory=True, host=None)
+
+
+def _serve(
+    server_id: str,
+    classes_of_devices: tuple[str, ...],
+    *,
+    directory: bool,
+    host: str | None = HOST,
+) -> None:
     from pykarabo.device import DeviceSettings, ServerSettings, run_server
     from scripts.benchmarks._devices import Bench, Ticking, wide_class
     from scripts.benchmarks._profile import serve_profiles
@@ -44,7 +59,7 @@ def _serve(server_id: str, classes_of_devices: tuple[str, ...], *, directory: bo
     settings = ServerSettings(
         server_id,
         directory=directory,
-        host=HOST,
+        host=host,
         classes=("Directory",) if directory else (),
         more_classes={"Bench": Bench, "Ticking": Ticking, "Wide": wide_class(20)},
         devices=tuple(DeviceSettings(device_id, class_id) for class_id, device_id in pairs),

@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -19,6 +20,7 @@ from scripts.benchmarks._profile import profiled
 _ROOT: Final = Path(__file__).resolve().parents[2]
 LONG_VARIABLE: Final = "PYKARABO_BENCH_LONG"
 _END_S: Final = 10.0
+_CALLS: Final = 1_000
 
 
 class Peer:
@@ -103,6 +105,16 @@ def interleaved(rounds: int, measures: Sequence[Callable[[], float]]) -> list[fl
     """Measure by turns, so that a machine that grows slower slows all; returns the medians."""
     values = [[measure() for measure in measures] for _ in range(rounds)]
     return [statistics.median(column) for column in zip(*values, strict=True)]
+
+
+def median_us(call: Callable[[], object]) -> float:
+    """Return the median time of a call in µs."""
+    times: list[int] = []
+    for _ in range(_CALLS):
+        begin = time.perf_counter_ns()
+        call()
+        times.append(time.perf_counter_ns() - begin)
+    return statistics.median(times) / 1e3
 
 
 def duration_s(short: float, long: float) -> float:

@@ -18,7 +18,15 @@ import zmq
 from pykarabo.client import BlockingClient, Client
 from pykarabo.data import PropertyValue, Timestamp, encode, to_row
 from pykarabo.wire import HEADER_SIZE, Get, ReadMany, Request, request_body
-from scripts.benchmarks._processes import Peer, domain, free_port, interleaved, library, peer
+from scripts.benchmarks._processes import (
+    Peer,
+    domain,
+    free_port,
+    interleaved,
+    library,
+    median_us,
+    peer,
+)
 from scripts.benchmarks._report import Reach, Row
 
 ROUNDS: Final = 7
@@ -108,16 +116,6 @@ def _tango() -> Generator[Callable[[], Any] | None, None, None]:
         yield lambda: tango.DeviceProxy(f"tango://127.0.0.1:{port}/bench/wide/0#dbase=no")
 
 
-def _median_us(call: Callable[[], object]) -> float:
-    """Return the median time of one call in µs."""
-    times: list[int] = []
-    for _ in range(CALLS):
-        begin = time.perf_counter_ns()
-        call()
-        times.append(time.perf_counter_ns() - begin)
-    return statistics.median(times) / 1e3
-
-
 def _blocking(server: Peer, raw: _Raw, tango: Callable[[], Any] | None) -> list[Row]:
     with BlockingClient() as client:
         device = client.device(_DEVICE)
@@ -158,7 +156,7 @@ def _blocking(server: Peer, raw: _Raw, tango: Callable[[], Any] | None) -> list[
 
 
 def _measure(call: Callable[[], object]) -> Measure:
-    return lambda: _median_us(call)
+    return lambda: median_us(call)
 
 
 def _asyncio(server: Peer, runner: asyncio.Runner, raw: _Raw) -> Row:
@@ -174,7 +172,7 @@ def _asyncio(server: Peer, runner: asyncio.Runner, raw: _Raw) -> Row:
     client = runner.run(_connected())
     measures: list[Measure] = [
         lambda: runner.run(median_us(client)),
-        lambda: _median_us(raw.exchange),
+        lambda: median_us(raw.exchange),
     ]
     ours, bare = interleaved(ROUNDS, measures)
     row = Row(
@@ -269,7 +267,7 @@ def _read_many(server: Peer, runner: asyncio.Runner, raw: _Raw) -> Row:
     client = runner.run(_connected())
     measures: list[Measure] = [
         lambda: runner.run(per_second(client)),
-        lambda: values * 1e6 / _median_us(raw.exchange),
+        lambda: values * 1e6 / median_us(raw.exchange),
     ]
     ours, bare = interleaved(ROUNDS, measures)
     row = Row(
