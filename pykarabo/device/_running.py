@@ -87,6 +87,7 @@ async def _run(device: "Device", info: CommandInfo, bound: Mapping[str, Any]) ->
     with acting_as(device.context.device_id), using(device, info), device.command_at_work():
         try:
             if inspect.iscoroutinefunction(method):
+                require_time(device.clock)  # a process that is frozen is so in the middle of a line
                 result = await method(**bound)
             else:
                 result = await asyncio.to_thread(_begun_in_time, device, method, bound)
