@@ -16,7 +16,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from pykarabo.client import DIRECTORY_ID, DeviceRecord, ServerRecord
-from pykarabo.errors import DiskFullError, DuplicateDeviceError, NotConnectedError, PykaraboError
+from pykarabo.errors import (
+    DiskFullError,
+    DuplicateDeviceError,
+    NotConnectedError,
+    OutcomeUnknownError,
+    PykaraboError,
+)
 from pykarabo.transport import TaskOwner
 from pykarabo.wire import GONE_AFTER_S
 
@@ -36,6 +42,9 @@ OFFLINE_CONTACT_S: Final = 3.0
 CLAIM_S: Final = GONE_AFTER_S + 2.0
 """A replica that was restarted listens until every old lease has run out, and grants then."""
 LISTENING_S: Final = 0.2
+NO_GRANT: Final = (NotConnectedError, OutcomeUnknownError, DiskFullError)
+"""Errors after which an id may be claimed again: the directory is away, slow or has no room. One
+that was granted although the answer was lost is granted to the same server again."""
 _GOODBYE_TIMEOUT_S: Final = 1.0
 
 
@@ -162,7 +171,7 @@ class Registration:
             )
             try:
                 await self._claim(self._server.server_id, may_be_offline=hosts_replica)
-            except (NotConnectedError, DiskFullError):
+            except NO_GRANT:
                 attempts += 1
                 if attempts >= JOIN_ATTEMPTS and loop.time() > deadline:
                     raise

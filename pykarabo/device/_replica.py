@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, Final, Protocol
 
 from pykarabo.client import PAGE, DeviceRecord, ServerRecord
-from pykarabo.errors import PykaraboError
+from pykarabo.errors import DiskFullError, PykaraboError
 from pykarabo.wire import RENEW_S
 
 _log: Final = logging.getLogger(__name__)
@@ -76,6 +76,8 @@ class Replica:
         """Run a command there; a failure has everything told again."""
         try:
             return await self._ask(self.endpoint, command, *args, timeout_s=ANSWER_S)
+        except DiskFullError:  # it answers
+            raise
         except PykaraboError as error:
             self._lost_contact(error)
             raise

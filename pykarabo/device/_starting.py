@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from pykarabo.client import check_device_id
-from pykarabo.errors import DiskFullError, NotConnectedError, PykaraboError
+from pykarabo.errors import OutcomeUnknownError, PykaraboError
 from pykarabo.transport import TaskOwner
 
-from ._registration import Registration
+from ._registration import NO_GRANT, Registration
 
 if TYPE_CHECKING:
     from ._server import Server
@@ -90,9 +90,9 @@ class FirstDevices:
                     )
                 else:
                     await self._registration.claim(device_id)
-            except (NotConnectedError, DiskFullError) as error:
+            except NO_GRANT as error:
                 self._note(device_id, error)
-                return True
+                return not item.own_process or not isinstance(error, OutcomeUnknownError)
             if not item.own_process:
                 await self._server.instantiate(
                     item.class_id, device_id, item.configuration, wait=False

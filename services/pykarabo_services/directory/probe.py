@@ -11,8 +11,8 @@ import secrets
 from typing import Final
 
 from pykarabo.client import Client
-from pykarabo.errors import NotConnectedError, PykaraboError
-from pykarabo.transport import DealerPort
+from pykarabo.errors import DeniedError, NotConnectedError, PykaraboError
+from pykarabo.transport import CLOSED, NOBODY_LISTENS, DealerPort
 from pykarabo.wire import ClientSession, Frame, Welcomed
 
 PROBE_S: Final = 1.0
@@ -48,10 +48,9 @@ class _Probe:
             self._found(dead=event.welcome.instance.hex() != self._instance)
 
     def disconnected(self, reason: str) -> None:
-        """Nobody listens there, or the host cannot be reached."""
-        del reason
+        """Nobody listens there, or the host cannot be reached, or somebody lets us not in."""
         waited_s = (self._clock.monotonic_ns() - self._begun_ns) / 1e9
-        self._found(dead=waited_s < REFUSED_S)
+        self._found(dead=waited_s < REFUSED_S and reason in (NOBODY_LISTENS, CLOSED))
 
     def _found(self, *, dead: bool) -> None:
         if not self.dead.done():
@@ -63,7 +62,7 @@ async def is_dead(client: Client, rpc: str, instance: str) -> bool:
     probe = _Probe(client, rpc, instance)
     try:
         probe.port = await client.transport.connect_dealer(rpc, probe)
-    except NotConnectedError:
+    except (NotConnectedError, DeniedError):
         return False
     try:
         async with asyncio.timeout(PROBE_S):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from pykarabo.client import Client, ServerRecord
-from pykarabo.errors import NotConnectedError
+from pykarabo.errors import DeniedError, NotConnectedError
 from pykarabo.transport import TaskOwner
 from pykarabo.wire import Frame
 
@@ -82,7 +82,7 @@ class Tethers:
         tether = _Tether()
         try:
             port = await self._client.transport.connect_dealer(rpc, tether)
-        except NotConnectedError:
+        except (NotConnectedError, DeniedError):
             return
         try:
             await tether.ended

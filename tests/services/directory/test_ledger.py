@@ -1,6 +1,7 @@
 """What a replica keeps through a restart, and what it refuses to guess."""
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from pykarabo.client import Client, DirectoryAccess, TopologyCache
-from pykarabo.device import Device, DeviceClasses, DeviceSettings, Server
-from pykarabo.errors import BadConfigurationError, DiskFullError
+from pykarabo.device import Device, DeviceClasses, DeviceSettings, Server, _replica
+from pykarabo.errors import BadConfigurationError, CallTimeoutError, DiskFullError
 from pykarabo.transport import MemoryNetwork, MemoryTransport
 from pykarabo_services.directory import ledger, service
 from pykarabo_services.directory.ledger import BLOCK, Ledger
@@ -98,6 +99,34 @@ def test_a_replica_that_cannot_write_grants_nothing_until_it_can(
                     await asyncio.sleep(0.01)
             assert server.hosts("T/MOTOR")
             assert "ledger/alarm" not in replica.alarms
+
+    asyncio.run(scenario())
+
+
+def test_devices_of_a_replica_that_answers_late_are_started_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "BLOCK", 0)  # every claim is written
+    path = tmp_path / "ledger.json"
+
+    async def scenario() -> None:
+        network = MemoryNetwork()
+        async with _directory(network, path) as directory, _server(network, directory) as server:
+            monkeypatch.setattr(_replica, "ANSWER_S", 0.2)
+            saved, slow = ledger.save, threading.Event()
+
+            def save_late(content: Ledger, where: Path | None) -> None:
+                slow.wait(10)
+                saved(content, where)
+
+            monkeypatch.setattr(ledger, "save", save_late)
+            await server.start_devices([DeviceSettings("T/MOTOR", "Motor")])
+            assert isinstance(server.problems["T/MOTOR"], CallTimeoutError)
+            slow.set()
+            async with asyncio.timeout(10):
+                while server.problems:
+                    await asyncio.sleep(0.01)
+            assert server.hosts("T/MOTOR")
 
     asyncio.run(scenario())
 
