@@ -41,11 +41,13 @@ from ._directory import (
     Plan,
     Query,
     access_to,
+    present_target,
     replica_record,
     replica_target,
 )
 from ._identity import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S, line_to, own_identity
 from ._records import DIRECTORY_ID, DeviceRecord, ServerRecord, check_device_id
+from ._topology_cache import CACHED
 
 if TYPE_CHECKING:
     from ._group import DeviceGroup
@@ -221,7 +223,11 @@ class BlockingClient(Administration):
                 remedy=f"start the server: pykarabo server start --id {record.server_id}",
             )
         link = self._link(record.rpc, f"server '{record.server_id or DIRECTORY_ID}'")
-        reachable = (link, Target(bytes.fromhex(record.instance), record.epoch))
+        found: list[Any] = []
+        if record.status == CACHED:  # it may have been restarted since
+            timeout_s = _left_s(CONNECT_TIMEOUT_S)
+            found, _sequence = link.call(Locate([device_id]), Target(), timeout_s=timeout_s)
+        reachable = (link, present_target(record, found))
         self._reachable[device_id] = reachable
         return reachable
 

@@ -43,6 +43,7 @@ from ._directory import (
     Plan,
     Query,
     access_to,
+    present_target,
     replica_record,
     replica_target,
 )
@@ -53,6 +54,7 @@ from ._link import ServerLink
 from ._lock import AsyncHold
 from ._proxy import AsyncDeviceProxy
 from ._records import DIRECTORY_ID, DeviceRecord, ServerRecord, check_device_id, split_target
+from ._topology_cache import CACHED
 from ._updates import Update
 from ._watch import EVERYTHING, Follower, Watch
 
@@ -258,7 +260,11 @@ class Client(AsyncAdministration):
                 remedy=f"start the server: pykarabo server start --id {record.server_id}",
             )
         link = await self._link(record.rpc, f"server '{record.server_id or DIRECTORY_ID}'")
-        return link, Target(bytes.fromhex(record.instance), record.epoch)
+        found: list[Any] = []
+        if record.status == CACHED:  # it may have been restarted since
+            timeout_s = self._left_s(CONNECT_TIMEOUT_S)
+            found, _sequence = await link.call(Locate([device_id]), Target(), timeout_s=timeout_s)
+        return link, present_target(record, found)
 
     def _require_own_loop(self) -> None:
         """Refuse to share sockets with another thread: ZeroMQ would crash."""

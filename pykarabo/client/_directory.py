@@ -87,6 +87,18 @@ def replica_target(endpoint: str, found: Sequence[Any]) -> Target:
     return Target(bytes(found[0][0]), found[0][1])
 
 
+def present_target(record: DeviceRecord, found: Sequence[Any]) -> Target:
+    """Return whom calls to a device are meant for.
+
+    Args:
+        record: what was known of it last.
+        found: what its server answers to the question for it: it knows better.
+    """
+    if found and found[0] is not None:
+        return Target(bytes(found[0][0]), found[0][1])
+    return Target(bytes.fromhex(record.instance), record.epoch)
+
+
 def replica_record(endpoint: str, target: Target) -> DeviceRecord:
     """Return the record of a replica; replicas are not looked up but configured."""
     return DeviceRecord(

@@ -129,6 +129,25 @@ def test_R2_call_while_the_server_is_down(cluster: Cluster) -> None:
     asyncio.run(scenario())
 
 
+def test_G4_a_restarted_device_is_found_though_the_directory_is_dead(cluster: Cluster) -> None:
+    directory = cluster.start_directory(host=SERVER_HOST)
+    server = cluster.start("S/1", "D/1", host=SERVER_HOST)
+    with BlockingClient(directory=cluster.directory) as blocking:
+
+        async def scenario() -> None:
+            async with cluster.client() as client:
+                assert await client.request("D/1", Call("D/1", "add", [1, 2])) == 3
+                assert blocking.request("D/1", Call("D/1", "add", [1, 2])) == 3
+                await asyncio.to_thread(server.kill)
+                await asyncio.to_thread(cluster.restart, server, ports=server.ports)
+                await asyncio.to_thread(directory.kill)
+                assert await client.request("D/1", Call("D/1", "add", [3, 4])) == 7
+                assert blocking.read("D/1", ["rate"])["rate"].value == 0.0
+                assert blocking.request("D/1", Call("D/1", "add", [3, 4])) == 7
+
+        asyncio.run(scenario())
+
+
 async def _freeze(cluster: Cluster, server: ServerProcess, frozen_s: float) -> dict[str, Any]:
     """Freeze a server, call it all the while, let it go on; returns what was seen."""
     async with cluster.client() as client:
