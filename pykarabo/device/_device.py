@@ -53,8 +53,8 @@ from ._pipelines import OutputChannel
 from ._poll import PollLoop, Polls
 from ._versions import distribution_of
 
-_MEMORY: Final = "memory"
-"""Name of the alarm about set-points that could not be written to the disk."""
+_MEMORY: Final = "memory-file"
+"""Name of the alarm about set-points that could not be written; no property can have it."""
 
 
 class Device(Called):

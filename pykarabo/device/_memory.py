@@ -50,6 +50,7 @@ class Memory:
         self._collect: Callable[[], Mapping[str, Any]] = dict
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
+        self._later: asyncio.Task[None] | None = None
         self._dirty = False
         self._written = b""
 
@@ -94,20 +95,33 @@ class Memory:
                 await asyncio.to_thread(replace_file, self._path, packed)
             except OSError as error:
                 self._unwritten(f"it cannot remember its set-points in {self._path}: {error}")
-                self._tasks.spawn(self._try_again(), name="memory later")
+                if self._later is None or self._later.done():
+                    self._later = self._tasks.spawn(self._try_again(), name="memory later")
             else:
                 self._written = packed
                 self._unwritten(None)
+                self._stop_trying()
 
     async def _try_again(self) -> None:
         await asyncio.sleep(AGAIN_S)
+        self._later = None
         self._start()
 
+    def _stop_trying(self) -> None:
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+
     async def saved(self) -> None:
-        """Return when everything that has changed before is on the disk."""
+        """Return when everything that has changed before is on the disk, or could not be written.
+
+        What could not be written before is tried once more.
+        """
         if self._path is None:
             return
         await asyncio.sleep(0)  # `changed` is heard in the next turn of the loop
+        if self._later is not None:
+            self._start()
         if self._task is not None:
             await asyncio.shield(self._task)
 

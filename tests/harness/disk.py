@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -12,9 +13,14 @@ _FILLER: Final = "filler"
 
 def why_no_disk() -> str | None:
     """Return why there can be no such disk here; None when there can."""
-    if os.geteuid() != 0:
-        return "disks of their own need root"
-    return None if shutil.which("mount") else "disks of their own need the program 'mount'"
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        return "disks of their own need root and the program 'mount'"
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with Disk(Path(folder)):
+                return None
+        except subprocess.CalledProcessError as error:
+            return f"disks of their own cannot be mounted: {error}"
 
 
 class Disk:

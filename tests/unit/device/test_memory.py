@@ -167,10 +167,10 @@ def test_a_disk_that_cannot_be_written_is_told_and_tried_again(
         (tmp_path / "HV" / "1.new").mkdir()
         await proxy.set(voltage=9.0)
         assert device.voltage == 9.0
-        assert "cannot remember its set-points in" in device.alarms["memory/warn"]["text"]
+        assert "cannot remember its set-points in" in device.alarms["memory-file/warn"]["text"]
         (tmp_path / "HV" / "1.new").rmdir()
         async with asyncio.timeout(10):
-            while "memory/warn" in device.alarms:
+            while "memory-file/warn" in device.alarms:
                 await asyncio.sleep(0.01)
         written = unpack((tmp_path / "HV" / "1.memory").read_bytes())
         assert written["values"]["voltage"] == 9.0
