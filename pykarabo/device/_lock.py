@@ -107,7 +107,7 @@ class DeviceLock:
     def require(self, caller: Caller) -> None:
         """Raise `LockedError` if somebody else than `caller` holds the lock."""
         held = self._present()
-        if held is None or held.caller.name == caller.name:
+        if held is None or held.caller == caller:
             return
         since = time.strftime("%H:%M:%S", time.localtime(held.since_ns / 1e9))
         raise LockedError(

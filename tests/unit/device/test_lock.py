@@ -412,3 +412,14 @@ def test_never_two_owners_and_what_is_shown_is_true(steps: list[tuple[str, str, 
     expected = None if owner is None or expired else callers[owner]
     assert lock.owner == expected
     assert shown[-1] == ("" if expected is None else expected.name)
+
+
+def test_whoever_calls_himself_like_the_owner_is_not_the_owner() -> None:
+    changes: list[str] = []
+    lock = DeviceLock("M/1", FakeClock(), changes.append)
+    owner = Caller("LAB/SCAN/1", ClientIdentity("host", 1, "user", "program"))
+    lock.take(owner, 0.0)
+    lock.require(owner)
+    with pytest.raises(LockedError, match="locked by 'LAB/SCAN/1'"):
+        lock.require(replace(owner, identity=ClientIdentity("host", 2, "user", "other")))
+    assert changes == ["LAB/SCAN/1"]
