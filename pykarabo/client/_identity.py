@@ -32,6 +32,7 @@ def line_to(client: bytes, rpc: str) -> bytes:
     """Return what the connections of one client to one endpoint have in common; see `Hello`.
 
     Args:
-        client: random bytes that are the client's own.
+        client: random bytes that are the client's own; a program that was forked has lines of
+            its own all the same.
     """
-    return hashlib.blake2b(rpc.encode(), key=client, digest_size=8).digest()
+    return hashlib.blake2b(f"{os.getpid()} {rpc}".encode(), key=client, digest_size=8).digest()

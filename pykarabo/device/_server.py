@@ -131,6 +131,7 @@ class Server:
         self._running: dict[tuple[bytes, bytes], asyncio.Task[Any]] = {}
         self._hosting = Hosting(server_id)
         self._starting: set[str] = set()
+        self._transport = transport
         self._router = transport.bind_router("rpc", self._received)
         self.streams = EventStreams(
             transport, self.clock, self._hosting, instance=self.instance, epoch=self.epoch
@@ -150,6 +151,7 @@ class Server:
         self._room = AnswerRoom(self._sessions, self.clock)
         self._locks = LockWatch(self._sessions, self._router, self.clock)
         self._once = OnceMemory()
+        self._door_is_shut = False
         self._checksum = transport.checksum
         self._answers_of: dict[bytes, list[list[Frame]]] = {}
         self._time = TimeSource(client, time_source, self.clock)
@@ -468,6 +470,8 @@ class Server:
         elif isinstance(action, Answer):
             if action.greeted and (user := self._router.sender):
                 self._sessions.identify(peer, user)
+            if action.ended is not None:
+                self._room.took(action.ended)  # what waits there is given up now
             self._send(action.peer, action.frames)
         elif isinstance(action, CancelCall):
             task = self._running.get((action.peer, action.call_id))
@@ -587,6 +591,7 @@ class Server:
             self.lag_s = max(0.0, loop.time() - due)
             self.streams.heartbeat(self.lag_s)
             self._watch_clock()
+            self._watch_door()
             due = max(due + HEARTBEAT_INTERVAL_S, loop.time())
             self._forget_the_dead()
             self._locks.look(self._hosting.devices)
@@ -603,6 +608,15 @@ class Server:
             self._hosting.require(self.server_id).device.raise_alarm(
                 "warn", text, source="clock", needs_acknowledge=True
             )
+
+    def _watch_door(self) -> None:
+        """Tell when nobody can connect any more: who is connected is served on."""
+        if self._transport.admits or self._door_is_shut or self.server_id not in self._hosting:
+            return
+        self._door_is_shut = True
+        text = "nobody can connect to this server any more: restart it when it suits"
+        _log.critical("%s", text)
+        self._hosting.require(self.server_id).device.raise_alarm("alarm", text, source="door")
 
     @property
     def clock_offset_ns(self) -> int | None:

@@ -16,6 +16,8 @@ from ._places import (
     run_directory,
 )
 from ._ports import (
+    CLOSED,
+    NOBODY_LISTENS,
     DealerHandler,
     DealerPort,
     Delivery,
@@ -35,8 +37,10 @@ if TYPE_CHECKING:
     from ._zeromq import Binding, ZmqTransport
 
 __all__ = [
+    "CLOSED",
     "DEFAULT_DOMAIN",
     "DOMAIN_VARIABLE",
+    "NOBODY_LISTENS",
     "Binding",
     "BlockingLink",
     "Caller",

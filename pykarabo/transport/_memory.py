@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pykarabo.wire import Frame
 
 from ._ports import (
+    CLOSED,
+    NOBODY_LISTENS,
     DealerHandler,
     DealerPort,
     Delivery,
@@ -78,7 +80,7 @@ class _Router:
     def close(self) -> None:
         if self._network.routers.pop(self.endpoint, None) is not None:
             for dealer in list(self._peers.values()):
-                dealer.drop("the other side closed it")
+                dealer.drop(CLOSED)
             self._peers.clear()
 
 
@@ -89,7 +91,7 @@ class _Dealer:
         self._router = network.routers.get(endpoint)
         self._open = True
         if self._router is None:
-            self._loop.call_soon(self.drop, "nobody listens there")
+            self._loop.call_soon(self.drop, NOBODY_LISTENS)
         else:
             self._peer = self._router.attach(self)
             self._loop.call_soon(self._connected)
@@ -199,6 +201,11 @@ class MemoryTransport:
     def checksum(self) -> bool:
         """Memory does not flip bits that we could do anything about."""
         return False
+
+    @property
+    def admits(self) -> bool:
+        """Everybody is let in."""
+        return True
 
     def bind_router(self, name: str, received: PeerCallback, *, bulk: bool = False) -> RouterPort:
         """Listen for calls or pipeline inputs."""

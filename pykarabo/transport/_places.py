@@ -4,6 +4,7 @@ Sockets lie in a directory that only their owner may enter; on one host that is 
 security of the local profile, so a directory that others may enter is refused.
 """
 
+import functools
 import os
 import pwd
 import re
@@ -18,6 +19,8 @@ DOMAIN_VARIABLE: Final = "PYKARABO_DOMAIN"
 DEFAULT_DOMAIN: Final = "default"
 _DOMAIN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}")
 _PRIVATE: Final = 0o700
+_MAX_USERS: Final = 1_000
+"""Names that are remembered: a name service that hangs must not keep anybody out."""
 _MAX_SOCKET_PATH: Final = 107
 """Length limit of a Unix socket's path on Linux (sun_path has 108 bytes with its NUL)."""
 _LONGEST_SOCKET_NAME: Final = 24
@@ -57,16 +60,27 @@ def run_directory(domain: str | None = None, *, create: bool = False) -> Path:
             f"the path of the runtime directory {path} is too long for a socket",
             remedy="set XDG_RUNTIME_DIR to a shorter path",
         )
-    try:
-        if create:
-            for directory in (root, path):
-                directory.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
-                _require_private(directory)
-        elif path.exists():
-            _require_private(path)
-    except PermissionError:
-        raise _denied(path, _owner_above(path)) from None
+    if create:
+        _make(root, path)
+    else:
+        try:
+            if path.exists():
+                _require_private(path)
+        except PermissionError:
+            raise _denied(path, _owner_above(path)) from None
     return path
+
+
+def _make(root: Path, path: Path) -> None:
+    try:
+        for directory in (root, path):
+            directory.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+            _require_private(directory)
+    except OSError as error:
+        raise BadConfigurationError(
+            f"the runtime directory {path} cannot be made: {error.strerror}",
+            remedy="log in, or set XDG_RUNTIME_DIR to a directory of your own (mode 700)",
+        ) from None
 
 
 def _temporary_root() -> Path:
@@ -83,6 +97,7 @@ def _require_private(path: Path) -> None:
         )
 
 
+@functools.lru_cache(maxsize=_MAX_USERS)
 def user_name(uid: int) -> str:
     """Return the login name of a user of this host, or the number where there is none."""
     try:
@@ -124,7 +139,7 @@ def _owner_above(path: Path) -> str:
     for folder in path.parents:
         try:
             return user_name(folder.stat().st_uid)
-        except PermissionError:
+        except OSError:
             continue
     return "unknown"
 

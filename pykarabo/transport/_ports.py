@@ -7,7 +7,7 @@ method is called in the event loop's thread, and every callback comes from there
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from pykarabo.wire import Frame
 
@@ -20,6 +20,9 @@ class Delivery(StrEnum):
     GONE = "gone"
 
 
+NOBODY_LISTENS: Final = "nobody listens there"
+CLOSED: Final = "the other side closed it or does not answer any more"
+"""Reasons of `DealerHandler.disconnected` that a process that has died may be the cause of."""
 PeerCallback: TypeAlias = Callable[[bytes, list[Frame]], None]
 FrameCallback: TypeAlias = Callable[[list[Frame]], None]
 
@@ -116,6 +119,11 @@ class Transport(Protocol):
     @property
     def checksum(self) -> bool:
         """Whether messages need a checksum of ours (a link that detects no damage itself)."""
+        ...
+
+    @property
+    def admits(self) -> bool:
+        """Whether whoever may connect can; False when who he is cannot be found out any more."""
         ...
 
     def bind_router(self, name: str, received: PeerCallback, *, bulk: bool = False) -> RouterPort:

@@ -16,6 +16,7 @@ from pykarabo.errors import NotConnectedError
 from pykarabo.wire import MAX_ITEM_ARRAY
 
 from ._places import require_own_socket
+from ._ports import CLOSED, NOBODY_LISTENS
 
 Socket: TypeAlias = "zmq.Socket[bytes]"
 
@@ -161,9 +162,9 @@ def stop_monitor(socket: Socket) -> None:
 def describe_down(event: int) -> str:
     """Say in words why a connection went down."""
     if event & zmq.EVENT_DISCONNECTED:
-        return "the other side closed it or does not answer any more"
+        return CLOSED
     if event & zmq.EVENT_CLOSED:
-        return "nobody listens there"
+        return NOBODY_LISTENS
     if event & zmq.EVENT_HANDSHAKE_FAILED_AUTH:
         return "it does not let this program in; its log says why"
     if event & zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:

@@ -127,12 +127,16 @@ class Doorkeeper:
 
     def _answer(self, frames: list[bytes]) -> None:
         request = frames[1] if len(frames) > 1 else b""
-        verdict = self._judged(frames)
-        if verdict.refused:
-            self._note(verdict.refused)
-        status, text = (b"400", b"refused") if verdict.refused else (b"200", b"OK")
-        user = verdict.user.encode()
-        send_frames(self._socket, [_VERSION, request, status, text, user, b""])
+        answer = [b"500", b"who it is could not be found out", b""]
+        try:
+            verdict = self._judged(frames)
+            answer = [b"200", b"OK", verdict.user.encode()]
+            if verdict.refused:
+                self._note(verdict.refused)
+                answer = [b"400", b"refused", b""]
+        except Exception:  # noqa: BLE001 - a peer that cannot be judged must not shut out the others
+            _log.exception("who connects could not be found out, and is refused")
+        send_frames(self._socket, [_VERSION, request, *answer, b""])
 
     def _judged(self, frames: list[bytes]) -> Verdict:
         if len(frames) < _FIELDS or frames[0] != _VERSION or frames[2] != ZAP_DOMAIN:
@@ -143,11 +147,7 @@ class Doorkeeper:
             mechanism.decode("ascii", "replace"),
             credentials[0] if credentials else b"",
         )
-        try:
-            return self._judge(question)
-        except Exception as error:  # noqa: BLE001 - fails closed, for this one peer only
-            _log.exception("who connects could not be judged, and is refused")
-            return Verdict(refused=f"{question.address}: {error}")
+        return self._judge(question)
 
     def _note(self, reason: str) -> None:
         """Tell in the log who was refused, now and then if it goes on."""

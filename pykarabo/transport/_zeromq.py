@@ -81,6 +81,7 @@ class _Router:
         self, socket: Socket, endpoint: str, received: PeerCallback, *, bulk: bool
     ) -> None:
         self.endpoint = endpoint
+        self._is_guarded = endpoint.startswith("ipc://")
         self._copy = not bulk
         self._received = received
         self._reader = SenderReader()
@@ -89,7 +90,7 @@ class _Router:
 
     @property
     def sender(self) -> str:
-        return self._reader.user
+        return self._reader.user if self._is_guarded else ""
 
     def _message(self, frames: list[Any]) -> None:
         self._received(bytes(frames[0]), frames[1:])
@@ -204,6 +205,11 @@ class ZmqTransport:
     def checksum(self) -> bool:
         """Whether we listen on TCP, where bits can flip unnoticed."""
         return self._binding is not None and self._binding.host is not None
+
+    @property
+    def admits(self) -> bool:
+        """Whether whoever may connect can."""
+        return self._doorkeeper is None or self._doorkeeper.alive
 
     def bind_router(self, name: str, received: PeerCallback, *, bulk: bool = False) -> RouterPort:
         """Listen for calls or pipeline inputs."""

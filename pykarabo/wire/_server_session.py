@@ -59,12 +59,13 @@ class Answer(NamedTuple):
     """Send these frames to the peer; nothing is to be run.
 
     `greeted` says that the peer is new: what the transport knows of it is to be told with
-    `ServerSessions.identify`.
+    `ServerSessions.identify`. `ended` is the peer whose session that has ended.
     """
 
     peer: bytes
     frames: list[Frame]
     greeted: bool = False
+    ended: bytes | None = None
 
 
 class CancelCall(NamedTuple):
@@ -216,8 +217,8 @@ class ServerSessions:
             if self._is_outdated(peer, hello.line, header.sent_ns):
                 self.dropped += 1
                 return Dropped("a greeting came after a later one of the same client")
-            self._greeted(peer, hello, header.sent_ns, now_ns)
-            return Answer(peer, self._welcoming(now_ns, utc_ns), greeted=True)
+            ended = self._greeted(peer, hello, header.sent_ns, now_ns)
+            return Answer(peer, self._welcoming(now_ns, utc_ns), greeted=True, ended=ended)
         if header.kind == Kind.CANCEL:
             return CancelCall(peer, header.call_id)
         if header.kind == Kind.GOODBYE:
@@ -234,19 +235,22 @@ class ServerSessions:
         present = self._peer_on.get(line, peer)
         return present != peer and sent_ns < self._sessions[present].greeted_ns
 
-    def _greeted(self, peer: bytes, hello: Hello, sent_ns: int, now_ns: int) -> None:
-        """Begin a session, and end what the client had before it.
+    def _greeted(self, peer: bytes, hello: Hello, sent_ns: int, now_ns: int) -> bytes | None:
+        """Begin a session, and end what the client had before it; returns the peer of that.
 
         What it called there and has not begun yet is not run any more: as soon as the client is
         welcome here, what it sees of the devices is all that its earlier calls have done or begun.
         """
         self.forget(peer)
+        former = self._peer_on.get(hello.line)
+        if former is not None:
+            self.forget(former)
         if hello.line:
-            self.forget(self._peer_on.get(hello.line, peer))
             self._peer_on[hello.line] = peer
         if len(self._sessions) >= MAX_SESSIONS:
             self.forget(min(self._sessions, key=lambda known: self._sessions[known].heard_ns))
         self._sessions[peer] = Session(hello.identity, hello.line, sent_ns, now_ns)
+        return former
 
     def identify(self, peer: bytes, user: str) -> None:
         """Take the user of a peer from who knows him for sure, whatever its greeting said."""

@@ -37,9 +37,8 @@ def second(server_id: str, *classes_of_devices: str) -> None:
 def local(door: str, *classes_of_devices: str) -> None:
     """A server as `serve`, on Unix sockets; with the door ``open`` it does not ask who comes."""
     if door == "open":
-        from pykarabo.transport import _zeromq
-
-        _zeromq.guard = lambda _socket: None
+        transport: Any = import_module("pykarabo.transport._zeromq")
+        transport.guard = lambda _socket: None
     _serve("BENCH/SERVER", classes_of_devices, directory=True, host=None)
 
 

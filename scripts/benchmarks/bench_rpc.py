@@ -160,7 +160,7 @@ def _measure(call: Callable[[], object]) -> Measure:
 
 
 def _asyncio(server: Peer, runner: asyncio.Runner, raw: _Raw) -> Row:
-    async def median_us(client: Client) -> float:
+    async def median_of_client(client: Client) -> float:
         device = await client.device(_DEVICE, follow=False)
         times: list[int] = []
         for _ in range(CALLS):
@@ -171,7 +171,7 @@ def _asyncio(server: Peer, runner: asyncio.Runner, raw: _Raw) -> Row:
 
     client = runner.run(_connected())
     measures: list[Measure] = [
-        lambda: runner.run(median_us(client)),
+        lambda: runner.run(median_of_client(client)),
         lambda: median_us(raw.exchange),
     ]
     ours, bare = interleaved(ROUNDS, measures)

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Final
 
@@ -18,13 +18,7 @@ _DEVICE: Final = "BENCH/1"
 def rows() -> list[Row]:
     """Measure reads on Unix sockets with a doorkeeper, and with the door open."""
     with _local_domain("guarded") as ours, _local_domain("open") as bare:
-        calls = [lambda client=client: client.device(_DEVICE).value for client in (ours, bare)]
-        for call in calls:
-            for _ in range(WARM_UP):
-                call()
-        guarded_us, open_us = interleaved(
-            ROUNDS, [lambda call=call: median_us(call) for call in calls]
-        )
+        guarded_us, open_us = interleaved(ROUNDS, [_reading(ours), _reading(bare)])
     return [
         Row(
             id="zap_local",
@@ -36,6 +30,13 @@ def rows() -> list[Row]:
             reach=Reach(1.1, ratio=True),
         )
     ]
+
+
+def _reading(client: BlockingClient) -> Callable[[], float]:
+    device = client.device(_DEVICE)
+    for _ in range(WARM_UP):
+        device.value  # noqa: B018 - reads it
+    return lambda: median_us(lambda: device.value)
 
 
 @contextmanager

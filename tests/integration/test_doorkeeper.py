@@ -94,8 +94,15 @@ def test_whoever_is_refused_is_told_and_named_in_the_log_once(
     assert not door.router.poll(0)
 
 
-def test_a_judge_that_fails_lets_nobody_in_and_goes_on(door: Door) -> None:
-    keeper = door.keep(_fails)
+def _strange_name(question: Question) -> Verdict:
+    return Verdict("\udcff")  # as the name of a user may come from a file
+
+
+@pytest.mark.parametrize("judge", [_fails, _strange_name])
+def test_a_judge_that_fails_lets_nobody_in_and_goes_on(
+    door: Door, judge: Callable[[Question], Verdict]
+) -> None:
+    keeper = door.keep(judge)
     assert door.knock()[1] == zmq.EVENT_HANDSHAKE_FAILED_AUTH
     assert keeper.alive
     assert door.knock()[1] == zmq.EVENT_HANDSHAKE_FAILED_AUTH

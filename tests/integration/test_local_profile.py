@@ -12,7 +12,7 @@ import zmq
 import zmq.utils.monitor
 
 from pykarabo.client import BlockingClient, connect, wait_until
-from pykarabo.errors import BadConfigurationError, DeniedError, PykaraboError
+from pykarabo.errors import BadConfigurationError, PykaraboError
 from pykarabo.transport import make_context, run_directory
 from pykarabo.transport._sockets import (
     DOWN_EVENTS,
@@ -95,6 +95,7 @@ root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become anothe
 @pytest.mark.nightly
 def test_X6_another_user_reaches_no_endpoint(processes: Any, short_runtime: Path) -> None:
     processes.start("S/1", "C/1", directory=True)
+    short_runtime.chmod(0o755)  # what is below it must keep him out
     endpoints = _endpoints(short_runtime)
     assert len(endpoints) == 3
     for path in endpoints:
@@ -137,4 +138,18 @@ def test_a_domain_that_others_may_enter_is_refused(short_runtime: Path) -> None:
     with pytest.raises(BadConfigurationError, match=f"chmod 700 {folder}"):
         run_directory()
     assert short_runtime in folder.parents
-    assert issubclass(DeniedError, PykaraboError)
+
+
+@root
+def test_a_domain_that_somebody_else_owns_is_refused(short_runtime: Path) -> None:
+    folder = run_directory(create=True)
+    os.chown(folder, _NOBODY, -1)
+    with pytest.raises(BadConfigurationError, match="not a directory of your own"):
+        run_directory()
+    assert short_runtime in folder.parents
+
+
+def test_a_runtime_directory_that_cannot_be_made_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/proc/nothing")
+    with pytest.raises(BadConfigurationError, match=r"/proc/nothing.* cannot be made"):
+        run_directory(create=True)
