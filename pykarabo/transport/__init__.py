@@ -28,12 +28,13 @@ from ._ports import (
     SubscriberPort,
     Transport,
 )
-from ._sockets import Socket, make_context
+from ._sockets import Socket, guard, make_context
 
 if TYPE_CHECKING:
     from ._blocking import BlockingLink
     from ._memory import MemoryNetwork, MemoryTransport
     from ._tasks import TaskOwner
+    from ._zap import Doorkeeper, own_user_only
     from ._zeromq import Binding, ZmqTransport
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "DealerHandler",
     "DealerPort",
     "Delivery",
+    "Doorkeeper",
     "FrameCallback",
     "MemoryNetwork",
     "MemoryTransport",
@@ -66,9 +68,11 @@ __all__ = [
     "data_directory",
     "deadline",
     "domain_name",
+    "guard",
     "is_awaited",
     "make_context",
     "now",
+    "own_user_only",
     "present_caller",
     "run_directory",
     "signed",
@@ -82,6 +86,7 @@ if not TYPE_CHECKING:
             "BlockingLink": "_blocking",
             **dict.fromkeys(("MemoryNetwork", "MemoryTransport"), "_memory"),
             "TaskOwner": "_tasks",
+            **dict.fromkeys(("Doorkeeper", "own_user_only"), "_zap"),
             **dict.fromkeys(("Binding", "ZmqTransport"), "_zeromq"),
         },
     )

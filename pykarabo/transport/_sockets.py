@@ -134,7 +134,7 @@ def make_subscriber(context: "zmq.Context[Socket]") -> Socket:
 ZAP_DOMAIN: Final = b"pykarabo"
 
 
-def guard(socket: Socket) -> None:
+def guard(socket: "zmq.Socket[Any]") -> None:
     """Let nobody connect to a socket whom no ZAP handler of the context has admitted."""
     socket.setsockopt(zmq.ZAP_DOMAIN, ZAP_DOMAIN)
     socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)

@@ -14,16 +14,14 @@ import zmq.utils.monitor
 from pykarabo.client import BlockingClient, connect, wait_until
 from pykarabo.errors import BadConfigurationError, PykaraboError
 from pykarabo.transport import make_context, run_directory
-from pykarabo.transport._sockets import (
-    DOWN_EVENTS,
-    UP_EVENTS,
-    make_dealer,
-    make_subscriber,
-    stop_monitor,
-)
+from pykarabo.transport._sockets import DOWN_EVENTS, UP_EVENTS, stop_monitor
+from pykarabo_services.bridge._endpoint import BridgeEndpoint, Pattern
+from pykarabo_services.bridge.model import BridgeQueue
 
 _NOBODY = pwd.getpwnam("nobody").pw_uid
 _PATIENCE_MS = 5_000
+_KINDS = {".events": zmq.SUB, ".PUB": zmq.SUB, ".PUSH": zmq.PULL}
+"""What to knock with: sockets that do not fit together are refused for that reason."""
 
 
 def _endpoints(runtime: Path) -> list[Path]:
@@ -69,8 +67,8 @@ def _as_nobody(work: Callable[[Any], str], argument: Any) -> str:
 
 def _knock(path: Path) -> str:
     """Connect as somebody would who does not use our client."""
-    make = make_subscriber if path.suffix == ".events" else make_dealer
-    with make_context() as context, make(context) as socket:
+    with make_context() as context, context.socket(_KINDS.get(path.suffix, zmq.DEALER)) as socket:
+        socket.setsockopt(zmq.LINGER, 0)
         monitor = socket.get_monitor_socket(UP_EVENTS | DOWN_EVENTS)
         socket.connect(f"ipc://{path}")
         assert monitor.poll(_PATIENCE_MS)
@@ -117,6 +115,20 @@ def test_X6_another_user_is_refused_even_where_he_may_open_the_sockets(
     assert "of user 'nobody': this domain belongs to " + f"'{owner}' alone" in log
     with pytest.raises(BadConfigurationError, match="chmod 700"):
         run_directory(create=True)  # neither does another server start there
+
+
+@root
+@pytest.mark.nightly
+@pytest.mark.parametrize("pattern", list(Pattern))
+def test_X6_another_user_gets_no_trains(short_runtime: Path, pattern: Pattern) -> None:
+    path = short_runtime / f"bridge.{pattern}"
+    bridge = BridgeEndpoint(BridgeQueue(), pattern=pattern, endpoint=f"ipc://{path}")
+    try:
+        for place in (short_runtime, path):
+            place.chmod(0o777)
+        assert _as_nobody(_knock, path) == "HANDSHAKE_FAILED_AUTH"
+    finally:
+        bridge.close()
 
 
 @root

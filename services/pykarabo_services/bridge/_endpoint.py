@@ -7,6 +7,7 @@ from typing import Any, Final
 import zmq
 import zmq.asyncio
 
+from pykarabo.transport import Doorkeeper, Socket, guard, own_user_only
 from pykarabo_services.bridge.model import BridgeQueue, Frame, Reply
 
 # A request has four bytes; whoever sends more than this is cut off.
@@ -39,6 +40,11 @@ class BridgeEndpoint:
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.IPV6, 1)
         self._socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+        self._doorkeeper: Doorkeeper | None = None
+        if endpoint.startswith("ipc://"):
+            plain: zmq.Context[Socket] = zmq.Context.shadow(self._context.underlying)
+            self._doorkeeper = Doorkeeper(plain, own_user_only)
+            guard(self._socket)
         if pattern is Pattern.REP:
             self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
             self._socket.setsockopt(zmq.MAXMSGSIZE, MAXIMUM_REQUEST_BYTES)
@@ -96,6 +102,8 @@ class BridgeEndpoint:
 
     def close(self) -> None:
         """Close the socket."""
+        if self._doorkeeper is not None:
+            self._doorkeeper.close()
         self._context.destroy(linger=0)
 
 
