@@ -213,12 +213,7 @@ class ServerSessions:
         self, peer: bytes, header: Header, frames: list[Frame], now_ns: int, utc_ns: int
     ) -> ServerAction:
         if header.kind == Kind.HELLO:
-            hello = parse_hello(decode(frames[1:]))
-            if self._is_outdated(peer, hello.line, header.sent_ns):
-                self.dropped += 1
-                return Dropped("a greeting came after a later one of the same client")
-            ended = self._greeted(peer, hello, header.sent_ns, now_ns)
-            return Answer(peer, self._welcoming(now_ns, utc_ns), greeted=True, ended=ended)
+            return self._hello(peer, header, frames, now_ns, utc_ns)
         if header.kind == Kind.CANCEL:
             return CancelCall(peer, header.call_id)
         if header.kind == Kind.GOODBYE:
@@ -229,6 +224,20 @@ class ServerSessions:
             return Took(peer)
         self.dropped += 1
         return Dropped(f"unknown kind {header.kind}")
+
+    def _hello(
+        self, peer: bytes, header: Header, frames: list[Frame], now_ns: int, utc_ns: int
+    ) -> ServerAction:
+        try:
+            hello = parse_hello(decode(frames[1:]))
+        except (MalformedMessageError, LimitExceededError) as error:
+            self.dropped += 1
+            return Answer(peer, self._error(NO_CALL, error))
+        if self._is_outdated(peer, hello.line, header.sent_ns):
+            self.dropped += 1
+            return Dropped("a greeting came after a later one of the same client")
+        ended = self._greeted(peer, hello, header.sent_ns, now_ns)
+        return Answer(peer, self._welcoming(now_ns, utc_ns), greeted=True, ended=ended)
 
     def _is_outdated(self, peer: bytes, line: bytes, sent_ns: int) -> bool:
         """Tell whether a connection has been replaced already by the one that followed it."""

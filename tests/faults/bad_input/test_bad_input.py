@@ -31,9 +31,9 @@ from pykarabo.errors import (
 )
 from pykarabo.wire import (
     PROTOCOL_MAJOR,
-    ClientIdentity,
     Frame,
     Header,
+    Hello,
     Kind,
     Set,
     pack,
@@ -42,7 +42,7 @@ from pykarabo.wire import (
 from tests.harness import record
 
 _DEVICE: Final = "T/TARGET/1"
-_HELLO: Final = encode(list(ClientIdentity("host", 1, "user", "program")))
+_HELLO: Final = encode(list(Hello("host", 1, "user", "program")))
 _REFUSED: Final = (MalformedMessageError.code, LimitExceededError.code)
 
 

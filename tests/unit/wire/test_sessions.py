@@ -601,6 +601,16 @@ def test_goodbye_ends_the_session_at_the_server() -> None:
     assert isinstance(_error_of(link.collect()), HelloRequiredError)
 
 
+def test_a_greeting_that_cannot_be_read_is_answered_with_the_reason() -> None:
+    link = _Link()
+    link.client.connected(link.now_ns)
+    link.take(pack(Header(Kind.HELLO), encode(["host"])))
+    (event,) = link.collect()
+    assert isinstance(event, Rejected)
+    assert isinstance(event.error, MalformedMessageError)
+    assert link.server.sessions == []
+
+
 def test_a_later_connection_of_a_client_ends_the_earlier_one() -> None:
     first = _Link(line=b"line").greet()
     call = first.execute()
