@@ -129,7 +129,7 @@ def test_R2_call_while_the_server_is_down(cluster: Cluster) -> None:
     asyncio.run(scenario())
 
 
-def test_G4_a_restarted_device_is_found_though_the_directory_is_dead(cluster: Cluster) -> None:
+def test_D1_a_restarted_device_is_found_though_the_directory_is_dead(cluster: Cluster) -> None:
     directory = cluster.start_directory(host=SERVER_HOST)
     server = cluster.start("S/1", "D/1", host=SERVER_HOST)
     with BlockingClient(directory=cluster.directory) as blocking:
