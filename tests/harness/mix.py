@@ -224,7 +224,7 @@ class Mix:
     def notices(self, until: float) -> NoticeVerdict:
         """Return how soon watchers knew of the faults of servers."""
         sights = {name: Sight(self._cluster.journal(name)) for name in self.watchers}
-        return judge_notices(self.faults, sights, self.servers, until)
+        return judge_notices(self.faults, sights, self.servers, self.replicas, until)
 
     # -- faults ---------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 import statistics
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ RECOVERY_S: Final = 5.0
 GRACE_S: Final = 0.25
 LONGEST_CALL_S: Final = 5.0
 _DEADLY: Final = ("kill", "abort")
+_SILENT: Final = ("freeze", "cut")
 _HARMLESS: Final = ("jump", "disk")
 
 
@@ -72,13 +73,24 @@ class Faults:
             self._by_target.setdefault(fault.target, []).append(fault)
 
     def touch(
-        self, target: str, begun: float, ended: float, *, after_s: float = 0.0, but: object = None
+        self,
+        target: str,
+        begun: float,
+        ended: float,
+        *,
+        after_s: float = 0.0,
+        but: object = None,
+        kinds: Collection[str] = (),
     ) -> bool:
-        """Tell whether a fault of a target, or the time after it, was in a span of time."""
+        """Tell whether a fault of a target, or the time after it, was in a span of time.
+
+        Args:
+            kinds: those that count; default are all that do any harm.
+        """
         return any(
             fault.begun <= ended and fault.ended + after_s >= begun
             for fault in self._by_target.get(target, ())
-            if fault is not but and fault.kind not in _HARMLESS
+            if fault is not but and (fault.kind in kinds if kinds else fault.kind not in _HARMLESS)
         )
 
     def killed_within(self, target: str, begun: float, seconds: float) -> bool:
@@ -255,8 +267,7 @@ class NoticeVerdict:
     Attributes:
         stale: from the fault to "stale".
         back: from the end of the fault to "live".
-        judged: how many of each kind were looked at.
-        false_stale: times that a device was held for stale for no reason.
+        judged: of how many of each kind "back" was looked at.
     """
 
     stale: dict[str, float] = field(default_factory=dict[str, float])
@@ -266,15 +277,21 @@ class NoticeVerdict:
 
 NOTICE_S: Final = 5.0
 """A server that is silent for longer must be held for stale."""
+LISTENING_S: Final = 10.0
+"""A replica of the directory that was restarted grants no ids for so long."""
 
 
 def judge_notices(
     faults: Iterable[Fault],
     sights: Mapping[str, Sight],
     servers: Mapping[str, list[str]],
+    replicas: Collection[str],
     until: float,
 ) -> NoticeVerdict:
     """Measure how soon watchers knew of the faults of servers.
+
+    That a server is stale is to be seen whatever becomes of the directory. Its next life can be
+    found only if a majority of the replicas grants it its ids.
 
     Args:
         until: when the watchers were asked; what ended just before is not judged.
@@ -287,8 +304,22 @@ def judge_notices(
             continue
         for watcher, sight in sights.items():
             if fault.ended + RECOVERY_S <= until and _alone(fault, known, watcher):
-                _judge_fault(verdict, fault, sight, servers[fault.target])
+                _judge_stale(verdict, fault, sight, servers[fault.target])
+                if _granted(fault, known, replicas):
+                    _judge_back(verdict, fault, sight, servers[fault.target])
     return verdict
+
+
+def _granted(fault: Fault, known: Faults, replicas: Collection[str]) -> bool:
+    """Tell whether a majority of the directory's replicas could grant ids after a fault."""
+    begun, ended = fault.begun, fault.ended + RECOVERY_S
+    granting = [
+        name
+        for name in replicas
+        if not known.touch(name, begun, ended, after_s=LISTENING_S, kinds=_DEADLY)
+        and not known.touch(name, begun, ended, kinds=_SILENT)
+    ]
+    return len(granting) > len(replicas) // 2
 
 
 def _alone(fault: Fault, known: Faults, watcher: str) -> bool:
@@ -299,8 +330,7 @@ def _alone(fault: Fault, known: Faults, watcher: str) -> bool:
     )
 
 
-def _judge_fault(verdict: NoticeVerdict, fault: Fault, sight: Sight, devices: list[str]) -> None:
-    verdict.judged[fault.kind] += 1
+def _judge_stale(verdict: NoticeVerdict, fault: Fault, sight: Sight, devices: list[str]) -> None:
     silent = fault.kind in _DEADLY or (
         fault.kind in ("freeze", "cut") and fault.ended - fault.begun > NOTICE_S
     )
@@ -308,5 +338,10 @@ def _judge_fault(verdict: NoticeVerdict, fault: Fault, sight: Sight, devices: li
         if silent and sight.live_at(device_id, fault.begun):
             stale_s = sight.until(device_id, fault.begun, live=False)
             verdict.stale[fault.kind] = max(verdict.stale.get(fault.kind, 0.0), stale_s)
+
+
+def _judge_back(verdict: NoticeVerdict, fault: Fault, sight: Sight, devices: list[str]) -> None:
+    verdict.judged[fault.kind] += 1
+    for device_id in devices:
         back_s = sight.until(device_id, fault.ended, live=True)
         verdict.back[fault.kind] = max(verdict.back.get(fault.kind, 0.0), back_s)

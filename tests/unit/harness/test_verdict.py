@@ -5,7 +5,16 @@ from typing import Final
 import pytest
 
 from tests.harness.auditor import DONE, NOT_EXECUTED, UNKNOWN
-from tests.harness.verdict import CallVerdict, Fault, Faults, NotedCall, judge_calls, read_calls
+from tests.harness.verdict import (
+    CallVerdict,
+    Fault,
+    Faults,
+    NotedCall,
+    Sight,
+    judge_calls,
+    judge_notices,
+    read_calls,
+)
 
 _SERVERS: Final = {"D/0": "S/0", "D/1": "S/0", "D/2": "S/1"}
 
@@ -85,3 +94,29 @@ def test_a_call_without_an_end_is_excused_by_the_death_of_its_caller(
     (call,) = read_calls("caller-0", [["begun", "caller-0-17-D/0-1", "D/0", 1.0]])
     kill = Fault("kill", "caller-0", killed, killed + 1.0)
     assert len(_judged([call], {}, kill).unanswered) == unanswered
+
+
+_REPLICAS: Final = [f"DIRECTORY/{number}" for number in range(3)]
+_KILL: Final = Fault("kill", "S/0", 100.0, 102.0)
+
+
+@pytest.mark.parametrize(
+    ("others", "judged"),
+    [
+        ([], 1),
+        ([Fault("kill", "DIRECTORY/0", 95.0, 97.0)], 1),
+        ([Fault("kill", "DIRECTORY/0", 85.0, 89.0), Fault("cut", "DIRECTORY/1", 101.0, 104.0)], 1),
+        ([Fault("kill", "DIRECTORY/0", 85.0, 91.0), Fault("cut", "DIRECTORY/1", 101.0, 104.0)], 0),
+        ([Fault("disk", "DIRECTORY/0", 99.0, 103.0), Fault("jump", "DIRECTORY/1", 99.0, 103.0)], 1),
+    ],
+)
+def test_a_server_is_to_be_back_where_a_majority_can_grant_its_ids(
+    others: list[Fault], judged: int
+) -> None:
+    sight = Sight([["live", "D/0", 1.0], ["stale", "D/0", 100.5], ["live", "D/0", 106.0]])
+    verdict = judge_notices(
+        [_KILL, *others], {"watcher": sight}, {"S/0": ["D/0"]}, _REPLICAS, 1_000.0
+    )
+    assert verdict.stale == {"kill": 0.5}
+    assert verdict.back == ({"kill": 4.0} if judged else {})
+    assert verdict.judged["kill"] == judged
