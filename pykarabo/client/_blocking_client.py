@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 import zmq
 
 from pykarabo.data import PropertyValue, Schema, from_rows
-from pykarabo.errors import ConnectionLostError, NotConnectedError, PykaraboError
+from pykarabo.errors import ConnectionLostError, ExpiredError, NotConnectedError, PykaraboError
 from pykarabo.transport import (
     BlockingLink,
     Socket,
@@ -44,6 +44,7 @@ from ._directory import (
     present_target,
     replica_record,
     replica_target,
+    too_slow,
 )
 from ._identity import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S, line_to, own_identity
 from ._records import DIRECTORY_ID, DeviceRecord, ServerRecord, check_device_id
@@ -128,7 +129,15 @@ class BlockingClient(Administration):
                 answer = error
 
     def _ask(self, query: Query) -> Any:
-        timeout_s = self.access.timeout_s
+        timeout_s = _left_s(self.access.timeout_s)
+        try:
+            with deadline(time.monotonic_ns() + int(timeout_s * 1e9)):
+                return self._ask_twice(query, timeout_s)
+        except ExpiredError:
+            raise too_slow(query.endpoint) from None
+
+    def _ask_twice(self, query: Query, timeout_s: float) -> Any:
+        """Ask a replica, and once more if it was restarted."""
         try:
             return self._ask_once(query, timeout_s)
         except CERTAINLY_NOT_RUN:

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, cast
 from pykarabo.data import PropertyValue, Schema, from_rows
 from pykarabo.errors import (
     ConnectionLostError,
+    ExpiredError,
     NotConnectedError,
     PykaraboError,
     UnknownPropertyError,
@@ -46,6 +47,7 @@ from ._directory import (
     present_target,
     replica_record,
     replica_target,
+    too_slow,
 )
 from ._group import AsyncDeviceGroup
 from ._identity import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S, line_to, own_identity
@@ -182,13 +184,17 @@ class Client(AsyncAdministration):
                 answer = error
 
     async def _ask(self, query: Query) -> Any:
-        timeout_s = self.access.timeout_s
-        if query.command == LOCATE:
-            _link, target = await self._replica(query.endpoint, timeout_s)
-            return replica_record(query.endpoint, target)
-        return await self.ask_replica(
-            query.endpoint, query.command, *query.args, timeout_s=timeout_s
-        )
+        timeout_s = self._left_s(self.access.timeout_s)
+        try:
+            with deadline(self.clock.monotonic_ns() + int(timeout_s * 1e9)):
+                if query.command == LOCATE:
+                    _link, target = await self._replica(query.endpoint, timeout_s)
+                    return replica_record(query.endpoint, target)
+                return await self.ask_replica(
+                    query.endpoint, query.command, *query.args, timeout_s=timeout_s
+                )
+        except ExpiredError:
+            raise too_slow(query.endpoint) from None
 
     async def ask_replica(
         self, endpoint: str, command: str, *args: Any, timeout_s: float = CALL_TIMEOUT_S

@@ -34,8 +34,9 @@ DIRECTORY_VARIABLE: Final = "PYKARABO_DIRECTORY"
 DIRECTORY_STEM: Final = "directory"
 ONLY_TIMEOUT_S: Final = 5.0
 """A directory without other replicas is waited for like any device."""
-REPLICA_TIMEOUT_S: Final = 2.0
-"""Of several replicas, one that needs longer is taken for dead and the next one is asked."""
+REPLICA_TIMEOUT_S: Final = 1.0
+"""Of several replicas, one that needs longer, connecting to it included, is taken for dead and the
+next one is asked: a server that was restarted is to be found within 3 s though one is cut off."""
 AVOID_S: Final = 5.0
 """A replica that did not answer is asked for confirmation only after so long."""
 LOCATE: Final = ""
@@ -85,6 +86,14 @@ def replica_target(endpoint: str, found: Sequence[Any]) -> Target:
             f"what answers at {endpoint} is no directory", remedy=f"correct {DIRECTORY_VARIABLE}"
         )
     return Target(bytes(found[0][0]), found[0][1])
+
+
+def too_slow(endpoint: str) -> NotConnectedError:
+    """Return the error for a replica that has used up its time before it was asked."""
+    return NotConnectedError(
+        f"the directory at {endpoint} cannot be reached in time",
+        remedy="'pykarabo doctor' shows what is there",
+    )
 
 
 def present_target(record: DeviceRecord, found: Sequence[Any]) -> Target:

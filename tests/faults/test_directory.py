@@ -31,6 +31,7 @@ from pykarabo.client import (
     Stale,
     Update,
 )
+from pykarabo.client._directory import REPLICA_TIMEOUT_S
 from pykarabo.device import Device, DeviceSettings, ServerSettings, running_server
 from pykarabo.device._replica import Replica
 from pykarabo.device._starting import START_LATER
@@ -364,6 +365,28 @@ def test_d1_status_and_doctor_show_within_3_s_which_replica_is_missing(site: Sit
     assert [line.split()[0] for line in done.stdout.splitlines() if "directory " in line[5:15]] == [
         "ok", "FAIL", "ok",
     ]  # fmt: skip
+
+
+def test_d1_a_replica_that_is_frozen_costs_whoever_looks_a_second(site: Site) -> None:
+    site.start("T/SERVER", "T/COUNT/1")
+    site.replicas[0].send_signal(signal.SIGSTOP)
+    for look in (_look_up_blocking, _look_up):
+        started = time.monotonic()
+        assert look() == "T/COUNT/1"
+        assert time.monotonic() - started < 2 * REPLICA_TIMEOUT_S
+
+
+def _look_up_blocking() -> str:
+    with BlockingClient() as client:
+        return client.resolve("T/COUNT/1").device_id
+
+
+def _look_up() -> str:
+    async def scenario() -> str:
+        async with Client() as client:
+            return (await client.resolve("T/COUNT/1")).device_id
+
+    return asyncio.run(scenario())
 
 
 class _Clumsy(Device):
