@@ -1,7 +1,7 @@
 """What a replica keeps through a restart, and what it refuses to guess."""
 
 import asyncio
-import threading
+import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -76,6 +76,13 @@ async def _server(network: MemoryNetwork, directory: Server) -> AsyncGenerator[S
         await client.aclose()
 
 
+async def _until_started(server: Server, device_id: str) -> None:
+    async with asyncio.timeout(10):
+        while server.problems:
+            await asyncio.sleep(0.01)
+    assert server.hosts(device_id)
+
+
 def test_a_replica_that_cannot_write_grants_nothing_until_it_can(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,10 +101,7 @@ def test_a_replica_that_cannot_write_grants_nothing_until_it_can(
             assert str(path) in replica.alarms["ledger/alarm"]["text"]
             assert not server.hosts("T/MOTOR")
             path.with_suffix(".new").rmdir()
-            async with asyncio.timeout(10):
-                while server.problems:
-                    await asyncio.sleep(0.01)
-            assert server.hosts("T/MOTOR")
+            await _until_started(server, "T/MOTOR")
             assert "ledger/alarm" not in replica.alarms
 
     asyncio.run(scenario())
@@ -113,20 +117,14 @@ def test_devices_of_a_replica_that_answers_late_are_started_later(
         network = MemoryNetwork()
         async with _directory(network, path) as directory, _server(network, directory) as server:
             monkeypatch.setattr(_replica, "ANSWER_S", 0.2)
-            saved, slow = ledger.save, threading.Event()
-
-            def save_late(content: Ledger, where: Path | None) -> None:
-                slow.wait(10)
-                saved(content, where)
-
-            monkeypatch.setattr(ledger, "save", save_late)
+            pipe = path.with_suffix(".new")
+            os.mkfifo(pipe)  # whoever writes there waits for a reader
             await server.start_devices([DeviceSettings("T/MOTOR", "Motor")])
             assert isinstance(server.problems["T/MOTOR"], CallTimeoutError)
-            slow.set()
-            async with asyncio.timeout(10):
-                while server.problems:
-                    await asyncio.sleep(0.01)
-            assert server.hosts("T/MOTOR")
+            reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+            pipe.unlink()
+            await _until_started(server, "T/MOTOR")
+            os.close(reader)
 
     asyncio.run(scenario())
 
