@@ -16,6 +16,7 @@ from pykarabo.wire import READS, Request, Target
 
 CERTAINLY_NOT_RUN: Final = (NotConnectedError, WrongInstanceError, HelloRequiredError)
 """Errors after which a call may be made again at the device's new place."""
+_NOTHING_DONE: Final = (*CERTAINLY_NOT_RUN, ExpiredError)
 _PAUSE_S: Final = 0.1
 
 
@@ -68,7 +69,7 @@ class Attempts:
                 return _PAUSE_S
             raise error
         if self._unsure is not None:
-            if left and isinstance(error, (*CERTAINLY_NOT_RUN, ExpiredError)):
+            if left and isinstance(error, _NOTHING_DONE):
                 return _PAUSE_S
             raise self._unsure
         if left and self._is_harmless(error) and not self._moved:
@@ -78,7 +79,7 @@ class Attempts:
 
     def _is_harmless(self, error: PykaraboError) -> bool:
         """Whether nothing was run, or nothing that changes anything."""
-        return isinstance(error, (*CERTAINLY_NOT_RUN, ExpiredError)) or (
+        return isinstance(error, _NOTHING_DONE) or (
             self._reads and isinstance(error, ConnectionLostError)
         )
 

@@ -81,11 +81,17 @@ def replica_target(endpoint: str, found: Sequence[Any]) -> Target:
     Args:
         found: what the server there answers to the question for `DIRECTORY_ID`.
     """
-    if not found or found[0] is None:
+    target = _located(found)
+    if target is None:
         raise NotConnectedError(
             f"what answers at {endpoint} is no directory", remedy=f"correct {DIRECTORY_VARIABLE}"
         )
-    return Target(bytes(found[0][0]), found[0][1])
+    return target
+
+
+def _located(found: Sequence[Any]) -> Target | None:
+    """Return the present life of a device from its server's answer; None if it is not there."""
+    return Target(bytes(found[0][0]), found[0][1]) if found and found[0] is not None else None
 
 
 def too_slow(endpoint: str) -> NotConnectedError:
@@ -103,9 +109,7 @@ def present_target(record: DeviceRecord, found: Sequence[Any]) -> Target:
         record: what was known of it last.
         found: what its server answers to the question for it: it knows better.
     """
-    if found and found[0] is not None:
-        return Target(bytes(found[0][0]), found[0][1])
-    return Target(bytes.fromhex(record.instance), record.epoch)
+    return _located(found) or Target(bytes.fromhex(record.instance), record.epoch)
 
 
 def replica_record(endpoint: str, target: Target) -> DeviceRecord:

@@ -48,6 +48,7 @@ class ServerLink:
     """A connection to the server at `rpc`.
 
     Args:
+        line: what the client's connections to this server have in common; see `Hello`.
         peer: what error messages call the other side.
         tasks: whose tasks repair streams.
         closed: called once when the link is over.

@@ -92,7 +92,8 @@ class FirstDevices:
                     await self._registration.claim(device_id)
             except NO_GRANT as error:
                 self._note(device_id, error)
-                return not item.own_process or not isinstance(error, OutcomeUnknownError)
+                # A process whose start was not answered in time may be starting still.
+                return not (item.own_process and isinstance(error, OutcomeUnknownError))
             if not item.own_process:
                 await self._server.instantiate(
                     item.class_id, device_id, item.configuration, wait=False

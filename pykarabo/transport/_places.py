@@ -1,7 +1,7 @@
 """Where a domain lives on this host: sockets and locks, and what it keeps.
 
-Sockets lie in a directory that only their owner may enter; on one host that is the whole
-security of the local profile, so a directory that others may enter is refused.
+Sockets lie in a directory that only their owner may enter; one that others may enter is refused.
+`Doorkeeper` asks the kernel besides.
 """
 
 import functools
@@ -112,18 +112,14 @@ def require_own_socket(path: Path) -> None:
     Raises:
         DeniedError: it belongs to somebody else, or may not even be looked at.
     """
-    owner = ""
     try:
         owner_id = path.stat().st_uid
-    except FileNotFoundError:
-        return
     except PermissionError:
-        owner = _owner_above(path)
-    else:
-        if owner_id == os.getuid():
-            return
-        owner = user_name(owner_id)
-    raise _denied(path, owner)
+        raise _denied(path, _owner_above(path)) from None
+    except (OSError, ValueError):  # nothing is there: who connects will be told
+        return
+    if owner_id != os.getuid():
+        raise _denied(path, user_name(owner_id))
 
 
 def _denied(path: Path, owner: str) -> DeniedError:

@@ -31,7 +31,7 @@ _VERSION: Final = b"1.0"
 _FIELDS: Final = 6
 _PEER: Final = "localhost"
 _TELL_AGAIN_S: Final = 10.0
-"""Somebody who keeps knocking is named in the log this often, with the number of attempts."""
+"""Whoever keeps knocking, under whatever name, fills no disk: the log tells of him this often."""
 _END_S: Final = 5.0
 
 
@@ -78,7 +78,8 @@ class Doorkeeper:
     """Answers the questions of one context's listening sockets from a thread of its own.
 
     Args:
-        judge: called in that thread.
+        judge: called in that thread. A peer about whom it raises `OSError`, `ValueError` or
+            `MemoryError` is refused; anything else ends the thread, and nobody comes in any more.
 
     Attributes:
         refused: how many connections were refused.
@@ -90,7 +91,7 @@ class Doorkeeper:
     def __init__(self, context: "zmq.Context[Socket]", judge: Judge) -> None:
         self.refused = 0
         self._judge = judge
-        self._told: dict[str, tuple[float, int]] = {}
+        self._told = -_TELL_AGAIN_S
         self._socket: Socket = context.socket(zmq.REP)
         self._socket.setsockopt(zmq.LINGER, 0)
         try:
@@ -134,7 +135,7 @@ class Doorkeeper:
             if verdict.refused:
                 self._note(verdict.refused)
                 answer = [b"400", b"refused", b""]
-        except Exception:  # noqa: BLE001 - a peer that cannot be judged must not shut out the others
+        except (OSError, ValueError, MemoryError):  # a name service, a strange name, a full host
             _log.exception("who connects could not be found out, and is refused")
         send_frames(self._socket, [_VERSION, request, *answer, b""])
 
@@ -150,20 +151,12 @@ class Doorkeeper:
         return self._judge(question)
 
     def _note(self, reason: str) -> None:
-        """Tell in the log who was refused, now and then if it goes on."""
+        """Tell in the log who was refused; only now and then while somebody keeps trying."""
         self.refused += 1
         now = time.monotonic()
-        last, times = self._told.get(reason, (-_TELL_AGAIN_S, 0))
-        times += 1
-        if now - last >= _TELL_AGAIN_S:
-            _log.warning("refused to let in %s (%d times)", reason, times)
-            self._told = {
-                known: (at, count)
-                for known, (at, count) in self._told.items()
-                if now - at < _TELL_AGAIN_S
-            }
-            last, times = now, 0
-        self._told[reason] = (last, times)
+        if now - self._told >= _TELL_AGAIN_S:
+            self._told = now
+            _log.warning("refused to let in %s (%d refused so far)", reason, self.refused)
 
     def close(self) -> None:
         """Answer no more: from now on nobody is let in."""

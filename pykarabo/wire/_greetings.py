@@ -26,7 +26,8 @@ class Hello(NamedTuple):
     """The body of HELLO: who connects, for the server's list of sessions and its log.
 
     `line` names the client's way to this server: its connections there follow each other, and the
-    latest of them ends the others. It is empty if there will be no other connection.
+    latest of them ends the others. It has 16 bytes at most, and none if there will be no other
+    connection.
     """
 
     host: str
