@@ -253,7 +253,7 @@ class DirectoryAccess:
                 break
         if merged.complete:
             self.cache.replace(pattern, merged.devices, merged.servers.values())
-        elif not merged.answered and not self.cache.servers():
+        elif not merged.answered and not self.cache.knows_any():
             raise self._none_answers(failures)
         else:
             self._complete(merged, pattern)

@@ -5,13 +5,14 @@ cannot be read or written is left alone.
 """
 
 import contextlib
+import fcntl
 import fnmatch
 import hashlib
 import json
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -58,6 +59,10 @@ class TopologyCache:
         """Return the plain maps of the servers that were known last."""
         return self._present().servers if self._servers is None else self._servers
 
+    def knows_any(self) -> bool:
+        """Return whether anybody has seen anything of the domain."""
+        return bool(self.servers() or self._present().devices)
+
     def learn(self, record: DeviceRecord) -> None:
         """Remember where a device is."""
         self._note(record)
@@ -80,7 +85,9 @@ class TopologyCache:
                 self._drop(device_id)
         for record in devices.values():
             self._note(record)
-        self._servers = [dict(server) for server in servers]
+        told = [dict(server) for server in servers]
+        if told != self.servers():
+            self._servers = told
         self._save_soon()
 
     def _note(self, record: DeviceRecord) -> None:
@@ -113,20 +120,24 @@ class TopologyCache:
 
     def save(self) -> None:
         """Write what has changed; what other programs have learned meanwhile is kept."""
-        servers = self.servers()
-        if self._path is None or not (self._changes or servers != self._present().servers):
+        if self._path is None or not (self._changes or self._servers is not None):
             return
-        self._saved_at = time.monotonic()
-        content = self._load()
+        with contextlib.suppress(OSError), _alone_with(self._path):
+            content = self._load()
+            self._apply(content)
+            self._saved_at = time.monotonic()
+            _write(self._path, content)
+            self._content = content
+            self._changes.clear()
+            self._servers = None
+
+    def _apply(self, content: _Content) -> None:
         for device_id, record in self._changes.items():
             content.devices.pop(device_id, None)
             if record is not None:
                 content.devices[device_id] = record
-        content.servers = servers
-        self._content = content
-        self._changes.clear()
-        with contextlib.suppress(OSError):
-            _write(self._path, content)
+        if self._servers is not None:
+            content.servers = self._servers
 
 
 def cache_file(domain: str, endpoints: Iterable[str]) -> Path:
@@ -135,8 +146,20 @@ def cache_file(domain: str, endpoints: Iterable[str]) -> Path:
     return cache_directory(domain) / f"topology-{name}.json"
 
 
-def _write(path: Path, content: _Content) -> None:
+@contextlib.contextmanager
+def _alone_with(path: Path) -> Iterator[None]:
+    """Let no other program change the file between our reading and our writing of it.
+
+    Raises:
+        BlockingIOError: another one does so now; it may be stopped, so nobody waits for it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
+def _write(path: Path, content: _Content) -> None:
     devices = [record.to_wire() for record in content.devices.values()]
     handle, new = tempfile.mkstemp(dir=path.parent, prefix=path.stem)  # mode 0600
     try:

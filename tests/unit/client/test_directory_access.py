@@ -1,5 +1,6 @@
 """Which replica is asked, and what holds when none answers; without a network."""
 
+import fcntl
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -193,6 +194,39 @@ def test_programs_add_to_the_cache_what_they_learn(tmp_path: Path) -> None:
     first.forget("T/X")
     first.save()
     assert [record.device_id for record in TopologyCache(path).devices()] == ["T/Y"]
+
+
+def test_a_program_that_knows_less_takes_nothing_from_the_cache(tmp_path: Path) -> None:
+    path = tmp_path / "topology.json"
+    ignorant = TopologyCache(path)
+    assert not ignorant.knows_any()
+    TopologyCache(path).replace("*", {"T/X": X}, [SERVER.to_wire()])
+    ignorant.learn(Y)
+    ignorant.save()
+    after = TopologyCache(path)
+    assert [record.device_id for record in after.devices()] == ["T/X", "T/Y"]
+    assert after.servers() == [SERVER.to_wire()]
+    TopologyCache(path).replace("*", {"T/X": X}, [])
+    assert TopologyCache(path).servers() == []
+
+
+def test_whoever_stops_while_he_writes_the_cache_holds_up_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "topology.json"
+    cache = TopologyCache(path)
+    with path.with_suffix(".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        cache.learn(X)
+        assert TopologyCache(path).devices() == []
+    cache.learn(Y)
+    assert [record.device_id for record in TopologyCache(path).devices()] == ["T/X", "T/Y"]
+
+
+def test_without_any_replica_a_device_that_was_found_alone_is_listed(tmp_path: Path) -> None:
+    path = tmp_path / "topology.json"
+    TopologyCache(path).learn(X)
+    replicas: dict[str, Fake] = {"1": Dead(), "2": Dead()}
+    found = _carry_out(_access(replicas, path).topology(), replicas)
+    assert [record["status"] for record in found["devices"]] == [CACHED]
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"devices": [{}], "servers": []}', "\xff"])
