@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -97,8 +97,10 @@ class _Launcher:
                 return
             self._await_return()
         with BlockingClient() as client:
-            running = self._running(client.servers())
-            devices = {record.device_id: record for record in client.topology()}
+            servers, topology = client.servers(), client.topology()
+        lives = self._life()
+        running = {record.server_id: record for record in servers if lives(record)}
+        devices = {record.device_id: record for record in topology if lives(record)}
         started: dict[str, subprocess.Popen[bytes]] = {}
         for server_id, server in self._facility.servers.items():
             record = running.get(server_id)
@@ -122,15 +124,14 @@ class _Launcher:
                     return
                 time.sleep(_LOOK_S)
 
-    def _running(self, records: list[ServerRecord]) -> dict[str, ServerRecord]:
-        """Return the servers that live, by id; those of other hosts are believed to."""
+    def _life(self) -> Callable[[ServerRecord | DeviceRecord], bool]:
+        """Return what tells whether the process of a record lives; on other hosts it is believed.
+
+        The directory learns of a death on this host later than the operating system.
+        """
         living = set(living_processes(self._directory).values())
         here = socket.gethostname()
-        return {
-            record.server_id: record
-            for record in records
-            if record.host != here or record.pid in living
-        }
+        return lambda record: record.host != here or record.pid in living
 
     def _look_for_devices(
         self, server_id: str, server: FacilityServer, devices: Mapping[str, DeviceRecord]
