@@ -1,7 +1,6 @@
 """A device server: hosts devices, answers calls, publishes events, keeps its lease."""
 
 import asyncio
-import functools
 import logging
 import os
 import secrets
@@ -16,55 +15,34 @@ from pykarabo.data import PropertyValue, State, TrainReference, to_row
 from pykarabo.errors import (
     BadConfigurationError,
     DuplicateDeviceError,
-    ExpiredError,
-    LimitExceededError,
-    MalformedMessageError,
     PykaraboError,
     RemoteError,
-    VersionMismatchError,
 )
 from pykarabo.transport import (
-    Caller,
     Clock,
-    Delivery,
     SystemClock,
     TaskOwner,
     Transport,
     acting_as,
-    called_by,
-    deadline,
 )
 from pykarabo.wire import (
-    ENOUGH,
     HEARTBEAT_INTERVAL_S,
-    Answer,
-    CancelCall,
     EventSource,
-    Execute,
-    Frame,
-    OnceMemory,
-    Outcome,
-    ServerSessions,
-    Took,
     Welcome,
-    bundled,
-    is_bundle,
-    unbundled,
 )
 
-from ._answers import Answers, needs_waiting
+from ._answers import Answers
+from ._calls import CallHost
 from ._classes import DeviceClasses
 from ._clock_watch import ClockWatch
 from ._context import DeviceContext
 from ._device import Device
 from ._hosting import Hosting
-from ._in_time import require_time
 from ._lock import LockWatch
 from ._loop_watch import Blockage
 from ._own_process import OwnProcesses
 from ._pipelines import PipelineHost
 from ._registration import Registration
-from ._room import AnswerRoom
 from ._running import guarded
 from ._server_device import DeviceServer
 from ._starting import DeviceSettings, FirstDevices
@@ -123,20 +101,16 @@ class Server:
         self.epoch = self.clock.time_ns()
         self.lag_s = 0.0
         self.blockage: Callable[[], Blockage | None] = lambda: None
-        self.slow_clients = 0
         self._beats = 0
         self.stopping = asyncio.Event()
         self.ends_with: str | None = None
         self._tasks = TaskOwner(f"server {server_id}")
-        self._running: dict[tuple[bytes, bytes], asyncio.Task[Any]] = {}
         self._hosting = Hosting(server_id)
         self._starting: set[str] = set()
         self._transport = transport
-        self._router = transport.bind_router("rpc", self._received)
         self.streams = EventStreams(
             transport, self.clock, self._hosting, instance=self.instance, epoch=self.epoch
         )
-        self._answers = Answers(self._hosting, self.streams)
         self._pipelines = PipelineHost(transport, self.clock)
         welcome = Welcome(
             server_id,
@@ -147,13 +121,11 @@ class Server:
             self.streams.endpoint,
             self._pipelines.endpoint,
         )
-        self._sessions = ServerSessions(welcome, checksum=transport.checksum)
-        self._room = AnswerRoom(self._sessions, self.clock)
-        self._locks = LockWatch(self._sessions, self._router, self.clock)
-        self._once = OnceMemory()
+        self._calls = CallHost(
+            transport, self.clock, self._tasks, Answers(self._hosting, self.streams), welcome
+        )
+        self._locks = LockWatch(self._calls.sessions, self._calls.router, self.clock)
         self._door_is_shut = False
-        self._checksum = transport.checksum
-        self._answers_of: dict[bytes, list[list[Frame]]] = {}
         self._time = TimeSource(client, time_source, self.clock)
         self.clock_watch = ClockWatch(self.clock)
         self._registration = Registration(self, allow_offline=allow_offline)
@@ -198,7 +170,7 @@ class Server:
         self._time.close()
         self._pipelines.close()
         self.streams.close()
-        self._router.close()
+        self._calls.close()
 
     def record(self) -> ServerRecord:
         """Return what the directory is told of this server."""
@@ -211,7 +183,7 @@ class Server:
             pid=identity.pid,
             user=identity.user,
             version=pykarabo.__version__,
-            rpc=self._router.endpoint,
+            rpc=self._calls.router.endpoint,
             events=self.streams.endpoint,
             data=self._pipelines.endpoint,
             classes=tuple(self.classes.names()),
@@ -220,17 +192,22 @@ class Server:
     @property
     def clients(self) -> int:
         """How many clients are connected."""
-        return len(self._sessions.sessions)
+        return len(self._calls.sessions.sessions)
 
     @property
     def calls_in_flight(self) -> int:
         """How many calls are being worked on."""
-        return self._sessions.in_flight
+        return self._calls.sessions.in_flight
 
     @property
     def rejected(self) -> int:
         """How many messages were none of ours, or no longer made sense."""
-        return self._sessions.dropped + self._pipelines.malformed
+        return self._calls.sessions.dropped + self._pipelines.malformed
+
+    @property
+    def slow_clients(self) -> int:
+        """How often a client did not take its answers, and was forgotten."""
+        return self._calls.slow_clients
 
     @property
     def devices(self) -> list[Device]:
@@ -443,133 +420,6 @@ class Server:
             if registered:
                 await self._registration.release(device_id)
 
-    # -- calls ----------------------------------------------------------------------------------
-
-    def _received(self, peer: bytes, frames: list[Frame]) -> None:
-        if not is_bundle(frames):
-            self._received_one(peer, frames)
-            return
-        try:
-            messages = unbundled(frames)
-        except (MalformedMessageError, LimitExceededError, VersionMismatchError):
-            self._sessions.dropped += 1
-            return
-        self._answers_of[peer] = []
-        try:
-            for message in messages:
-                self._received_one(peer, message)
-        finally:
-            self._deliver_all(peer, self._answers_of.pop(peer))
-
-    def _received_one(self, peer: bytes, frames: list[Frame]) -> None:
-        action = self._sessions.receive(
-            peer, frames, now_ns=self.clock.monotonic_ns(), utc_ns=self.clock.time_ns()
-        )
-        if isinstance(action, Execute):
-            self._execute(action)
-        elif isinstance(action, Answer):
-            if action.greeted and (user := self._router.sender):
-                self._sessions.identify(peer, user)
-            if action.ended is not None:
-                self._room.took(action.ended)  # what waits there is given up now
-            self._send(action.peer, action.frames)
-        elif isinstance(action, CancelCall):
-            task = self._running.get((action.peer, action.call_id))
-            if task is not None:
-                task.cancel()
-        elif isinstance(action, Took):
-            self._room.took(action.peer)
-
-    def _execute(self, call: Execute) -> None:
-        if needs_waiting(call) or not self._sessions.has_room(call.peer):
-            if self._is_new(call):
-                task = self._tasks.spawn(self._run(call), name=type(call.request).__name__)
-                self._running[call.peer, call.call_id] = task
-                task.add_done_callback(lambda done: self._ran(call, done))
-            return
-        try:
-            result, sequence = self._answers.now(call)
-            frames = self._sessions.reply(call, result, sequence=sequence)
-        except PykaraboError as error:
-            frames = self._sessions.fail(call, error)
-        self._send(call.peer, frames)
-
-    def _is_new(self, call: Execute) -> bool:
-        """Answer a keyed call that was run before, or whose twin is running."""
-        key = getattr(call.request, "once", None)
-        if key is None:
-            return True
-        try:
-            begun = self._once.begin(key, call, self.clock.monotonic_ns())
-        except PykaraboError as error:
-            begun = Outcome(error=error)
-        if isinstance(begun, Outcome):
-            self._answer(call, begun)
-            return False
-        return begun
-
-    async def _run(self, call: Execute) -> None:
-        outcome = Outcome()
-        try:
-            await self._room.wait(call)
-            caller = Caller.of(call.identity, getattr(call.request, "caller", None))
-            given_up = functools.partial(self._sessions.has_forgotten, call.peer)
-            with deadline(call.deadline_ns, given_up), called_by(caller):
-                require_time(self.clock)
-                outcome.result, outcome.sequence = await self._answers.answer(call)
-        except PykaraboError as error:
-            outcome.error = error
-        for answered in [call, *self._twins(call, outcome)]:
-            self._answer(answered, outcome)
-
-    def _twins(self, call: Execute, outcome: Outcome) -> list[Execute]:
-        """Note how a call ended; returns the repetitions of it that wait for the same answer."""
-        key = getattr(call.request, "once", None)
-        return self._once.end(key, outcome) if key is not None else []
-
-    def _ran(self, call: Execute, task: asyncio.Task[None]) -> None:
-        """Forget a call's task, and free what it held if it was cancelled before its first step."""
-        self._running.pop((call.peer, call.call_id), None)
-        if task.cancelled():
-            self._sessions.abandon(call)
-            error = ExpiredError(
-                "the call was cancelled before it began", remedy="nothing was executed: call again"
-            )
-            outcome = Outcome(error=error)
-            for twin in self._twins(call, outcome):
-                self._answer(twin, outcome)
-
-    def _answer(self, call: Execute, outcome: Outcome) -> None:
-        if outcome.error is not None:
-            frames = self._sessions.fail(call, outcome.error)
-        else:
-            try:
-                frames = self._sessions.reply(call, outcome.result, sequence=outcome.sequence)
-            except PykaraboError as error:
-                frames = self._sessions.fail(call, error)
-        self._send(call.peer, frames)
-
-    def _send(self, peer: bytes, frames: list[Frame]) -> None:
-        answers = self._answers_of.get(peer)
-        if answers is None:
-            self._deliver(peer, frames)
-            return
-        answers.append(frames)
-        if len(answers) >= ENOUGH:
-            self._answers_of[peer] = []
-            self._deliver_all(peer, answers)
-
-    def _deliver_all(self, peer: bytes, answers: list[list[Frame]]) -> None:
-        for bundle in bundled(answers, checksum=self._checksum):
-            self._deliver(peer, bundle)
-
-    def _deliver(self, peer: bytes, frames: list[Frame]) -> None:
-        delivery = self._router.send(peer, frames)
-        if delivery is not Delivery.SENT:
-            self._sessions.forget(peer)
-            if delivery is Delivery.FULL:
-                self.slow_clients += 1
-
     # -- events ---------------------------------------------------------------------------------
 
     def _publish(self, device: Device, changes: list[tuple[str, PropertyValue]]) -> None:
@@ -627,10 +477,7 @@ class Server:
         """Forget, once in a while, clients that were killed and said no goodbye."""
         self._beats += 1
         if self._beats % PROBE_BEATS == 0:
-            peers, frames = self._sessions.probe(self.clock.monotonic_ns())
-            for peer in peers:
-                if self._router.send(peer, frames) is Delivery.GONE:
-                    self._sessions.forget(peer)
+            self._calls.forget_the_dead()
 
 
 def _death_of(device_id: str) -> str:

@@ -198,7 +198,7 @@ def test_a_session_that_the_server_has_forgotten_is_greeted_anew() -> None:
     async def scenario() -> None:
         async with run_facility({}) as facility:
             proxy = await facility.client.device("TEST/SERVER", follow=False)
-            sessions = facility.server._sessions
+            sessions = facility.server._calls.sessions
             for peer in sessions.probe(0)[0]:
                 sessions.forget(peer)
             assert (await proxy.get("state"))["state"] == "ON"

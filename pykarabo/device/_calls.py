@@ -1,0 +1,204 @@
+"""The calls that come to one process: who may make them, what works on them, their answers."""
+
+import asyncio
+import functools
+from typing import Any
+
+from pykarabo.errors import (
+    ExpiredError,
+    LimitExceededError,
+    MalformedMessageError,
+    PykaraboError,
+    VersionMismatchError,
+)
+from pykarabo.transport import Caller, Clock, Delivery, TaskOwner, Transport, called_by, deadline
+from pykarabo.wire import (
+    ENOUGH,
+    Answer,
+    CancelCall,
+    Execute,
+    Frame,
+    OnceMemory,
+    Outcome,
+    ServerSessions,
+    Took,
+    Welcome,
+    bundled,
+    is_bundle,
+    unbundled,
+)
+
+from ._answers import Answers, needs_waiting
+from ._in_time import require_time
+from ._room import AnswerRoom
+
+
+class CallHost:
+    """Takes calls, has them worked on, and sends their answers.
+
+    Args:
+        tasks: whose tasks work on what needs waiting.
+        answers: knows what to do with a request.
+        welcome: who is called here.
+
+    Attributes:
+        router: where calls come in.
+        sessions: who has greeted.
+        slow_clients: how often a client did not take its answers, and was forgotten.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        clock: Clock,
+        tasks: TaskOwner,
+        answers: Answers,
+        welcome: Welcome,
+    ) -> None:
+        self.router = transport.bind_router("rpc", self._received)
+        self.sessions = ServerSessions(welcome, checksum=transport.checksum)
+        self.slow_clients = 0
+        self._clock = clock
+        self._tasks = tasks
+        self._answers = answers
+        self._checksum = transport.checksum
+        self._room = AnswerRoom(self.sessions, clock)
+        self._once = OnceMemory()
+        self._running: dict[tuple[bytes, bytes], asyncio.Task[Any]] = {}
+        self._answers_of: dict[bytes, list[list[Frame]]] = {}
+
+    def forget_the_dead(self) -> None:
+        """Forget clients that were killed and said no goodbye."""
+        peers, frames = self.sessions.probe(self._clock.monotonic_ns())
+        for peer in peers:
+            if self.router.send(peer, frames) is Delivery.GONE:
+                self.sessions.forget(peer)
+
+    def close(self) -> None:
+        """Take no more calls."""
+        self.router.close()
+
+    def _received(self, peer: bytes, frames: list[Frame]) -> None:
+        if not is_bundle(frames):
+            self._received_one(peer, frames)
+            return
+        try:
+            messages = unbundled(frames)
+        except (MalformedMessageError, LimitExceededError, VersionMismatchError):
+            self.sessions.dropped += 1
+            return
+        self._answers_of[peer] = []
+        try:
+            for message in messages:
+                self._received_one(peer, message)
+        finally:
+            self._deliver_all(peer, self._answers_of.pop(peer))
+
+    def _received_one(self, peer: bytes, frames: list[Frame]) -> None:
+        action = self.sessions.receive(
+            peer, frames, now_ns=self._clock.monotonic_ns(), utc_ns=self._clock.time_ns()
+        )
+        if isinstance(action, Execute):
+            self._execute(action)
+        elif isinstance(action, Answer):
+            if action.greeted and (user := self.router.sender):
+                self.sessions.identify(peer, user)
+            if action.ended is not None:
+                self._room.took(action.ended)  # what waits there is given up now
+            self._send(action.peer, action.frames)
+        elif isinstance(action, CancelCall):
+            task = self._running.get((action.peer, action.call_id))
+            if task is not None:
+                task.cancel()
+        elif isinstance(action, Took):
+            self._room.took(action.peer)
+
+    def _execute(self, call: Execute) -> None:
+        if needs_waiting(call) or not self.sessions.has_room(call.peer):
+            if self._is_new(call):
+                task = self._tasks.spawn(self._run(call), name=type(call.request).__name__)
+                self._running[call.peer, call.call_id] = task
+                task.add_done_callback(lambda done: self._ran(call, done))
+            return
+        try:
+            result, sequence = self._answers.now(call)
+            frames = self.sessions.reply(call, result, sequence=sequence)
+        except PykaraboError as error:
+            frames = self.sessions.fail(call, error)
+        self._send(call.peer, frames)
+
+    def _is_new(self, call: Execute) -> bool:
+        """Answer a keyed call that was run before, or whose twin is running."""
+        key = getattr(call.request, "once", None)
+        if key is None:
+            return True
+        try:
+            begun = self._once.begin(key, call, self._clock.monotonic_ns())
+        except PykaraboError as error:
+            begun = Outcome(error=error)
+        if isinstance(begun, Outcome):
+            self._answer(call, begun)
+            return False
+        return begun
+
+    async def _run(self, call: Execute) -> None:
+        outcome = Outcome()
+        try:
+            await self._room.wait(call)
+            caller = Caller.of(call.identity, getattr(call.request, "caller", None))
+            given_up = functools.partial(self.sessions.has_forgotten, call.peer)
+            with deadline(call.deadline_ns, given_up), called_by(caller):
+                require_time(self._clock)
+                outcome.result, outcome.sequence = await self._answers.answer(call)
+        except PykaraboError as error:
+            outcome.error = error
+        for answered in [call, *self._twins(call, outcome)]:
+            self._answer(answered, outcome)
+
+    def _twins(self, call: Execute, outcome: Outcome) -> list[Execute]:
+        """Note how a call ended; returns the repetitions of it that wait for the same answer."""
+        key = getattr(call.request, "once", None)
+        return self._once.end(key, outcome) if key is not None else []
+
+    def _ran(self, call: Execute, task: asyncio.Task[None]) -> None:
+        """Forget a call's task, and free what it held if it was cancelled before its first step."""
+        self._running.pop((call.peer, call.call_id), None)
+        if task.cancelled():
+            self.sessions.abandon(call)
+            error = ExpiredError(
+                "the call was cancelled before it began", remedy="nothing was executed: call again"
+            )
+            outcome = Outcome(error=error)
+            for twin in self._twins(call, outcome):
+                self._answer(twin, outcome)
+
+    def _answer(self, call: Execute, outcome: Outcome) -> None:
+        if outcome.error is not None:
+            frames = self.sessions.fail(call, outcome.error)
+        else:
+            try:
+                frames = self.sessions.reply(call, outcome.result, sequence=outcome.sequence)
+            except PykaraboError as error:
+                frames = self.sessions.fail(call, error)
+        self._send(call.peer, frames)
+
+    def _send(self, peer: bytes, frames: list[Frame]) -> None:
+        answers = self._answers_of.get(peer)
+        if answers is None:
+            self._deliver(peer, frames)
+            return
+        answers.append(frames)
+        if len(answers) >= ENOUGH:
+            self._answers_of[peer] = []
+            self._deliver_all(peer, answers)
+
+    def _deliver_all(self, peer: bytes, answers: list[list[Frame]]) -> None:
+        for bundle in bundled(answers, checksum=self._checksum):
+            self._deliver(peer, bundle)
+
+    def _deliver(self, peer: bytes, frames: list[Frame]) -> None:
+        delivery = self.router.send(peer, frames)
+        if delivery is not Delivery.SENT:
+            self.sessions.forget(peer)
+            if delivery is Delivery.FULL:
+                self.slow_clients += 1
