@@ -41,9 +41,9 @@ def leak_check() -> Iterator[None]:
 def short_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Give the test a domain of its own and return its runtime directory.
 
-    The directory has mode 0700 and a path below 60 characters; data, state and cache go below
-    the test's temporary directory. What the process shares for blocking calls is closed at the
-    end; processes of the domain that outlive the test are killed, and the test fails.
+    The directory has mode 0700 and a path below 60 characters; configuration, data, state and cache
+    go below the test's temporary directory. What the process shares for blocking calls is closed at
+    the end; processes of the domain that outlive the test are killed, and the test fails.
     """
     base = tempfile.gettempdir()
     if len(base) > _LONGEST_RUNTIME_PATH // 2:
@@ -51,7 +51,7 @@ def short_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
     runtime = Path(tempfile.mkdtemp(prefix="pk-", dir=base))
     domain = f"t{secrets.token_hex(6)}"
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
-    for name in ("DATA", "STATE", "CACHE"):
+    for name in ("CONFIG", "DATA", "STATE", "CACHE"):
         folder = tmp_path / name.lower()
         folder.mkdir()
         monkeypatch.setenv(f"XDG_{name}_HOME", str(folder))

@@ -25,7 +25,7 @@ from pykarabo.errors import (
     PykaraboError,
     WrongInstanceError,
 )
-from pykarabo.transport import data_directory, domain_name, run_directory
+from pykarabo.transport import KEY_REASONS, data_directory, domain_name, run_directory
 
 from ._app import common
 from ._complete import complete_devices
@@ -165,7 +165,8 @@ def _reach_replica(client: BlockingClient, endpoint: str) -> str:
     """Ask a replica; one that does not answer is looked at from beneath."""
     try:
         record = client.replica(endpoint)
-    except NotConnectedError:
+    except NotConnectedError as error:
+        _require_right_key(error)
         remedy = "start it, and what else is missing: pykarabo up"
         try:
             reach(endpoint)
@@ -285,13 +286,21 @@ def _process(record: DeviceRecord) -> Finding | None:
 def _greet(client: BlockingClient, record: DeviceRecord) -> str:
     try:
         client.locate(record.rpc, [record.server_id])
-    except (NotConnectedError, CallTimeoutError):
+    except (NotConnectedError, CallTimeoutError) as error:
+        _require_right_key(error)
         raise NotConnectedError(
             f"server {record.server_id} takes connections but does not answer",
             remedy="code of a device blocks its event loop. See what: "
             f"py-spy dump --pid {record.pid} (on {record.host}); then wait, or restart the server",
         ) from None
     return "the server answers"
+
+
+def _require_right_key(error: PykaraboError) -> None:
+    """Tell of keys that differ: nothing else needs to be looked at."""
+    reason = error.details.get("reason")
+    if reason in KEY_REASONS:
+        raise NotConnectedError(f"somebody listens there, but {reason}", remedy=error.remedy)
 
 
 def _same_instance(client: BlockingClient, record: DeviceRecord) -> str:

@@ -18,6 +18,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,8 +30,9 @@ from ._yaml import Document, read_document
 
 _VARIABLE: Final = re.compile(r"\$\{(\w+)\}")
 _FACILITY: Final = frozenset({"domain", "time_source", "servers"})
+_TRUSTED: Final = "trusted_networks"
 _SERVER: Final = frozenset(
-    {"classes", "devices", "host", "advertise", "ports", "memory", "own_process"}
+    {"classes", "devices", "host", "advertise", "ports", "memory", "own_process", _TRUSTED}
 )
 _PORTS: Final = frozenset({"rpc", "events", "data"})
 _LAST_PORT: Final = 65_535
@@ -51,6 +53,7 @@ class FacilityServer:
     """A server process and the devices it starts with.
 
     Attributes:
+        trusted_networks: where its data goes in plain text, such as ``192.0.2.0/24``.
         own_process: those of the devices that run in processes of their own.
     """
 
@@ -59,6 +62,7 @@ class FacilityServer:
     host: str | None = None
     advertise: str | None = None
     ports: Mapping[str, int] = field(default_factory=dict[str, int])
+    trusted_networks: tuple[str, ...] = ()
     memory: int | None = None
     own_process: frozenset[str] = frozenset()
 
@@ -159,6 +163,7 @@ class _Reader:
             self._text(item, "host", place),
             self._text(item, "advertise", place),
             {key: self._port(port, f"{place}.ports.{key}") for key, port in ports.items()},
+            self._networks(item.get(_TRUSTED, []), f"{place}.{_TRUSTED}"),
             self._memory(item.get("memory"), f"{place}.memory"),
             self._own_process(item.get("own_process", []), devices, f"{place}.own_process"),
         )
@@ -172,6 +177,16 @@ class _Reader:
                 remedy = f"did you mean '{near[0]}'?" if near else "name a device of this server"
                 raise self._wrong(place, f"the server has no device '{device_id}'", remedy)
         return frozenset(content)
+
+    def _networks(self, content: Any, place: str) -> tuple[str, ...]:
+        if not isinstance(content, list) or not all(isinstance(text, str) for text in content):
+            raise self._wrong(place, "this is no list of networks", "write [ADDRESS/BITS]")
+        for text in content:
+            try:
+                ip_network(text)
+            except ValueError as error:
+                raise self._wrong(place, str(error), "write it like 192.0.2.0/24") from None
+        return tuple(content)
 
     def _memory(self, value: Any, place: str) -> int | None:
         if value is not None and (type(value) is not int or value < _LEAST_MEMORY):

@@ -253,6 +253,8 @@ def _options(server: FacilityServer, time_source: str | None) -> list[str]:
     ):
         if value is not None:
             options += [option, value]
+    for network in server.trusted_networks:
+        options += ["--trusted-network", network]
     for name, port in server.ports.items():
         options += [_PORT_OPTIONS[name], str(port)]
     return options

@@ -59,6 +59,13 @@ def server_command() -> None:
 )
 @click.option("--init", type=click.Path(path_type=Path), help="JSON file of devices to start.")
 @click.option("--host", help="Listen on TCP at this address instead of Unix sockets.")
+@click.option(
+    "--trusted-network",
+    "trusted_networks",
+    multiple=True,
+    metavar="ADDRESS/BITS",
+    help="Where --host is in this network, data goes in plain text, which is faster.",
+)
 @click.option("--advertise", help="Host name or address that others are told.")
 @click.option("--rpc-port", type=_PORT, default=0, help="TCP port of calls; 0: the system chooses.")
 @click.option("--event-port", type=_PORT, default=0, help="TCP port of events.")

@@ -14,6 +14,7 @@ from pykarabo.data import PropertyValue, Schema, from_rows
 from pykarabo.errors import ConnectionLostError, ExpiredError, NotConnectedError, PykaraboError
 from pykarabo.transport import (
     BlockingLink,
+    DomainKeys,
     Socket,
     deadline,
     domain_name,
@@ -70,6 +71,7 @@ class BlockingClient(Administration):
         self.access = access_to(self.domain, directory)
         self.place = (self.domain, directory)
         self._context: zmq.Context[Socket] = make_context()
+        self._keys = DomainKeys(self.domain)
         self._identity = own_identity()
         self._token = secrets.token_bytes(16)
         self._lock = threading.Lock()
@@ -213,9 +215,10 @@ class BlockingClient(Administration):
                     self._identity,
                     line=line_to(self._token, rpc),
                     peer=peer,
-                    checksum=rpc.startswith("tcp"),
                 )
-                link = BlockingLink(self._context, rpc, session, timeout_s=_left_s(timeout_s))
+                link = BlockingLink(
+                    self._context, rpc, session, self._keys, timeout_s=_left_s(timeout_s)
+                )
                 self._links[rpc] = link
             return link
 

@@ -116,7 +116,7 @@ class Client(AsyncAdministration):
         self.clock = clock or SystemClock()
         self.access = access_to(self.domain, directory)
         self._own_transport = transport is None
-        self.transport: Transport = transport or ZmqTransport()
+        self.transport: Transport = transport or ZmqTransport(domain=self.domain)
         self.identity = own_identity()
         self._token = secrets.token_bytes(16)
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -11,7 +11,7 @@ from pykarabo.errors import (
     PykaraboError,
     VersionMismatchError,
 )
-from pykarabo.transport import DealerPort, TaskOwner
+from pykarabo.transport import DealerPort, TaskOwner, is_plain
 from pykarabo.wire import (
     KEEPALIVE_S,
     Attach,
@@ -144,7 +144,7 @@ class PipelineReader(AsyncIterator[Item]):
     async def _connect_once(self, backoff: Backoff) -> None:
         _link, target = await self._client.reach(self.device_id)
         record = await self._client.resolve(self.device_id)
-        pipe = PipelineInput(self._attach, target.instance, checksum=record.data.startswith("tcp"))
+        pipe = PipelineInput(self._attach, target.instance, checksum=is_plain(record.data))
         connection = _Connection(pipe, self._deliver)
         try:
             connection.port = await self._client.transport.connect_dealer(

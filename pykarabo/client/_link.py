@@ -17,7 +17,7 @@ from pykarabo.errors import (
     NotConnectedError,
     VersionMismatchError,
 )
-from pykarabo.transport import Clock, DealerPort, TaskOwner, Transport, signed
+from pykarabo.transport import Clock, DealerPort, TaskOwner, Transport, remedy_for, signed
 from pykarabo.wire import (
     ENOUGH,
     Answered,
@@ -75,10 +75,7 @@ class ServerLink:
         self._transport = transport
         self._clock = clock
         self._closed = closed
-        self._checksum = rpc.startswith("tcp")
-        self._session = ClientSession(
-            secrets.token_bytes(8), identity, line=line, peer=peer, checksum=self._checksum
-        )
+        self._session = ClientSession(secrets.token_bytes(8), identity, line=line, peer=peer)
         self._loop = asyncio.get_running_loop()
         self._port: DealerPort | None = None
         self._ready: asyncio.Future[Welcome] = self._loop.create_future()
@@ -113,7 +110,8 @@ class ServerLink:
     def _not_connected(self, reason: str) -> NotConnectedError:
         return NotConnectedError(
             f"{self._session.peer} cannot be reached at {self.rpc}: {reason}",
-            remedy="look at 'pykarabo status' and start what is missing with 'pykarabo up'",
+            remedy=remedy_for(reason),
+            details={"reason": reason},
         )
 
     def connected(self) -> None:
@@ -193,7 +191,7 @@ class ServerLink:
         self._send_all(waiting)
 
     def _send_all(self, waiting: dict[bytes, list[Frame]]) -> None:
-        for frames in bundled(waiting.values(), checksum=self._checksum):
+        for frames in bundled(waiting.values()):
             if self._port is None or not self._port.send(frames):
                 self._refused(list(waiting))
                 return

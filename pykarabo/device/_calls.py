@@ -56,12 +56,11 @@ class CallHost:
         welcome: Welcome,
     ) -> None:
         self.router = transport.bind_router("rpc", self._received)
-        self.sessions = ServerSessions(welcome, checksum=transport.checksum)
+        self.sessions = ServerSessions(welcome)
         self.slow_clients = 0
         self._clock = clock
         self._tasks = tasks
         self._answers = answers
-        self._checksum = transport.checksum
         self._room = AnswerRoom(self.sessions, clock)
         self._once = OnceMemory()
         self._running: dict[tuple[bytes, bytes], asyncio.Task[Any]] = {}
@@ -193,7 +192,7 @@ class CallHost:
             self._deliver_all(peer, answers)
 
     def _deliver_all(self, peer: bytes, answers: list[list[Frame]]) -> None:
-        for bundle in bundled(answers, checksum=self._checksum):
+        for bundle in bundled(answers):
             self._deliver(peer, bundle)
 
     def _deliver(self, peer: bytes, frames: list[Frame]) -> None:

@@ -13,7 +13,7 @@ from pykarabo.errors import (
     VersionMismatchError,
     did_you_mean,
 )
-from pykarabo.transport import Clock, Delivery, RouterPort, Transport
+from pykarabo.transport import Clock, Delivery, RouterPort, Transport, is_plain
 from pykarabo.wire import (
     Attach,
     Consumer,
@@ -152,10 +152,10 @@ class PipelineHost:
 
     def __init__(self, transport: Transport, clock: Clock) -> None:
         self._clock = clock
-        self._checksum = transport.checksum
         self._outputs: dict[tuple[str, str], OutputChannel] = {}
         self._peers: dict[bytes, OutputChannel] = {}
         self._router: RouterPort = transport.bind_router("data", self._received, bulk=True)
+        self._checksum = is_plain(self._router.endpoint)
         self.malformed = 0
 
     @property

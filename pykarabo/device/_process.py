@@ -10,8 +10,9 @@ import secrets
 import signal
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,7 +47,9 @@ _STEM_BYTES: Final = 6
 _TELL_NS: Final = 10**9
 """A replica that does not answer for so long does not keep us from telling the others."""
 _START_TIMEOUT_S: Final = 30.0
-_IN_COMMON: Final = ("domain", "host", "advertise", "time_source", "allow_offline", "memory_mib")
+_IN_COMMON: Final = (
+    "domain", "host", "advertise", "trusted_networks", "time_source", "allow_offline", "memory_mib"
+)  # fmt: skip
 """What the processes of single devices are set up like their server."""
 _FILES: Final = 65_536
 """A directory of 300 servers has 1 500 files open; the usual limit is 1 024, for select()."""
@@ -64,6 +67,7 @@ class ServerSettings:
         directory: host the domain's directory, or one of its replicas.
         allow_offline: start devices without a majority of the directory's replicas.
         host, advertise, ports: see `Binding`; without a host it listens on Unix sockets.
+        trusted_networks: where data needs no encryption, see `Binding`; ``192.0.2.0/24``.
         time_source: device id of the train clock.
         memory_mib: what the process may take; beyond that ZeroMQ cuts off who sends too much, and
             Python raises `MemoryError`. Default is no limit of ours.
@@ -79,6 +83,7 @@ class ServerSettings:
     host: str | None = None
     advertise: str | None = None
     ports: Mapping[str, int] = field(default_factory=dict[str, int])
+    trusted_networks: tuple[str, ...] = ()
     time_source: str | None = None
     memory_mib: int | None = None
 
@@ -147,6 +152,15 @@ def _sweep(directory: Path, *, keep: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def _networks(named: Iterable[str]) -> tuple[IPv4Network | IPv6Network, ...]:
+    try:
+        return tuple(ip_network(text) for text in named)
+    except ValueError as error:
+        raise BadConfigurationError(
+            f"a trusted network is not one: {error}", remedy="write it like 192.0.2.0/24"
+        ) from None
+
+
 class _BusyTeller:
     """Tells the directory, from the watching thread, that this process cannot."""
 
@@ -185,8 +199,15 @@ async def running_server(settings: ServerSettings) -> AsyncGenerator[Server, Non
     """
     directory = run_directory(settings.domain, create=True)
     with _stem(settings, directory) as stem:
-        binding = Binding(directory, stem, settings.host, settings.advertise, dict(settings.ports))
-        transport = ZmqTransport(binding)
+        binding = Binding(
+            directory,
+            stem,
+            settings.host,
+            settings.advertise,
+            dict(settings.ports),
+            _networks(settings.trusted_networks),
+        )
+        transport = ZmqTransport(binding, settings.domain)
         client = Client(settings.domain, transport=transport)
         try:
             server = Server(

@@ -39,7 +39,7 @@ class EventStreams:
         self._hosting = hosting
         self._loop = asyncio.get_running_loop()
         self._port = transport.bind_publisher("events", self._subscription)
-        self._publisher = Publisher(instance, epoch, checksum=transport.checksum)
+        self._publisher = Publisher(instance, epoch)
         self._chosen: dict[str, ChosenStream] = {}
         self._by_device: dict[str, list[ChosenStream]] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}

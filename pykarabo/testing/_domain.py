@@ -13,7 +13,7 @@ from typing import Final
 from pykarabo.transport import DOMAIN_VARIABLE
 
 _RUNTIME: Final = "XDG_RUNTIME_DIR"
-_KEPT: Final = ("DATA", "STATE", "CACHE")
+_KEPT: Final = ("CONFIG", "DATA", "STATE", "CACHE")
 _LONGEST_TEMPORARY: Final = 30
 """Leaves room for a domain and a socket's name within the 107 bytes of a Unix socket's path."""
 

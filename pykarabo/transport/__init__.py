@@ -7,16 +7,20 @@ from pykarabo._lazy import lazy_attributes
 from ._caller import Caller, acting_as, called_by, present_caller, signed
 from ._clock import Clock, SystemClock, now
 from ._deadline import deadline, is_awaited, time_left_s
+from ._keys import DomainKeys
 from ._places import (
     DEFAULT_DOMAIN,
     DOMAIN_VARIABLE,
     cache_directory,
+    config_directory,
     data_directory,
     domain_name,
+    key_file,
     run_directory,
 )
 from ._ports import (
     CLOSED,
+    KEY_REASONS,
     NOBODY_LISTENS,
     DealerHandler,
     DealerPort,
@@ -28,7 +32,7 @@ from ._ports import (
     SubscriberPort,
     Transport,
 )
-from ._sockets import Socket, guard, make_context
+from ._sockets import Socket, guard, is_encrypted, is_plain, make_context, remedy_for
 
 if TYPE_CHECKING:
     from ._blocking import BlockingLink
@@ -41,6 +45,7 @@ __all__ = [
     "CLOSED",
     "DEFAULT_DOMAIN",
     "DOMAIN_VARIABLE",
+    "KEY_REASONS",
     "NOBODY_LISTENS",
     "Binding",
     "BlockingLink",
@@ -49,6 +54,7 @@ __all__ = [
     "DealerHandler",
     "DealerPort",
     "Delivery",
+    "DomainKeys",
     "Doorkeeper",
     "FrameCallback",
     "MemoryNetwork",
@@ -65,15 +71,20 @@ __all__ = [
     "acting_as",
     "cache_directory",
     "called_by",
+    "config_directory",
     "data_directory",
     "deadline",
     "domain_name",
     "guard",
     "is_awaited",
+    "is_encrypted",
+    "is_plain",
+    "key_file",
     "make_context",
     "now",
     "own_user_only",
     "present_caller",
+    "remedy_for",
     "run_directory",
     "signed",
     "time_left_s",

@@ -29,12 +29,15 @@ from pykarabo.wire import (
 
 from ._caller import signed
 from ._frames import monitor_event, receive_frames, send_frames
+from ._keys import DomainKeys
 from ._sockets import (
     DOWN_EVENTS,
     UP_EVENTS,
     Socket,
     describe_down,
+    is_encrypted,
     make_dealer,
+    remedy_for,
     resolve,
     stop_monitor,
 )
@@ -50,6 +53,7 @@ class BlockingLink:
         context: shared by all links of the process.
         endpoint: the server's ``rpc`` endpoint.
         session: a new session; the link drives it.
+        keys: of the domain.
         timeout_s: for connecting and greeting.
 
     Raises:
@@ -61,6 +65,7 @@ class BlockingLink:
         context: "zmq.Context[Socket]",
         endpoint: str,
         session: ClientSession,
+        keys: DomainKeys,
         *,
         timeout_s: float,
     ) -> None:
@@ -72,6 +77,8 @@ class BlockingLink:
         self._monitor = self._socket.get_monitor_socket(UP_EVENTS | DOWN_EVENTS)
         self._socket.setsockopt(zmq.RCVTIMEO, _LOOK_MS)
         try:
+            if is_encrypted(endpoint):
+                keys.use(self._socket)
             self._greet(time.monotonic_ns() + int(timeout_s * 1e9))
         except BaseException:
             self.close()
@@ -96,18 +103,19 @@ class BlockingLink:
     def _await_connection(self, left_ms: int) -> None:
         if not self._monitor.poll(left_ms):
             return
-        event = self._event()
+        event, value = self._event()
         if not event & UP_EVENTS:
-            raise self._not_connected(describe_down(event))
+            raise self._not_connected(describe_down(event, value, self._endpoint))
         send_frames(self._socket, self.session.connected(time.monotonic_ns()))
 
-    def _event(self) -> int:
+    def _event(self) -> tuple[int, int]:
         return monitor_event(receive_frames(self._monitor))
 
     def _not_connected(self, reason: str) -> NotConnectedError:
         return NotConnectedError(
             f"{self.session.peer} cannot be reached at {self._endpoint}: {reason}",
-            remedy="look at 'pykarabo status' and start what is missing with 'pykarabo up'",
+            remedy=remedy_for(reason),
+            details={"reason": reason},
         )
 
     def call(self, request: Request, target: Target, *, timeout_s: float) -> tuple[Any, int]:
@@ -172,9 +180,9 @@ class BlockingLink:
 
     def _look(self) -> None:
         while self._monitor.poll(0):
-            event = self._event()
+            event, value = self._event()
             if event & DOWN_EVENTS:
-                self._lost(describe_down(event))
+                self._lost(describe_down(event, value, self._endpoint))
         for failed in self.session.expire(time.monotonic_ns()):
             self._answers[failed.call_id] = failed
 

@@ -87,9 +87,11 @@ def is_readable(socket: Socket) -> bool:
     return bool(events & _POLLIN)
 
 
-def monitor_event(frames: Sequence[Frame]) -> int:
-    """Return the number of a socket monitor's event.
+def monitor_event(frames: Sequence[Frame]) -> tuple[int, int]:
+    """Return the number of a socket monitor's event, and its value.
 
     `zmq.utils.monitor` tells the same and imports asyncio for it.
     """
-    return int.from_bytes(frames[0][:_EVENT_SIZE], sys.byteorder)
+    told = frames[0]
+    number = int.from_bytes(told[:_EVENT_SIZE], sys.byteorder)
+    return number, int.from_bytes(told[_EVENT_SIZE:], sys.byteorder)

@@ -198,11 +198,6 @@ class MemoryTransport:
         self._ports: list[_Router | _Dealer | _Publisher | _Subscriber] = []
 
     @property
-    def checksum(self) -> bool:
-        """Memory does not flip bits that we could do anything about."""
-        return False
-
-    @property
     def admits(self) -> bool:
         """Everybody is let in."""
         return True

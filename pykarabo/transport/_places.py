@@ -152,3 +152,15 @@ def cache_directory(domain: str | None = None) -> Path:
     base = os.environ.get("XDG_CACHE_HOME")
     root = Path(base) if base else Path.home() / ".cache"
     return root / "pykarabo" / domain_name(domain)
+
+
+def config_directory(domain: str | None = None) -> Path:
+    """Return where the domain keeps what is set up once: ``$XDG_CONFIG_HOME/pykarabo/<domain>``."""
+    base = os.environ.get("XDG_CONFIG_HOME")
+    root = Path(base) if base else Path.home() / ".config"
+    return root / "pykarabo" / domain_name(domain)
+
+
+def key_file(domain: str | None = None) -> Path:
+    """Return the file with the key that the domain's programs share."""
+    return config_directory(domain) / "domain.key"

@@ -23,6 +23,12 @@ class Delivery(StrEnum):
 NOBODY_LISTENS: Final = "nobody listens there"
 CLOSED: Final = "the other side closed it or does not answer any more"
 """Reasons of `DealerHandler.disconnected` that a process that has died may be the cause of."""
+OTHER_KEY: Final = "it has another key than this program, or none, or stopped just now"
+NOT_ADMITTED: Final = "it does not let this program in"
+PLAIN: Final = "it speaks plain text, and this program encrypts"
+KEY_REASONS: Final = frozenset({OTHER_KEY, NOT_ADMITTED, PLAIN})
+"""Reasons for which both sides could run and never speak. Errors have them as ``reason`` among
+their details."""
 PeerCallback: TypeAlias = Callable[[bytes, list[Frame]], None]
 FrameCallback: TypeAlias = Callable[[list[Frame]], None]
 
@@ -115,11 +121,6 @@ class SubscriberPort(Protocol):
 
 class Transport(Protocol):
     """Makes ports. `name` is ``rpc``, ``events`` or ``data``; `bulk` is for large messages."""
-
-    @property
-    def checksum(self) -> bool:
-        """Whether messages need a checksum of ours (a link that detects no damage itself)."""
-        ...
 
     @property
     def admits(self) -> bool:

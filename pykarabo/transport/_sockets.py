@@ -4,6 +4,7 @@ Each value has a measured reason; the defaults of libzmq lose messages, hang at 
 notice a dead peer.
 """
 
+import errno
 import random
 import socket as network
 from pathlib import Path
@@ -12,11 +13,11 @@ from urllib.parse import urlsplit
 
 import zmq
 
-from pykarabo.errors import NotConnectedError
+from pykarabo.errors import BadConfigurationError, NotConnectedError
 from pykarabo.wire import MAX_ITEM_ARRAY
 
-from ._places import require_own_socket
-from ._ports import CLOSED, NOBODY_LISTENS
+from ._places import key_file, require_own_socket
+from ._ports import CLOSED, NOBODY_LISTENS, NOT_ADMITTED, OTHER_KEY, PLAIN
 
 Socket: TypeAlias = "zmq.Socket[bytes]"
 
@@ -131,6 +132,7 @@ def make_subscriber(context: "zmq.Context[Socket]") -> Socket:
     return _make(context, zmq.SUB, options | {zmq.CONNECT_TIMEOUT: CONNECT_TIMEOUT_MS})
 
 
+PLAIN_TCP: Final = "plain://"
 ZAP_DOMAIN: Final = b"pykarabo"
 
 
@@ -147,6 +149,11 @@ DOWN_EVENTS: Final = (
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 )
+_DOWN_REASONS: Final = {
+    zmq.EVENT_DISCONNECTED: CLOSED,
+    zmq.EVENT_CLOSED: NOBODY_LISTENS,
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH: NOT_ADMITTED,
+}
 UP_EVENTS: Final = zmq.EVENT_HANDSHAKE_SUCCEEDED
 
 
@@ -159,41 +166,86 @@ def stop_monitor(socket: Socket) -> None:
     socket.disable_monitor()
 
 
-def describe_down(event: int) -> str:
-    """Say in words why a connection went down."""
-    if event & zmq.EVENT_DISCONNECTED:
-        return CLOSED
-    if event & zmq.EVENT_CLOSED:
-        return NOBODY_LISTENS
-    if event & zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-        return "it does not let this program in; its log says why"
+def describe_down(event: int, value: int, endpoint: str) -> str:
+    """Say in words why a connection went down.
+
+    Args:
+        value: what the monitor says besides the event: an error number, or a kind of violation.
+    """
+    for kind, reason in _DOWN_REASONS.items():
+        if event & kind:
+            return reason
     if event & zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
-        return "it takes connections but does not answer: it hangs, or is no pykarabo program"
+        if value == errno.ETIMEDOUT:
+            return "it takes connections but does not answer: it hangs, or is no pykarabo program"
+        return OTHER_KEY if is_encrypted(endpoint) else CLOSED
+    if value == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
+        return PLAIN
     return "the other side speaks another protocol"
 
 
-def resolve(endpoint: str) -> str:
-    """Return `endpoint` with its host name replaced by an address; may take seconds.
+def remedy_for(reason: str) -> str:
+    """Say what to do about a connection that could not be made."""
+    if reason in (OTHER_KEY, PLAIN):
+        return f"copy {key_file()} from there if the domain is the same; see docs/how-to/use-tcp.md"
+    if reason == NOT_ADMITTED:
+        return "its log says why"
+    return "look at 'pykarabo status' and start what is missing with 'pykarabo up'"
+
+
+def is_encrypted(endpoint: str) -> bool:
+    """Tell whether whoever connects there must show the domain's key."""
+    return endpoint.startswith("tcp:")
+
+
+def is_plain(endpoint: str) -> bool:
+    """Tell whether data goes there in plain text, over a network that is trusted.
+
+    Bits can flip there unnoticed: messages need a checksum.
+    """
+    return endpoint.startswith(PLAIN_TCP)
+
+
+def numeric(host: str) -> str:
+    """Return the address of a host; may take seconds.
+
+    Raises:
+        NotConnectedError: the name is not known.
+    """
+    try:
+        found = network.getaddrinfo(host, None, type=network.SOCK_STREAM)
+    except network.gaierror as error:
+        raise NotConnectedError(
+            f"the host name '{host}' is not known here: {error.strerror}",
+            remedy="correct the name, or advertise an address (--advertise)",
+        ) from None
+    return str(found[0][4][0])
+
+
+def resolve(endpoint: str, *, bulk: bool = False) -> str:
+    """Return what libzmq connects to: an address in place of a host name; may take seconds.
 
     libzmq resolves names in the thread that serves every socket of the process, so that one
     unknown name would stall all of them.
 
+    Args:
+        bulk: whether it is for data, which may go in plain text where the other side says so.
+
     Raises:
         NotConnectedError: the name is not known.
+        BadConfigurationError: calls and events are encrypted everywhere.
         DeniedError: the Unix socket belongs to another user of this host.
     """
     if endpoint.startswith("ipc://"):
         require_own_socket(Path(endpoint.removeprefix("ipc://")))
         return endpoint
+    if is_plain(endpoint) and not bulk:
+        raise BadConfigurationError(
+            f"{endpoint} is for data in plain text",
+            remedy="calls and events go to a tcp:// endpoint",
+        )
     parts = urlsplit(endpoint)
-    if parts.scheme != "tcp" or parts.hostname is None or parts.port is None:
+    if parts.scheme not in ("tcp", "plain") or parts.hostname is None or parts.port is None:
         return endpoint
-    try:
-        found = network.getaddrinfo(parts.hostname, parts.port, type=network.SOCK_STREAM)
-    except network.gaierror as error:
-        raise NotConnectedError(
-            f"the host name '{parts.hostname}' is not known here: {error.strerror}",
-            remedy="correct the name, or advertise an address (--advertise)",
-        ) from None
-    address = str(found[0][4][0])
+    address = numeric(parts.hostname)
     return f"tcp://[{address}]:{parts.port}" if ":" in address else f"tcp://{address}:{parts.port}"

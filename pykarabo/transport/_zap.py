@@ -21,6 +21,7 @@ import zmq
 from pykarabo.errors import BadConfigurationError
 
 from ._frames import receive_frames, send_frames
+from ._keys import DomainKeys
 from ._places import user_name
 from ._sockets import ZAP_DOMAIN, Socket
 
@@ -30,6 +31,7 @@ _ENDPOINT: Final = "inproc://zeromq.zap.01"  # the RFC's name
 _VERSION: Final = b"1.0"
 _FIELDS: Final = 6
 _PEER: Final = "localhost"
+_ENCRYPTED: Final = "CURVE"
 _TELL_AGAIN_S: Final = 10.0
 """Whoever keeps knocking, under whatever name, fills no disk: the log tells of him this often."""
 _END_S: Final = 5.0
@@ -72,6 +74,22 @@ def own_user_only(question: Question) -> Verdict:
             f"'{user_name(os.getuid())}' alone"
         )
     return Verdict(user=user_name(uid))
+
+
+def own_user_or_key(keys: DomainKeys) -> Judge:
+    """Admit our own user's programs on Unix sockets, and over TCP whoever holds the domain's key.
+
+    The key is the user's own: who shows it is he.
+    """
+
+    def judge(question: Question) -> Verdict:
+        if question.mechanism != _ENCRYPTED:
+            return own_user_only(question)
+        if question.key != keys.pair.public:
+            return Verdict(refused=f"a program at {question.address}: its key is another one")
+        return Verdict(user=user_name(os.getuid()))
+
+    return judge
 
 
 class Doorkeeper:

@@ -4,16 +4,18 @@ import asyncio
 import errno
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 from weakref import WeakSet
 
 import zmq
 
-from pykarabo.errors import BadConfigurationError, NotConnectedError
+from pykarabo.errors import BadConfigurationError, NotConnectedError, PykaraboError
 from pykarabo.wire import Frame
 
 from ._frames import SenderReader, monitor_event, receive_frames, receive_views
+from ._keys import DomainKeys
 from ._ports import (
     DealerHandler,
     DealerPort,
@@ -27,20 +29,24 @@ from ._ports import (
 from ._pump import SocketPump
 from ._sockets import (
     DOWN_EVENTS,
+    PLAIN_TCP,
     UP_EVENTS,
     Socket,
     describe_down,
     guard,
+    is_encrypted,
     make_context,
     make_dealer,
     make_publisher,
     make_router,
     make_subscriber,
+    numeric,
     resolve,
     stop_monitor,
 )
-from ._zap import Doorkeeper, own_user_only
+from ._zap import Doorkeeper, own_user_or_key
 
+_EVERYWHERE: Final = ("0.0.0.0", "::", "*")
 _LAST_ANSWERS_MS: Final = 200
 """The answer to "shut down" is still under way when the socket is closed."""
 _SUBSCRIPTIONS_S: Final = 0.001
@@ -60,6 +66,8 @@ class Binding:
         advertise: host name that others are told; default is `host`.
         ports: TCP port per port name (``rpc``, ``events``, ``data``); 0 or absent lets the
             system choose.
+        trusted: networks in which data goes in plain text, with a checksum, because encryption
+            would slow it down; calls and events are encrypted everywhere.
     """
 
     directory: Path
@@ -67,6 +75,18 @@ class Binding:
     host: str | None = None
     advertise: str | None = None
     ports: dict[str, int] = field(default_factory=dict)
+    trusted: tuple[IPv4Network | IPv6Network, ...] = ()
+
+    def is_plain(self, name: str) -> bool:
+        """Tell whether a port needs no encryption.
+
+        Raises:
+            BadConfigurationError: the host is not known.
+        """
+        if name != "data" or self.host is None or not self.trusted:
+            return False
+        address = ip_address(numeric(self.host))
+        return any(address in network for network in self.trusted)
 
 
 class _Closable(Protocol):
@@ -81,7 +101,6 @@ class _Router:
         self, socket: Socket, endpoint: str, received: PeerCallback, *, bulk: bool
     ) -> None:
         self.endpoint = endpoint
-        self._is_guarded = endpoint.startswith("ipc://")
         self._copy = not bulk
         self._received = received
         self._reader = SenderReader()
@@ -90,7 +109,7 @@ class _Router:
 
     @property
     def sender(self) -> str:
-        return self._reader.user if self._is_guarded else ""
+        return self._reader.user
 
     def _message(self, frames: list[Any]) -> None:
         self._received(bytes(frames[0]), frames[1:])
@@ -132,8 +151,9 @@ class _Publisher:
 
 class _Dealer:
     def __init__(
-        self, socket: Socket, endpoint: str, handler: DealerHandler, *, bulk: bool
+        self, socket: Socket, endpoint: str, address: str, handler: DealerHandler, *, bulk: bool
     ) -> None:
+        self._endpoint = endpoint
         self._handler = handler
         self._copy = not bulk
         receive = receive_views if bulk else receive_frames
@@ -142,16 +162,16 @@ class _Dealer:
         monitor = socket.get_monitor_socket(UP_EVENTS | DOWN_EVENTS)
         self._monitor = SocketPump(monitor, self._event)
         self._pump = SocketPump(socket, handler.received, receive=receive)
-        socket.connect(endpoint)
+        socket.connect(address)
 
     def _event(self, frames: list[bytes]) -> None:
-        event = monitor_event(frames)
+        event, value = monitor_event(frames)
         if event & UP_EVENTS:
             self._handler.connected()
         elif not self._down:
             self._pump.empty()  # the last answers: their calls have ended well
             self.close()
-            self._handler.disconnected(describe_down(event))
+            self._handler.disconnected(describe_down(event, value, self._endpoint))
 
     def send(self, frames: list[Frame]) -> bool:
         if self._down:
@@ -193,18 +213,15 @@ class ZmqTransport:
 
     Args:
         binding: where to listen; a pure client needs none.
+        domain: whose key TCP connections are encrypted with; default is that of the environment.
     """
 
-    def __init__(self, binding: Binding | None = None) -> None:
+    def __init__(self, binding: Binding | None = None, domain: str | None = None) -> None:
         self._binding = binding
+        self._keys = DomainKeys(domain)
         self._context = make_context()
         self._ports: WeakSet[_Closable] = WeakSet()
         self._doorkeeper: Doorkeeper | None = None
-
-    @property
-    def checksum(self) -> bool:
-        """Whether we listen on TCP, where bits can flip unnoticed."""
-        return self._binding is not None and self._binding.host is not None
 
     @property
     def admits(self) -> bool:
@@ -222,9 +239,15 @@ class ZmqTransport:
         return self._kept(_Publisher(socket, self._bind(socket, name), subscription))
 
     def _bind(self, socket: Socket, name: str) -> str:
+        try:
+            return self._bound(socket, name)
+        except PykaraboError:
+            socket.close()
+            raise
+
+    def _bound(self, socket: Socket, name: str) -> str:
         binding = self._binding
         if binding is None:
-            socket.close()
             raise BadConfigurationError(
                 "this transport has no address to listen on", remedy="make it with a Binding"
             )
@@ -234,45 +257,65 @@ class ZmqTransport:
             path.unlink(missing_ok=True)
             socket.bind(f"ipc://{path}")
             return f"ipc://{path}"
+        if binding.host in _EVERYWHERE:
+            raise BadConfigurationError(
+                f"--host {binding.host} would listen on every network of this host",
+                remedy="name the address of the one that the domain uses",
+            )
+        scheme = PLAIN_TCP if binding.is_plain(name) else "tcp://"
+        if is_encrypted(scheme):
+            self._keys.protect(socket)
+            self._guard(socket)
         wanted = binding.ports.get(name, 0)
         host = f"[{binding.host}]" if ":" in binding.host else binding.host
         try:
             socket.bind(f"tcp://{host}:{wanted or '*'}")
         except zmq.ZMQError as error:
-            socket.close()
             raise BadConfigurationError(
                 f"cannot listen on {binding.host}:{wanted} ({name}): {error.strerror}",
                 remedy="choose a free port, or 0 to let the system choose",
             ) from None
         bound = socket.getsockopt_string(zmq.LAST_ENDPOINT)
         port = bound.rsplit(":", 1)[1]
-        return f"tcp://{binding.advertise or binding.host}:{port}"
+        return f"{scheme}{binding.advertise or binding.host}:{port}"
 
     def _guard(self, socket: Socket) -> None:
         """Let only programs of our own user connect."""
         if self._doorkeeper is None:
-            self._doorkeeper = Doorkeeper(self._context, own_user_only)
+            self._doorkeeper = Doorkeeper(self._context, own_user_or_key(self._keys))
         guard(socket)
 
     async def connect_dealer(
         self, endpoint: str, handler: DealerHandler, *, bulk: bool = False
     ) -> DealerPort:
         """Connect to a router."""
-        address = await self._resolve(endpoint)
+        address = await self._resolve(endpoint, bulk=bulk)
         socket = make_dealer(self._context, bulk=bulk)
-        return self._kept(_Dealer(socket, address, handler, bulk=bulk))
+        self._encrypt(socket, endpoint)
+        return self._kept(_Dealer(socket, endpoint, address, handler, bulk=bulk))
 
     async def connect_subscriber(self, endpoint: str, published: FrameCallback) -> SubscriberPort:
         """Connect to a publisher."""
         address = await self._resolve(endpoint)
-        return self._kept(_Subscriber(make_subscriber(self._context), address, published))
+        socket = make_subscriber(self._context)
+        self._encrypt(socket, endpoint)
+        return self._kept(_Subscriber(socket, address, published))
 
-    async def _resolve(self, endpoint: str) -> str:
+    def _encrypt(self, socket: Socket, endpoint: str) -> None:
+        if not is_encrypted(endpoint):
+            return
+        try:
+            self._keys.use(socket)
+        except BadConfigurationError:
+            socket.close()
+            raise
+
+    async def _resolve(self, endpoint: str, *, bulk: bool = False) -> str:
         if endpoint.startswith("ipc://"):
             return resolve(endpoint)
         try:
             async with asyncio.timeout(_RESOLVE_TIMEOUT_S):
-                return await asyncio.to_thread(resolve, endpoint)
+                return await asyncio.to_thread(resolve, endpoint, bulk=bulk)
         except TimeoutError:
             raise NotConnectedError(
                 f"the name server did not answer for {endpoint} within {_RESOLVE_TIMEOUT_S:.0f} s",

@@ -42,6 +42,13 @@ def local(door: str, *classes_of_devices: str) -> None:
     _serve("BENCH/SERVER", classes_of_devices, directory=True, host=None)
 
 
+def plain(*classes_of_devices: str) -> None:
+    """A server as `serve` that encrypts nothing."""
+    transport: Any = import_module("pykarabo.transport._zeromq")
+    transport.is_encrypted = lambda _endpoint: False
+    _serve("BENCH/SERVER", classes_of_devices, directory=True)
+
+
 def _serve(
     server_id: str,
     classes_of_devices: tuple[str, ...],

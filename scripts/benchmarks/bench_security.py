@@ -1,35 +1,114 @@
 """What it costs to keep others out: the same read with and without it, by turns."""
 
+import asyncio
 import os
 import tempfile
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Final
+from importlib import import_module
+from typing import Any, Final
 
-from pykarabo.client import BlockingClient
+from pykarabo.client import BlockingClient, Client
+from pykarabo.transport import ZmqTransport
 from scripts.benchmarks._processes import interleaved, median_us, peer
 from scripts.benchmarks._report import Reach, Row
 
 ROUNDS: Final = 9
 WARM_UP: Final = 200
+CLIENTS: Final = 1_000
 _DEVICE: Final = "BENCH/1"
 
 
 def rows() -> list[Row]:
-    """Measure reads on Unix sockets with a doorkeeper, and with the door open."""
-    with _local_domain("guarded") as ours, _local_domain("open") as bare:
-        guarded_us, open_us = interleaved(ROUNDS, [_reading(ours), _reading(bare)])
-    return [
-        Row(
-            id="zap_local",
-            what="blocking property read on a Unix socket whose users the kernel names, p50",
-            value=guarded_us,
-            unit="us",
-            reference="the same where everybody may connect",
-            reference_value=open_us,
-            reach=Reach(1.1, ratio=True),
-        )
-    ]
+    """Measure reads with and without what keeps others out, and many connections at once."""
+    with tempfile.TemporaryDirectory(prefix="pk-") as folder:
+        os.environ |= {"XDG_CONFIG_HOME": folder, "PYKARABO_DOMAIN": "bench"}
+        os.environ.pop("PYKARABO_DIRECTORY", None)
+        return [_zap_local(), _curve(), _connect()]
+
+
+def _zap_local() -> Row:
+    with (
+        _domain("local", "guarded") as guarded,
+        _domain("local", "open") as bare,
+        BlockingClient(directory=guarded) as ours,
+        BlockingClient(directory=bare) as theirs,
+    ):
+        guarded_us, open_us = interleaved(ROUNDS, [_reading(ours), _reading(theirs)])
+    return Row(
+        id="zap_local",
+        what="blocking property read on a Unix socket whose users the kernel names, p50",
+        value=guarded_us,
+        unit="us",
+        reference="the same where everybody may connect",
+        reference_value=open_us,
+        reach=Reach(1.1, ratio=True),
+    )
+
+
+def _curve() -> Row:
+    """Read over TCP, with and without encryption."""
+    with (
+        _domain("serve") as encrypted,
+        _domain("plain") as bare,
+        _speaking_plainly_to(bare),
+        BlockingClient(directory=encrypted) as ours,
+        BlockingClient(directory=bare) as theirs,
+    ):
+        curve_us, plain_us = interleaved(ROUNDS, [_reading(ours), _reading(theirs)])
+    return Row(
+        id="curve",
+        what="blocking property read over TCP, encrypted, p50",
+        value=curve_us,
+        unit="us",
+        reference="the same in plain text",
+        reference_value=plain_us,
+        reach=Reach(1.5, ratio=True),
+    )
+
+
+@contextmanager
+def _speaking_plainly_to(endpoint: str) -> Generator[None, None, None]:
+    """Have this program not encrypt what it says to one server."""
+    transport: Any = import_module("pykarabo.transport._blocking")
+    before = transport.is_encrypted
+    transport.is_encrypted = lambda other: other != endpoint and before(other)
+    try:
+        yield
+    finally:
+        transport.is_encrypted = before
+
+
+def _connect() -> Row:
+    """Have many clients connect at once, each with keys of its own making for the connection."""
+    with _domain("serve") as endpoint:
+        seconds = asyncio.run(_connected_s(endpoint))
+    return Row(
+        id="connect_1000",
+        what=f"{CLIENTS} clients connect to one server over TCP at once, each reads a property",
+        value=seconds,
+        unit="s",
+        reach=Reach(3.0),
+    )
+
+
+async def _connected_s(endpoint: str) -> float:
+    transport = ZmqTransport()
+    clients = [Client(transport=transport, directory=endpoint) for _ in range(CLIENTS)]
+    try:
+        begin = time.perf_counter()
+        await asyncio.gather(*map(_read, clients))
+        return time.perf_counter() - begin
+    finally:
+        for client in clients:
+            await client.aclose()
+        transport.close()
+
+
+async def _read(client: Client) -> None:
+    proxy = await client.device(_DEVICE, follow=False)
+    await proxy.get("value")
 
 
 def _reading(client: BlockingClient) -> Callable[[], float]:
@@ -40,12 +119,9 @@ def _reading(client: BlockingClient) -> Callable[[], float]:
 
 
 @contextmanager
-def _local_domain(door: str) -> Generator[BlockingClient, None, None]:
-    """Run a domain on Unix sockets and yield a client of it."""
-    os.environ.pop("PYKARABO_DIRECTORY", None)
+def _domain(role: str, *options: str) -> Generator[str, None, None]:
+    """Run a server of this role, and yield where it answers."""
     with tempfile.TemporaryDirectory(prefix="pk-") as runtime:
-        os.environ |= {"XDG_RUNTIME_DIR": runtime, "PYKARABO_DOMAIN": "bench"}
-        with peer("local", door, f"Bench={_DEVICE}") as server:
-            endpoint = server.hear()["rpc"]
-            with BlockingClient(directory=endpoint) as client:
-                yield client
+        os.environ["XDG_RUNTIME_DIR"] = runtime
+        with peer(role, *options, f"Bench={_DEVICE}") as server:
+            yield server.hear()["rpc"]

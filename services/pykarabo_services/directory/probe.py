@@ -23,15 +23,13 @@ host cannot be reached, and that says nothing about its processes."""
 
 
 class _Probe:
-    def __init__(self, client: Client, rpc: str, instance: str) -> None:
+    def __init__(self, client: Client, instance: str) -> None:
         self.dead: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.port: DealerPort | None = None
         self._clock = client.clock
         self._begun_ns = client.clock.monotonic_ns()
         self._instance = instance
-        self._session = ClientSession(
-            secrets.token_bytes(8), client.identity, checksum=rpc.startswith("tcp")
-        )
+        self._session = ClientSession(secrets.token_bytes(8), client.identity)
 
     def connected(self) -> None:
         """Somebody listens there: ask who it is."""
@@ -59,7 +57,7 @@ class _Probe:
 
 async def is_dead(client: Client, rpc: str, instance: str) -> bool:
     """Tell whether a server's life `instance` at `rpc` has ended; doubt means alive."""
-    probe = _Probe(client, rpc, instance)
+    probe = _Probe(client, instance)
     try:
         probe.port = await client.transport.connect_dealer(rpc, probe)
     except (NotConnectedError, DeniedError):

@@ -17,6 +17,7 @@ import pytest
 import zmq
 
 from pykarabo.client import BlockingClient
+from pykarabo.transport import DomainKeys, is_encrypted
 from pykarabo.wire import Frame
 
 _PROGRAM: Final = Path(__file__).with_name("target_process.py")
@@ -141,6 +142,8 @@ class Raw:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.linger = 0
+        if is_encrypted(endpoint):
+            DomainKeys().use(self._socket)
         self._socket.connect(endpoint)
 
     def send(self, frames: list[Frame]) -> None:

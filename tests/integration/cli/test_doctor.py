@@ -16,6 +16,7 @@ import pytest
 
 from pykarabo.client import BlockingClient, wait_until
 from pykarabo.errors import CallTimeoutError
+from pykarabo.transport import key_file
 
 _DEVICE: Final = "COUNT/1"
 _CLOCK: Final = "T/CLOCK/1"
@@ -216,6 +217,22 @@ def test_host_name_that_is_not_known(doctor: Any, start_clock: Any) -> None:
         "FAIL address: the host name 'beamline.invalid' is not known here: REASON",
         "     ask for it to be added to the name server, or start the server with "
         "--advertise ADDRESS",
+    )
+
+
+def test_key_that_is_another_one(
+    doctor: Any, start_clock: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_clock()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "elsewhere"))
+    assert doctor(_CLOCK) == _on_tcp(
+        "127.0.0.1",
+        "ok   lease: online",
+        "ok   process: process PID runs",
+        "ok   address: somebody listens there",
+        "FAIL connection and greeting: somebody listens there, but "
+        "it has another key than this program, or none, or stopped just now",
+        f"     copy {key_file()} from there if the domain is the same; see docs/how-to/use-tcp.md",
     )
 
 

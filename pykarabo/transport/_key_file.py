@@ -1,0 +1,90 @@
+"""The file with the key of a domain."""
+
+import contextlib
+import json
+import os
+import stat
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+import zmq
+from zmq.utils import z85
+
+from pykarabo.errors import BadConfigurationError
+
+from ._keys import KeyPair
+
+_KEY_BYTES: Final = 32
+_FORMAT: Final = "pykarabo domain key 1"
+_OLDEST: Final = (4, 3, 5)
+
+
+def _require_curve() -> None:
+    if not zmq.has("curve") or zmq.zmq_version_info() < _OLDEST:
+        raise BadConfigurationError(
+            f"libzmq {zmq.zmq_version()} as it is installed here cannot encrypt safely",
+            remedy="install the pyzmq of the package index, which brings libzmq 4.3.5 with CURVE",
+        )
+
+
+def domain_key(path: Path) -> KeyPair:
+    """Read a key pair from its file; the first program that asks makes it.
+
+    Raises:
+        BadConfigurationError: others may read the file, or it cannot be read or made.
+    """
+    _require_curve()
+    try:
+        try:
+            return _read(path)
+        except FileNotFoundError:
+            _make(path)
+            return _read(path)
+    except OSError as error:
+        raise BadConfigurationError(
+            f"the key of the domain, {path}, cannot be used: {error.strerror}",
+            remedy="TCP needs it: make the directory writable, or set XDG_CONFIG_HOME",
+        ) from None
+
+
+def _read(path: Path) -> KeyPair:
+    with path.open("rb") as file:
+        status = os.fstat(file.fileno())
+        if stat.S_IMODE(status.st_mode) & 0o077 or status.st_uid != os.getuid():
+            raise BadConfigurationError(
+                f"the key of the domain, {path}, is not readable by its owner alone "
+                f"(mode {stat.S_IMODE(status.st_mode):o})",
+                remedy=f"remove it, unless nobody else has read it: then chmod 600 {path}",
+            )
+        text = file.read()
+    try:
+        return _parse(json.loads(text))
+    except (ValueError, KeyError, TypeError):
+        raise BadConfigurationError(
+            f"{path} is no key of a domain", remedy="remove it, or copy it anew from the other host"
+        ) from None
+
+
+def _parse(stored: Any) -> KeyPair:
+    public, secret = (bytes.fromhex(stored[name]) for name in ("public", "secret"))
+    known = zmq.curve_public(z85.encode(secret)) if len(secret) == _KEY_BYTES else b""
+    if stored["format"] != _FORMAT or z85.encode(public) != known:
+        raise ValueError
+    return KeyPair(public, secret)
+
+
+def _make(path: Path) -> None:
+    """Write a new key, unless another program has been faster."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    public, secret = (z85.decode(key).hex() for key in zmq.curve_keypair())
+    handle, new = tempfile.mkstemp(dir=path.parent, prefix=path.name)  # mode 0600
+    try:
+        with os.fdopen(handle, "w") as file:
+            json.dump({"format": _FORMAT, "public": public, "secret": secret}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(new, path)
+    finally:
+        Path(new).unlink()
