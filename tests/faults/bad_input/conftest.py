@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -22,6 +23,7 @@ from pykarabo.wire import Frame
 
 _PROGRAM: Final = Path(__file__).with_name("target_process.py")
 _PAUSE_S: Final = 0.005
+_CONNECT_S: Final = 10.0
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,17 @@ class Target:
     process: "subprocess.Popen[str]"
     places: dict[str, str]
 
-    def address(self, name: str) -> tuple[str, int]:
-        """Where a TCP port listens: ``rpc``, ``events`` or ``data``."""
+    def connect(self, name: str) -> socket.socket:
+        """Return a connection of bytes to a port: ``rpc``, ``events`` or ``data``."""
         parts = urlsplit(self.places[name])
+        if parts.scheme == "ipc":
+            connection = socket.socket(socket.AF_UNIX)
+            connection.settimeout(_CONNECT_S)
+            connection.connect(parts.path)
+            return connection
         assert parts.hostname
         assert parts.port
-        return parts.hostname, parts.port
+        return socket.create_connection((parts.hostname, parts.port), _CONNECT_S)
 
     @property
     def alive(self) -> bool:

@@ -19,6 +19,7 @@ from tests.harness import record
 _MIB: Final = 2**20
 _LIMIT_MIB: Final = 300
 _GREETING: Final = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(16) + b"\x00" + bytes(31)
+_PORTS: Final = ("rpc", "events", "data")
 _HTTP: Final = b"GET / HTTP/1.1\r\nHost: x\r\nUser-Agent: scanner\r\n\r\n"
 _TLS: Final = bytes.fromhex("16030100c8010000c40303") + bytes(range(200))
 
@@ -53,8 +54,8 @@ def _streams(seed: int) -> Iterator[bytes]:
             yield _mutated(rng)
 
 
-def _throw(address: tuple[str, int], stream: bytes, *, reset: bool) -> None:
-    with suppress(OSError), socket.create_connection(address, 5) as attack:
+def _throw(target: Any, port: str, stream: bytes, *, reset: bool) -> None:
+    with suppress(OSError), target.connect(port) as attack:
         attack.sendall(stream)
         if reset:
             attack.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -66,15 +67,14 @@ def _throw(address: tuple[str, int], stream: bytes, *, reset: bool) -> None:
 
 def _fuzz(target: Any, healthy: Any, *, seconds: float, seed: int) -> int:
     """Throw streams at all ports for a while; returns how many, with the promises asserted."""
-    addresses = [target.address(name) for name in ("rpc", "events", "data")]
     streams = _streams(seed)
     with healthy() as client:
         for stream in [next(streams) for _ in range(300)]:  # so that the growth counted is a leak
-            _throw(addresses[0], stream, reset=True)
+            _throw(target, "rpc", stream, reset=True)
         before, thrown = target.rss, 0
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            _throw(addresses[thrown % 3], next(streams), reset=thrown % 10 != 0)
+            _throw(target, _PORTS[thrown % 3], next(streams), reset=thrown % 10 != 0)
             thrown += 1
         assert target.alive
         grown = target.rss - before
@@ -89,13 +89,23 @@ def _fuzz(target: Any, healthy: Any, *, seconds: float, seed: int) -> int:
     return thrown
 
 
-def test_b1_bytes_of_strangers_do_not_disturb_a_server(start_target: Any, healthy: Any) -> None:
-    assert _fuzz(start_target(), healthy, seconds=5, seed=1) > 1_000
+_on_tcp_and_unix = pytest.mark.parametrize("host", ["127.0.0.1", None], ids=["tcp", "unix"])
+"""A stranger gets no further than the greeting on TCP; on Unix sockets he speaks to all of ZMTP."""
+
+
+@_on_tcp_and_unix
+def test_b1_bytes_of_strangers_do_not_disturb_a_server(
+    start_target: Any, healthy: Any, host: str | None
+) -> None:
+    assert _fuzz(start_target(host=host), healthy, seconds=4, seed=1) > 500
 
 
 @pytest.mark.nightly
-def test_b1_bytes_of_strangers_for_minutes(start_target: Any, healthy: Any) -> None:
-    assert _fuzz(start_target(), healthy, seconds=150, seed=2) > 30_000
+@_on_tcp_and_unix
+def test_b1_bytes_of_strangers_for_minutes(
+    start_target: Any, healthy: Any, host: str | None
+) -> None:
+    assert _fuzz(start_target(host=host), healthy, seconds=100, seed=2) > 15_000
 
 
 # -- B4: large messages --------------------------------------------------------------------------
@@ -106,7 +116,9 @@ def _shake_hands(attack: socket.socket, socket_type: bytes) -> None:
     attack.sendall(_GREETING + _ready(socket_type))
     received = b""
     while len(received) <= len(_GREETING):
-        received += attack.recv(4096)
+        if not (more := attack.recv(4096)):
+            raise ConnectionError("the other side has closed the connection")
+        received += more
 
 
 @pytest.mark.parametrize(
@@ -115,13 +127,21 @@ def _shake_hands(attack: socket.socket, socket_type: bytes) -> None:
 def test_b4_frame_announced_with_a_gigabyte_is_refused(
     start_target: Any, port: str, socket_type: bytes
 ) -> None:
-    target = start_target()
+    target = start_target(host=None)
     before = target.rss
-    with socket.create_connection(target.address(port), 5) as attack:
+    with target.connect(port) as attack:
         _shake_hands(attack, socket_type)
         attack.sendall(b"\x02" + struct.pack(">Q", 2**30))
         _await_end(attack)
     assert target.rss - before < 8 * _MIB
+    assert connect("T/TARGET/1").count() == 1
+
+
+@pytest.mark.parametrize("port", _PORTS)
+def test_b4_over_tcp_who_has_no_key_can_send_nothing_large(start_target: Any, port: str) -> None:
+    target = start_target()
+    with target.connect(port) as attack, pytest.raises(ConnectionError):
+        _shake_hands(attack, b"SUB" if port == "events" else b"DEALER")
     assert connect("T/TARGET/1").count() == 1
 
 
@@ -135,11 +155,11 @@ def _await_end(attack: socket.socket) -> None:
 def test_b4_endless_message_is_cut_off_at_the_limit_of_the_process(
     start_target: Any, healthy: Any
 ) -> None:
-    target = start_target(memory=_LIMIT_MIB)
+    target = start_target(host=None, memory=_LIMIT_MIB)
     part = b"\x03" + struct.pack(">Q", 10**6) + bytes(10**6)
     peak = 0
     with healthy() as client:
-        with socket.create_connection(target.address("rpc"), 5) as attack:
+        with target.connect("rpc") as attack:
             _shake_hands(attack, b"DEALER")
             with suppress(ConnectionError):
                 for _ in range(2 * _LIMIT_MIB):
@@ -175,11 +195,10 @@ def test_b6_idle_connections_are_freed_when_no_handshake_comes(
     start_target: Any, healthy: Any
 ) -> None:
     target = start_target()
-    address = target.address("rpc")
     with healthy() as client, ExitStack() as stack:
         before = target.files
         for _ in range(3_000):
-            stack.enter_context(socket.create_connection(address, 10))
+            stack.enter_context(target.connect("rpc"))
         wait_until(lambda: target.files > before + 500, timeout_s=5)
         last = time.monotonic()
         wait_until(lambda: target.files <= before + 1, timeout_s=20)
@@ -198,14 +217,13 @@ def test_b6_sessions_go_on_when_connections_use_up_the_files(
     start_target: Any, healthy: Any
 ) -> None:
     target = start_target(files=256)
-    address = target.address("rpc")
     with BlockingClient() as watcher, healthy() as client, ExitStack() as stack:
         server = watcher.device("T/SERVER")
         wait_until(lambda: server.get("open_files")["open_files"] > 0, timeout_s=5)
         assert server.get("open_file_limit")["open_file_limit"] == 256
         started, used = time.monotonic(), target.cpu_s
         for _ in range(400):
-            stack.enter_context(socket.create_connection(address, 10))
+            stack.enter_context(target.connect("rpc"))
         wait_until(
             lambda: server.read("files_used")["files_used"].quality in ("warn", "alarm"),
             timeout_s=3,

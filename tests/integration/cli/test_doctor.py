@@ -221,7 +221,11 @@ def test_host_name_that_is_not_known(doctor: Any, start_clock: Any) -> None:
 
 
 def test_key_that_is_another_one(
-    doctor: Any, start_clock: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    doctor: Any,
+    start_clock: Any,
+    short_runtime: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     start_clock()
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "elsewhere"))
@@ -232,7 +236,8 @@ def test_key_that_is_another_one(
         "ok   address: somebody listens there",
         "FAIL connection and greeting: somebody listens there, but "
         "it has another key than this program, or none, or stopped just now",
-        f"     copy {key_file()} from there if the domain is the same; see docs/how-to/use-tcp.md",
+        f"     copy {_plain(str(key_file()), short_runtime)} from there if the domain is the same; "
+        "see docs/how-to/use-tcp.md",
     )
 
 
