@@ -25,6 +25,7 @@ from pykarabo.client import (
     access_to,
     directory_endpoints,
 )
+from pykarabo.data import AccessLevel
 from pykarabo.errors import BadConfigurationError, NotConnectedError, PykaraboError
 from pykarabo.transport import (
     Binding,
@@ -159,7 +160,9 @@ class _BusyTeller:
         """Have every replica of the directory show this server's devices as busy."""
         for endpoint in self._own.access.endpoints:
             if endpoint not in self._clients:
-                self._clients[endpoint] = BlockingClient(self._own.domain, directory=endpoint)
+                self._clients[endpoint] = BlockingClient(
+                    self._own.domain, directory=endpoint, role=AccessLevel.ADMINISTRATOR
+                )
             try:
                 with deadline(time.monotonic_ns() + _TELL_NS):
                     self._clients[endpoint].directory("renew", self._instance, [], blockage.seconds)
@@ -187,7 +190,8 @@ async def running_server(settings: ServerSettings) -> AsyncGenerator[Server, Non
     with _stem(settings, directory) as stem:
         binding = Binding(directory, stem, settings.host, settings.advertise, dict(settings.ports))
         transport = ZmqTransport(binding)
-        client = Client(settings.domain, transport=transport)
+        # Whatever the one may do who has started it: a server serves its domain.
+        client = Client(settings.domain, transport=transport, role=AccessLevel.ADMINISTRATOR)
         try:
             server = Server(
                 settings.server_id,

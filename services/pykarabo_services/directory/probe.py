@@ -11,6 +11,7 @@ import secrets
 from typing import Final
 
 from pykarabo.client import Client
+from pykarabo.data import AccessLevel
 from pykarabo.errors import DeniedError, NotConnectedError, PykaraboError
 from pykarabo.transport import CLOSED, NOBODY_LISTENS, DealerPort
 from pykarabo.wire import ClientSession, Frame, Welcomed
@@ -30,7 +31,10 @@ class _Probe:
         self._begun_ns = client.clock.monotonic_ns()
         self._instance = instance
         self._session = ClientSession(
-            secrets.token_bytes(8), client.identity, checksum=rpc.startswith("tcp")
+            secrets.token_bytes(8),
+            client.identity,
+            role=AccessLevel.OBSERVER,
+            checksum=rpc.startswith("tcp"),
         )
 
     def connected(self) -> None:
