@@ -14,7 +14,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
-from pykarabo.data import FILE_LIMITS, Quality, Timestamp
+from pykarabo.data import FILE_LIMITS, AccessLevel, Quality, Timestamp
 from pykarabo.data._codec import EXTENSIONS, INLINE_LIMIT, MAX_ARRAY_FRAMES
 from pykarabo.data._container import ALIGNMENT, HEAD, HEAD_FIELDS
 from pykarabo.data._container import MAGIC as FILE_MAGIC
@@ -66,6 +66,7 @@ _PLAIN: Final[Mapping[Any, dict[str, Any]]] = {
 _NARROWER: Final[Mapping[str, dict[str, Any]]] = {
     "line": {"type": "string", "pattern": "^([0-9a-f]{2}){0,16}$"},
     "credits": {**_NUMBER, "minimum": 1},
+    "role": {**_NUMBER, "maximum": max(AccessLevel)},
     "policy": {"type": "string", "enum": [policy.value for policy in Policy]},
     "quality": {"type": "string", "enum": [quality.value for quality in Quality]},
 }

@@ -2,6 +2,7 @@
 
 from ._app import common, report, run
 from ._complete import complete_devices, complete_targets
+from ._roles import require_role
 from ._text import print_json, print_table, to_text
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "print_json",
     "print_table",
     "report",
+    "require_role",
     "run",
     "to_text",
 ]

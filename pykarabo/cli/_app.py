@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 import pykarabo
+from pykarabo.data import AccessLevel
 from pykarabo.errors import PykaraboError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 ENTRY_POINT_GROUP: Final = "pykarabo.cli"
 DEBUG_VARIABLE: Final = "PYKARABO_DEBUG"
 INTERRUPTED: Final = 130
+_ROLE_VARIABLE: Final = "PYKARABO_ROLE"
 
 
 class _Output:
@@ -51,6 +53,7 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "shell": ("_shell", "Work interactively, with completion of device ids."),
     "doctor": ("_doctor", "Find out what is wrong."),
     "new-device": ("_creating", "Write a package with a device class of your own."),
+    "whoami": ("_roles", "Show as whom you work, and with which role."),
     "stubs": ("_stubs", "Write types of live devices for editors and type checkers."),
 }
 
@@ -121,6 +124,11 @@ def _take_domain(_ctx: click.Context, _parameter: click.Parameter, value: str | 
         os.environ["PYKARABO_DOMAIN"] = value
 
 
+def _take_role(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    if value:
+        os.environ[_ROLE_VARIABLE] = value
+
+
 def _take_debug(_ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
     if value:
         os.environ[DEBUG_VARIABLE] = "1"
@@ -139,6 +147,14 @@ _domain_option = click.option(
     callback=_take_domain,
     is_eager=True,
     help="The domain to work in; default: $PYKARABO_DOMAIN.",
+)
+_role_option = click.option(
+    "--role",
+    type=click.Choice([level.name.lower() for level in AccessLevel], case_sensitive=False),
+    expose_value=False,
+    callback=_take_role,
+    is_eager=True,
+    help="Work with this role at most; an observer changes nothing. Default: $PYKARABO_ROLE.",
 )
 _debug_option = click.option(
     "--debug",
@@ -169,6 +185,7 @@ def common(function: _F) -> _F:
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(pykarabo.__version__, prog_name="pykarabo")
 @_domain_option
+@_role_option
 @_debug_option
 def app() -> None:
     """Pykarabo: a control system for experiment facilities.

@@ -15,17 +15,20 @@ import click
 import pykarabo
 from pykarabo.client import (
     DIRECTORY_ID,
+    ROLE_VARIABLE,
     BlockingClient,
     DeviceRecord,
     ServerRecord,
     own_server_id,
 )
+from pykarabo.data import AccessLevel
 from pykarabo.errors import NotConnectedError, PykaraboError
 from pykarabo.transport import DOMAIN_VARIABLE, data_directory, domain_name
 
 from ._app import common
 from ._facility import Facility, FacilityServer, default_facility, read_facility
 from ._processes import NOTE, living_processes, one_at_a_time
+from ._roles import require_role
 from ._text import print_json
 
 START_S: Final = 30.0
@@ -49,6 +52,7 @@ def up_command(config: Path | None, data: Path | None, *, as_json: bool) -> int:
 
     Without --config: a directory, this host's monitor and a train clock.
     """
+    require_role(AccessLevel.EXPERT, "starting a facility")
     home = data.expanduser().resolve() if data is not None else None
     facility = default_facility(socket.gethostname())
     if config is not None:
@@ -232,14 +236,18 @@ def _file_name(server_id: str) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """Return our environment for a process in another directory that must find the same code."""
+    """Return our environment for a process in another directory that must find the same code.
+
+    With which role we work is none of its business.
+    """
     paths = [Path(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     source = Path(pykarabo.__file__).parents[1]
     if source == Path.cwd():  # run from a checkout that is not installed
         paths.insert(0, source)
+    own = {name: value for name, value in os.environ.items() if name != ROLE_VARIABLE}
     if not paths:
-        return dict(os.environ)
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(str(path.absolute()) for path in paths)}
+        return own
+    return {**own, "PYTHONPATH": os.pathsep.join(str(path.absolute()) for path in paths)}
 
 
 def _options(server: FacilityServer, time_source: str | None) -> list[str]:

@@ -165,11 +165,11 @@ def show_command(device_id: str, *, as_json: bool) -> None:
     if schema.description:
         click.echo(schema.description)
     click.echo()
-    header = ("property", "value", "access", "range", "written in", "description")
+    header = ("property", "value", "access", "range", "written in", "by", "description")
     print_table(header, _properties(schema, values))
     if schema.commands:
         click.echo()
-        print_table(("command", "allowed in", "description"), _commands(schema))
+        print_table(("command", "allowed in", "by", "description"), _commands(schema))
     for output in schema.outputs.values():
         click.echo(f"\noutput {device_id}:{output.name}  {output.description}".rstrip())
         rows = ((info.key, str(info.value_type), info.description) for info in output.properties)
@@ -179,12 +179,14 @@ def show_command(device_id: str, *, as_json: bool) -> None:
 def _properties(schema: Schema, values: Mapping[str, PropertyValue]) -> Iterator[tuple[str, ...]]:
     for key, info in schema.properties.items():
         if info.node:
-            yield (f"{key}.", "", "", "", "", info.description)
+            yield (f"{key}.", "", "", "", "", "", info.description)
             continue
         value = values.get(key)
         shown = to_text(value.value, info.unit) if value is not None else "?"
-        states = "" if info.access_mode is AccessMode.READ_ONLY else _states(info.allowed_states)
-        yield (key, shown, info.access_mode.value, _range(info), states, info.description)
+        read_only = info.access_mode is AccessMode.READ_ONLY
+        states = "" if read_only else _states(info.allowed_states)
+        role = "" if read_only else info.write_level.name.lower()
+        yield (key, shown, info.access_mode.value, _range(info), states, role, info.description)
 
 
 def _range(info: PropertyInfo) -> str:
@@ -213,4 +215,5 @@ def _states(states: Collection[State] | None) -> str:
 
 def _commands(schema: Schema) -> Iterator[tuple[str, ...]]:
     for info in schema.commands.values():
-        yield (info.signature, _states(info.allowed_states), info.description.partition("\n")[0])
+        states, role = _states(info.allowed_states), info.access_level.name.lower()
+        yield (info.signature, states, role, info.description.partition("\n")[0])

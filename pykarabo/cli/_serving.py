@@ -10,9 +10,11 @@ from typing import Any, Final
 
 import click
 
+from pykarabo.data import AccessLevel
 from pykarabo.errors import BadConfigurationError
 
 from ._app import common
+from ._roles import require_role
 from ._text import print_json
 
 _FORMAT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
@@ -82,6 +84,7 @@ def start_command(
     """Run a device server in the foreground until Ctrl-C, SIGTERM or its command `shutdown`."""
     from pykarabo.device import DeviceSettings, Server, ServerSettings, run_server
 
+    require_role(AccessLevel.EXPERT, "starting a server")
     _set_up_log(log)
     ports = {
         name: options.pop(f"{option}_port")

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from pykarabo.client import DIRECTORY_STEM, BlockingClient, ServerRecord
+from pykarabo.data import AccessLevel
 from pykarabo.errors import NotConnectedError, PykaraboError
 from pykarabo.transport import domain_name
 
 from ._app import common
 from ._processes import STOP_S, ask_to_stop, clean, living_processes, one_at_a_time
+from ._roles import require_role
 from ._text import print_json
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ def down_command(*, as_json: bool) -> int:
 
     A server that does not answer is ended by signals. Servers on other hosts are left alone.
     """
+    require_role(AccessLevel.EXPERT, "stopping a facility")
     with one_at_a_time() as directory:
         stopper = _Stopper(directory, None if as_json else click.echo)
         stopper.stop_all()

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     )
     from ._finding import DeviceFilter
     from ._group import AsyncDeviceGroup, DeviceGroup
-    from ._identity import CALL_TIMEOUT_S, own_identity
+    from ._identity import CALL_TIMEOUT_S, ROLE_VARIABLE, asked_role, own_identity
     from ._input import PipelineReader
     from ._job import AsyncJob, Job
     from ._lock import AsyncDeviceLock, DeviceLock
@@ -110,6 +110,7 @@ __all__ = [
     "MISSING",
     "PAGE",
     "REPLICA_TIMEOUT_S",
+    "ROLE_VARIABLE",
     "AsyncChanges",
     "AsyncDeviceGroup",
     "AsyncDeviceLock",
@@ -164,6 +165,7 @@ __all__ = [
     "aset_property",
     "asettable",
     "ashutdown",
+    "asked_role",
     "asleep",
     "await_new",
     "await_until",
@@ -238,7 +240,9 @@ if not TYPE_CHECKING:
             "stop_watching": "_event_thread",
             "DeviceFilter": "_finding",
             **dict.fromkeys(("AsyncDeviceGroup", "DeviceGroup"), "_group"),
-            **dict.fromkeys(("CALL_TIMEOUT_S", "own_identity"), "_identity"),
+            **dict.fromkeys(
+                ("CALL_TIMEOUT_S", "ROLE_VARIABLE", "asked_role", "own_identity"), "_identity"
+            ),
             "PipelineReader": "_input",
             **dict.fromkeys(("AsyncJob", "Job"), "_job"),
             **dict.fromkeys(("AsyncDeviceLock", "DeviceLock"), "_lock"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import zmq
 
-from pykarabo.data import PropertyValue, Schema, from_rows
+from pykarabo.data import AccessLevel, PropertyValue, Schema, from_rows
 from pykarabo.errors import ConnectionLostError, ExpiredError, NotConnectedError, PykaraboError
 from pykarabo.transport import (
     BlockingLink,
@@ -47,7 +47,7 @@ from ._directory import (
     replica_target,
     too_slow,
 )
-from ._identity import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S, line_to, own_identity
+from ._identity import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S, asked_role, line_to, own_identity
 from ._records import DIRECTORY_ID, DeviceRecord, ServerRecord, check_device_id
 from ._topology_cache import CACHED
 
@@ -64,12 +64,20 @@ class BlockingClient(Administration):
     Args:
         domain: the domain; default is that of the environment.
         directory: endpoint of the directory; default are the replicas of the domain.
+        role: the highest role to ask for, or its name; see `asked_role`.
     """
 
-    def __init__(self, domain: str | None = None, *, directory: str | None = None) -> None:
+    def __init__(
+        self,
+        domain: str | None = None,
+        *,
+        directory: str | None = None,
+        role: AccessLevel | str | None = None,
+    ) -> None:
         self.domain = domain_name(domain)
         self.access = access_to(self.domain, directory)
-        self.place = (self.domain, directory)
+        self.role = asked_role(role)
+        self.place = (self.domain, directory, self.role)
         self._context: zmq.Context[Socket] = make_context()
         self._keys = DomainKeys(self.domain)
         self._identity = own_identity()
@@ -214,6 +222,7 @@ class BlockingClient(Administration):
                     secrets.token_bytes(8),
                     self._identity,
                     line=line_to(self._token, rpc),
+                    role=self.role,
                     peer=peer,
                 )
                 link = BlockingLink(
@@ -242,6 +251,14 @@ class BlockingClient(Administration):
         reachable = (link, present_target(record, found))
         self._reachable[device_id] = reachable
         return reachable
+
+    def role_at(self, device_id: str = DIRECTORY_ID) -> AccessLevel:
+        """Return the role that a device's server gives this client.
+
+        Raises:
+            UnknownDeviceError, NotConnectedError: it cannot be reached.
+        """
+        return self._reach(device_id)[0].session.role
 
     def _forget(self, device_id: str) -> None:
         self._records.pop(device_id, None)
@@ -399,22 +416,22 @@ def _left_s(timeout_s: float) -> float:
 
 
 class _Shared:
-    """The clients that `connect` uses: one per domain and process, closed at exit."""
+    """The clients that `connect` uses: one per domain, role and process, closed at exit."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.clients: dict[str, BlockingClient] = {}
+        self.clients: dict[tuple[str, AccessLevel], BlockingClient] = {}
         self.pid = os.getpid()
 
-    def client(self, domain: str | None) -> BlockingClient:
-        name = domain_name(domain)
+    def client(self, domain: str | None, role: AccessLevel | str | None) -> BlockingClient:
+        kind = domain_name(domain), asked_role(role)
         with self.lock:
             if self.pid != os.getpid():
                 self.clients.clear()
                 self.pid = os.getpid()
-            client = self.clients.get(name)
+            client = self.clients.get(kind)
             if client is None:
-                client = self.clients[name] = BlockingClient(name)
+                client = self.clients[kind] = BlockingClient(kind[0], role=kind[1])
             return client
 
     def close(self) -> None:
@@ -429,21 +446,29 @@ _shared: Final = _Shared()
 atexit.register(_shared.close)
 
 
-def connect(device_id: str, *, domain: str | None = None) -> DeviceProxy:
+def connect(
+    device_id: str, *, domain: str | None = None, role: AccessLevel | str | None = None
+) -> DeviceProxy:
     """Return a blocking proxy of a device.
 
     Reading an attribute reads the device, writing one writes it, commands are methods.
+
+    Args:
+        role: the highest role to ask for, or its name; default is that of ``$PYKARABO_ROLE``, and
+            where that is not set all that you may do.
 
     Raises:
         UnknownDeviceError: the domain has no such device; near matches are named.
         NotConnectedError: there is no directory, or the device's server is down.
     """
-    return shared_client(domain).device(device_id)
+    return shared_client(domain, role).device(device_id)
 
 
-def shared_client(domain: str | None = None) -> BlockingClient:
+def shared_client(
+    domain: str | None = None, role: AccessLevel | str | None = None
+) -> BlockingClient:
     """Return the client that all of a process share who have none of their own."""
-    return _shared.client(domain)
+    return _shared.client(domain, role)
 
 
 def disconnect_all() -> None:

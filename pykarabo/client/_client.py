@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, cast
 
-from pykarabo.data import PropertyValue, Schema, from_rows
+from pykarabo.data import AccessLevel, PropertyValue, Schema, from_rows
 from pykarabo.errors import (
     ConnectionLostError,
     ExpiredError,
@@ -50,7 +50,7 @@ from ._directory import (
     too_slow,
 )
 from ._group import AsyncDeviceGroup
-from ._identity import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S, line_to, own_identity
+from ._identity import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S, asked_role, line_to, own_identity
 from ._input import PipelineReader
 from ._link import ServerLink
 from ._lock import AsyncHold
@@ -102,6 +102,7 @@ class Client(AsyncAdministration):
         transport: how to reach others; default is ZeroMQ.
         clock: default is the host's.
         directory: endpoint of the directory; default are the replicas of the domain.
+        role: the highest role to ask for, or its name; see `asked_role`.
     """
 
     def __init__(
@@ -111,8 +112,10 @@ class Client(AsyncAdministration):
         transport: Transport | None = None,
         clock: Clock | None = None,
         directory: str | None = None,
+        role: AccessLevel | str | None = None,
     ) -> None:
         self.domain = domain_name(domain)
+        self.role = asked_role(role)
         self.clock = clock or SystemClock()
         self.access = access_to(self.domain, directory)
         self._own_transport = transport is None
@@ -272,6 +275,15 @@ class Client(AsyncAdministration):
             found, _sequence = await link.call(Locate([device_id]), Target(), timeout_s=timeout_s)
         return link, present_target(record, found)
 
+    async def role_at(self, device_id: str = DIRECTORY_ID) -> AccessLevel:
+        """Return the role that a device's server gives this client.
+
+        Raises:
+            UnknownDeviceError, NotConnectedError: it cannot be reached.
+        """
+        link, _target = await self.reach(device_id)
+        return link.role
+
     def _require_own_loop(self) -> None:
         """Refuse to share sockets with another thread: ZeroMQ would crash."""
         loop = asyncio.get_running_loop()
@@ -301,6 +313,7 @@ class Client(AsyncAdministration):
                 rpc,
                 identity=self.identity,
                 line=line_to(self._token, rpc),
+                role=self.role,
                 peer=peer,
                 tasks=self._tasks,
                 closed=self._link_closed,

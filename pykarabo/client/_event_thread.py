@@ -15,13 +15,15 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, Final, TypeAlias, TypeVar
 
+from pykarabo.data import AccessLevel
+
 from ._cancelling import stop_if_cancelled
 from ._client import Client
 from ._updates import Update
 from ._watch import Watch
 
-Place: TypeAlias = tuple[str, str | None]
-"""A domain, and the endpoint of its directory where that is not the domain's own."""
+Place: TypeAlias = tuple[str, str | None, AccessLevel]
+"""A domain, the endpoint of its directory where that is not the domain's own, and a role."""
 LOOK_S: Final = 0.5
 """Whether the reading thread still lives, or its reader was cancelled, is looked at so often."""
 _MAX_UPDATES: Final = 1_000
@@ -56,8 +58,8 @@ class EventThread:
     def client(self, place: Place) -> Client:
         """Return the loop's client of a domain; only for code that runs in the loop."""
         if place not in self._clients:
-            domain, directory = place
-            self._clients[place] = Client(domain, directory=directory)
+            domain, directory, role = place
+            self._clients[place] = Client(domain, directory=directory, role=role)
         return self._clients[place]
 
     def close(self) -> None:

@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from pykarabo.data import AccessLevel
+from pykarabo.errors import BadConfigurationError
 from pykarabo.wire import ClientIdentity
 
+ROLE_VARIABLE: Final = "PYKARABO_ROLE"
 CALL_TIMEOUT_S: Final = 5.0
 CONNECT_TIMEOUT_S: Final = 5.0
 START_S: Final = 30.0
@@ -26,6 +29,29 @@ def own_identity() -> ClientIdentity:
     except RuntimeError:
         user = str(os.getuid())
     return ClientIdentity(socket.gethostname(), os.getpid(), user, Path(sys.argv[0]).name)
+
+
+def asked_role(role: AccessLevel | str | None = None) -> AccessLevel:
+    """Return the highest role that a client asks for.
+
+    Args:
+        role: a role or its name, in any case; default is that of ``$PYKARABO_ROLE``, and where
+            that is not set everything that the client has a right to.
+
+    Raises:
+        BadConfigurationError: there is no such role.
+    """
+    named = os.environ.get(ROLE_VARIABLE, "") if role is None else role
+    if isinstance(named, AccessLevel):
+        return named
+    name = named.strip().upper() or AccessLevel.ADMINISTRATOR.name
+    if name in AccessLevel.__members__:
+        return AccessLevel[name]
+    place = f"${ROLE_VARIABLE} is" if role is None else "the client is to have"
+    raise BadConfigurationError(
+        f"{place} the role {named!r}, which there is not",
+        remedy=f"give one of {', '.join(level.name.lower() for level in AccessLevel)}",
+    )
 
 
 def line_to(client: bytes, rpc: str) -> bytes:

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable
 from typing import Any, Final
 
+from pykarabo.data import AccessLevel
 from pykarabo.errors import (
     BusyError,
     HelloRequiredError,
@@ -49,6 +50,7 @@ class ServerLink:
 
     Args:
         line: what the client's connections to this server have in common; see `Hello`.
+        role: the highest role that it asks for.
         peer: what error messages call the other side.
         tasks: whose tasks repair streams.
         closed: called once when the link is over.
@@ -66,6 +68,7 @@ class ServerLink:
         *,
         identity: ClientIdentity,
         line: bytes,
+        role: AccessLevel,
         peer: str,
         tasks: TaskOwner,
         closed: Callable[["ServerLink"], None],
@@ -75,7 +78,9 @@ class ServerLink:
         self._transport = transport
         self._clock = clock
         self._closed = closed
-        self._session = ClientSession(secrets.token_bytes(8), identity, line=line, peer=peer)
+        self._session = ClientSession(
+            secrets.token_bytes(8), identity, line=line, role=role, peer=peer
+        )
         self._loop = asyncio.get_running_loop()
         self._port: DealerPort | None = None
         self._ready: asyncio.Future[Welcome] = self._loop.create_future()
@@ -88,6 +93,11 @@ class ServerLink:
     def alive(self) -> bool:
         """Whether calls can be made."""
         return self._session.state is LinkState.READY
+
+    @property
+    def role(self) -> AccessLevel:
+        """What the server lets this client do."""
+        return self._session.role
 
     async def open(self, *, timeout_s: float) -> Welcome:
         """Connect and greet.

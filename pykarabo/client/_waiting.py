@@ -13,6 +13,7 @@ from pykarabo.transport import domain_name
 from ._cancelling import stop_if_cancelled
 from ._client import Client
 from ._event_thread import UpdateStream, event_thread
+from ._identity import asked_role
 from ._observing import DeviceRef, Observation
 from ._records import split_target
 from ._updates import Update
@@ -42,7 +43,8 @@ def watch(
     """
     for target in targets:
         split_target(target)
-    updates = UpdateStream((domain_name(domain), None), lambda client: client.watch(*targets))
+    place = domain_name(domain), None, asked_role()
+    updates = UpdateStream(place, lambda client: client.watch(*targets))
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     try:
         while (update := updates.get(deadline)) is not None:

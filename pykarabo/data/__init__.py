@@ -66,7 +66,13 @@ if TYPE_CHECKING:
     from ._filter import filter_by_tags
     from ._forms import FILE_LIMITS
     from ._hdf5 import read_hdf5, write_hdf5
-    from ._injection import declared_class, with_attributes, with_members, without_member
+    from ._injection import (
+        configured_properties,
+        declared_class,
+        with_attributes,
+        with_members,
+        without_member,
+    )
     from ._json import from_json, read_json, to_json, write_json
     from ._nodes import ChoiceOfNodes, ListOfNodes, Node
     from ._structures import DateTime, Image, Table
@@ -162,6 +168,7 @@ __all__ = [
     "VectorUInt32",
     "VectorUInt64",
     "arrays_in",
+    "configured_properties",
     "declared_class",
     "decode",
     "encode",
@@ -255,7 +262,13 @@ if not TYPE_CHECKING:
             "filter_by_tags": "_filter",
             "FILE_LIMITS": "_forms",
             **dict.fromkeys(
-                ("declared_class", "with_attributes", "with_members", "without_member"),
+                (
+                    "configured_properties",
+                    "declared_class",
+                    "with_attributes",
+                    "with_members",
+                    "without_member",
+                ),
                 "_injection",
             ),
             **dict.fromkeys(("ChoiceOfNodes", "ListOfNodes", "Node"), "_nodes"),

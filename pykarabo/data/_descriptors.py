@@ -101,14 +101,14 @@ class Property(Generic[T]):
         self.place = declared_at()
         self.key = key
         self._none_given = default is None
+        usual = AccessLevel.OBSERVER if read_only else AccessLevel.OPERATOR
         self._arguments: dict[str, Any] = {
             "default": None if default is _NOT_GIVEN else default,
             "description": description,
             "label": label,
             "unit": unit,
             "access_mode": mode,
-            "access_level": access_level
-            or (AccessLevel.OBSERVER if read_only else AccessLevel.OPERATOR),
+            "access_level": access_level if access_level is not None else usual,
             "minimum": minimum,
             "maximum": maximum,
             "minimum_exclusive": minimum_exclusive,

@@ -16,6 +16,7 @@ from ._table import TableValue
 from ._types import AccessLevel, AccessMode, Quality, ValueType
 from ._validate import check_value_size, initial_value, validate
 
+_USUAL: Final = AccessLevel.OPERATOR
 _T = TypeVar("_T", bound="PropertyInfo | ParameterInfo | CommandInfo")
 
 
@@ -132,6 +133,18 @@ class PropertyInfo:
                 it does not fit; the error names device, property and what would.
         """
         return validate(self, value, device)
+
+    @property
+    def write_level(self) -> AccessLevel:
+        """The role that is needed to write it.
+
+        A table is written as a whole: a column that needs a higher role than usual protects all
+        of it. Columns of the usual one, which is the default, leave it to the table.
+        """
+        if self.value_type is not ValueType.TABLE:
+            return self.access_level
+        above = (info.access_level for info in self.rows if info.access_level > _USUAL)
+        return max((self.access_level, *above))
 
     def initial_value(self) -> Any:
         """Return the default; without one None if that is allowed, else the type's zero."""

@@ -12,8 +12,9 @@ from typing import Any, Final, TypeAlias
 
 from pykarabo.errors import BadConfigurationError
 
-from ._configurable import Configurable, given_twice, members_of
+from ._configurable import Configurable, flat_configuration, given_twice, members_of
 from ._descriptors import Property
+from ._info import PropertyInfo
 from ._nodes import ChoiceOfNodes, ListOfNodes, Node, named_nodes
 
 Member: TypeAlias = Property[Any] | Node
@@ -111,6 +112,23 @@ def with_configured_nodes(
         own[name] = node.with_class(below)
         rest[node.key] = given
     return _class_with(declared_class(cls), own), rest
+
+
+def configured_properties(
+    cls: _Class, configuration: Mapping[str, Any], device: str
+) -> list[PropertyInfo]:
+    """Return the properties that a configuration of an object gives values to.
+
+    Keys that there are not, or that cannot be configured, are left out.
+
+    Raises:
+        BadInputError: there is nothing like what it chooses.
+    """
+    if cls.schema().has_configured_nodes:
+        cls, configuration = with_configured_nodes(cls, configuration, device)
+    schema = cls.schema()
+    given = flat_configuration(schema, configuration, device, errors=[])
+    return [schema.properties[key] for key in given]
 
 
 def _taken_below(configuration: dict[str, Any], key: str, device: str) -> Any:

@@ -20,6 +20,7 @@ from ._process import (
     serve,
     serve_until_stopped,
 )
+from ._rights import Rights, all_rights
 from ._server import Server
 from ._server_device import DeviceServer
 from ._starting import DeviceSettings
@@ -40,11 +41,13 @@ __all__ = [
     "OutputChannel",
     "PipelineHost",
     "PollLoop",
+    "Rights",
     "RunningMachine",
     "Server",
     "ServerSettings",
     "StateMachine",
     "Transition",
+    "all_rights",
     "command",
     "device_of",
     "on_event",

@@ -1,12 +1,14 @@
 """Who may use a device now, and who did what last."""
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Collection, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Final
 
 from pykarabo.data import AccessLevel, CommandInfo
 from pykarabo.errors import LockedError
 from pykarabo.transport import Caller, present_caller
+
+from ._rights import permit_command, permit_write
 
 if TYPE_CHECKING:
     from ._called import Called
@@ -22,7 +24,13 @@ def caller_of(device: "Called") -> Caller:
     known = present_caller()
     if known is not None:
         return known
-    return Caller(device.context.device_id, device.context.client.identity)
+    own = device.context
+    return Caller(own.device_id, own.client.identity, AccessLevel.ADMINISTRATOR)
+
+
+def permit(device: "Called", info: CommandInfo) -> None:
+    """Refuse a command that the role of whoever calls does not allow; raises `DeniedError`."""
+    permit_command(caller_of(device), info, device.context.device_id)
 
 
 def admit(device: "Called", info: CommandInfo) -> None:
@@ -56,23 +64,30 @@ def _is_subject_to_locks(device: "Called", info: CommandInfo) -> bool:
 
 @contextmanager
 def writing(
-    device: "Called", keys: Iterable[str], check_unchanged: Callable[[], None]
+    device: "Called", keys: Collection[str], check_unchanged: Callable[[], None]
 ) -> Generator[Callable[[], None], None, None]:
     """Write properties for whoever calls, and note who did when it is done.
 
     Yields:
         What must hold when the write is applied: that nothing has changed that the caller knows,
-        and that nobody else has locked the device while the write was waiting.
+        nor what is needed to write it, and that nobody else has locked the device while the write
+        was waiting.
 
     Raises:
+        DeniedError: the caller's role does not allow all of it; nothing was done.
         LockedError: somebody else has locked the device; nothing was done.
     """
     caller = caller_of(device)
 
+    def check_rights() -> None:
+        permit_write(caller, device.schema(), keys, device.context.device_id)
+
     def check() -> None:
+        check_rights()
         device.lock_state.require(caller)
         check_unchanged()
 
+    check_rights()
     with device.lock_state.used_by(caller):
         yield check
         device.note_caller(f"set {_named(list(keys))}", caller.name)

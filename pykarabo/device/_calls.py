@@ -30,6 +30,7 @@ from pykarabo.wire import (
 
 from ._answers import Answers, needs_waiting
 from ._in_time import require_time
+from ._rights import Rights
 from ._room import AnswerRoom
 
 
@@ -40,6 +41,7 @@ class CallHost:
         tasks: whose tasks work on what needs waiting.
         answers: knows what to do with a request.
         welcome: who is called here.
+        rights: tells what whoever greets may do.
 
     Attributes:
         router: where calls come in.
@@ -54,9 +56,13 @@ class CallHost:
         tasks: TaskOwner,
         answers: Answers,
         welcome: Welcome,
+        *,
+        rights: Rights,
     ) -> None:
         self.router = transport.bind_router("rpc", self._received)
-        self.sessions = ServerSessions(welcome)
+        self.sessions = ServerSessions(
+            welcome, grant=lambda hello: rights(hello, self.router.sender)
+        )
         self.slow_clients = 0
         self._clock = clock
         self._tasks = tasks
@@ -144,7 +150,7 @@ class CallHost:
         outcome = Outcome()
         try:
             await self._room.wait(call)
-            caller = Caller.of(call.identity, getattr(call.request, "caller", None))
+            caller = Caller.of(call.identity, getattr(call.request, "caller", None), call.role)
             given_up = functools.partial(self.sessions.has_forgotten, call.peer)
             with deadline(call.deadline_ns, given_up), called_by(caller):
                 require_time(self._clock)

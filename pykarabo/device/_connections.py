@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from pykarabo.client import EventReader, Missed, Occurred, Stale, Update, check_device_id
+from pykarabo.data import AccessLevel
 from pykarabo.errors import BadConfigurationError, PykaraboError
 from pykarabo.transport import Caller, called_by
 
@@ -239,7 +240,9 @@ class Connections:
 
     async def _run(self, connection: Connection, happening: Occurred) -> None:
         device, command = self._device, connection.key.command
-        who = Caller(f"{happening.device_id}.{happening.event}", device.client.identity)
+        name = f"{happening.device_id}.{happening.event}"
+        # Whoever made the connection was asked whether he may run the command.
+        who = Caller(name, device.client.identity, AccessLevel.ADMINISTRATOR)
         try:
             info = device.schema().require_command(command, device.context.device_id)
             names = {item.name for item in info.parameters}

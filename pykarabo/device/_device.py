@@ -36,6 +36,7 @@ from pykarabo.errors import (
 )
 from pykarabo.transport import Clock, TaskOwner, acting_as, present_caller
 
+from ._admission import permit
 from ._alarms import DeviceAlarms
 from ._called import Called
 from ._command import command
@@ -352,12 +353,12 @@ class Device(Called):
         """Stop a job."""
         self.jobs_at_work.cancel(job_id)
 
-    @command(name="connect_event", idempotent=True)
+    @command(name="connect_event", idempotent=True, access_level=AccessLevel.EXPERT)
     async def add_connection(self, source: str, event: str, command: str) -> None:
         """Run a command of this device whenever device `source` tells the event."""
         self._connections.add(EventKey(source, event, command))
 
-    @command(name="disconnect_event")
+    @command(name="disconnect_event", access_level=AccessLevel.EXPERT)
     async def remove_connection(self, source: str, event: str, command: str) -> None:
         """Undo `connect_event`."""
         self._connections.remove(EventKey(source, event, command))
@@ -506,6 +507,16 @@ class Device(Called):
                 key=info.key,
                 remedy=f"bring the device to {' or '.join(sorted(info.allowed_states))} first",
             )
+
+    def permit_arguments(self, command: str, arguments: Mapping[str, Any]) -> None:
+        """Refuse a command whose caller may run it, but not make it do what he wants done.
+
+        Raises:
+            DeniedError: his role does not allow it; nothing was executed.
+        """
+        if command == "connect_event":
+            wanted = self.schema().require_command(arguments["command"], self._context.device_id)
+            permit(self, wanted)
 
     def command_method(self, name: str) -> Callable[..., Any]:
         """Return the method that a command's name, dotted for nodes, stands for."""

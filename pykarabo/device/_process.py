@@ -26,6 +26,7 @@ from pykarabo.client import (
     access_to,
     directory_endpoints,
 )
+from pykarabo.data import AccessLevel
 from pykarabo.errors import BadConfigurationError, NotConnectedError, PykaraboError
 from pykarabo.transport import (
     Binding,
@@ -173,7 +174,9 @@ class _BusyTeller:
         """Have every replica of the directory show this server's devices as busy."""
         for endpoint in self._own.access.endpoints:
             if endpoint not in self._clients:
-                self._clients[endpoint] = BlockingClient(self._own.domain, directory=endpoint)
+                self._clients[endpoint] = BlockingClient(
+                    self._own.domain, directory=endpoint, role=AccessLevel.ADMINISTRATOR
+                )
             try:
                 with deadline(time.monotonic_ns() + _TELL_NS):
                     self._clients[endpoint].directory("renew", self._instance, [], blockage.seconds)
@@ -208,7 +211,8 @@ async def running_server(settings: ServerSettings) -> AsyncGenerator[Server, Non
             _networks(settings.trusted_networks),
         )
         transport = ZmqTransport(binding, settings.domain)
-        client = Client(settings.domain, transport=transport)
+        # Whatever the one may do who has started it: a server serves its domain.
+        client = Client(settings.domain, transport=transport, role=AccessLevel.ADMINISTRATOR)
         try:
             server = Server(
                 settings.server_id,

@@ -25,7 +25,7 @@ from pykarabo.errors import (
 )
 from pykarabo.transport import acting_as
 
-from ._admission import admit, using
+from ._admission import admit, permit, using
 from ._in_time import TOO_LATE, require_time
 
 if TYPE_CHECKING:
@@ -55,19 +55,27 @@ _TRACEBACK_LINES: Final = 20
 async def run_command(
     device: "Device", name: str, args: list[Any], kwargs: Mapping[str, Any]
 ) -> Any:
-    """Check a command's name, state and arguments, and run it.
+    """Check a command's name, the caller's role, state and arguments, and run it.
 
     Raises:
-        UnknownCommandError, StateForbidsError, BadInputError, LockedError: it did not run.
+        UnknownCommandError, DeniedError, StateForbidsError, BadInputError, LockedError: it did
+            not run.
         RemoteError: it ran and failed.
     """
     device_id = device.context.device_id
     info = device.schema().require_command(name, device_id)
+    permit(device, info)
     _check_state(device, info)
     bound = info.bind(args, kwargs, device_id)
+    what = f"command '{device_id}.{name}'"
+    await guarded(_permit_arguments(device, info, bound), device_id, what)
     admit(device, info)
-    work = guarded(_run(device, info, bound), device_id, f"command '{device_id}.{name}'")
+    work = guarded(_run(device, info, bound), device_id, what)
     return {"job": device.jobs_at_work.start(name, work)} if info.job else await work
+
+
+async def _permit_arguments(device: "Device", info: CommandInfo, bound: Mapping[str, Any]) -> None:
+    device.permit_arguments(info.name, bound)
 
 
 def _check_state(device: "Device", info: CommandInfo) -> None:

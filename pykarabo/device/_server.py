@@ -43,6 +43,7 @@ from ._loop_watch import Blockage
 from ._own_process import OwnProcesses
 from ._pipelines import PipelineHost
 from ._registration import Registration
+from ._rights import Rights, all_rights
 from ._running import guarded
 from ._server_device import DeviceServer
 from ._starting import DeviceSettings, FirstDevices
@@ -70,6 +71,7 @@ class Server:
         memory: directory of what its devices remember; None for nothing.
         apart: what processes of single devices have in common with this one, see `OwnProcesses`;
             None where there can be none.
+        rights: tells what whoever connects may do.
 
     Attributes:
         lag_s: how late the event loop ran at the last heartbeat.
@@ -90,6 +92,7 @@ class Server:
         allow_offline: bool = False,
         memory: Path | None = None,
         apart: Mapping[str, Any] | None = None,
+        rights: Rights = all_rights,
     ) -> None:
         self._memory = memory
         self._apart = None if apart is None else OwnProcesses(server_id, apart, self._process_ended)
@@ -122,7 +125,12 @@ class Server:
             self._pipelines.endpoint,
         )
         self._calls = CallHost(
-            transport, self.clock, self._tasks, Answers(self._hosting, self.streams), welcome
+            transport,
+            self.clock,
+            self._tasks,
+            Answers(self._hosting, self.streams),
+            welcome,
+            rights=rights,
         )
         self._locks = LockWatch(self._calls.sessions, self._calls.router, self.clock)
         self._door_is_shut = False

@@ -3,13 +3,26 @@
 import asyncio
 import getpass
 import resource
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pykarabo.data import Bool, Float64, HashProperty, State, String, UInt32, UInt64, VectorString
+from pykarabo.data import (
+    AccessLevel,
+    Bool,
+    Float64,
+    HashProperty,
+    State,
+    String,
+    UInt32,
+    UInt64,
+    VectorString,
+)
 from pykarabo.errors import StateForbidsError
 
+from ._admission import caller_of
 from ._command import command
 from ._device import Device
+from ._rights import permit_configuration
 
 if TYPE_CHECKING:
     from psutil import Process
@@ -186,6 +199,14 @@ class DeviceServer(Device):
             "clock_offset": round((offset_ns or 0) / 1e9, 3),
         }
 
+    def permit_arguments(self, command: str, arguments: Mapping[str, Any]) -> None:
+        """Refuse to start a device with values that the caller could not write."""
+        super().permit_arguments(command, arguments)
+        if command == "instantiate":
+            cls = self._server.classes.require(arguments["class_id"])
+            given = arguments.get("configuration") or {}
+            permit_configuration(caller_of(self), cls, given, arguments["device_id"])
+
     @command()
     async def instantiate(
         self,
@@ -218,17 +239,17 @@ class DeviceServer(Device):
             )
         await self._server.shut_down(device_id)
 
-    @command()
+    @command(access_level=AccessLevel.EXPERT)
     async def shutdown(self) -> None:
         """Stop every device and end the process."""
         self._loop.call_soon(self._server.stopping.set)
 
-    @command()
+    @command(access_level=AccessLevel.OBSERVER)
     async def classes(self) -> list[str]:
         """Return the classes that can be instantiated here."""
         return self._server.classes.names()
 
-    @command()
+    @command(access_level=AccessLevel.OBSERVER)
     async def class_schema(self, class_id: str) -> dict[str, Any]:
         """Return the schema of a class without instantiating it."""
         return self._server.classes.require(class_id).schema().to_wire()

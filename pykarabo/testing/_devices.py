@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from pykarabo.client import AsyncDeviceProxy, Client, DirectoryAccess, TopologyCache
-from pykarabo.device import Device, DeviceClasses, Server
+from pykarabo.data import AccessLevel
+from pykarabo.device import Device, DeviceClasses, Rights, Server, all_rights
 from pykarabo.transport import Clock, MemoryNetwork, MemoryTransport
 
 from ._clock import FakeClock
@@ -63,6 +64,7 @@ async def run_facility(
     *,
     clock: Clock | None = None,
     time_source: str | None = None,
+    rights: Rights = all_rights,
 ) -> AsyncGenerator[MemoryFacility, None]:
     """Run a domain in memory whose server can instantiate `classes` (class id to class).
 
@@ -70,10 +72,16 @@ async def run_facility(
         clock: of server, devices and client; a `FakeClock` drives the event loop as well, until
             the end of the block.
         time_source: device id of the train clock.
+        rights: tells what whoever connects may do.
     """
     network = MemoryNetwork()
     transport = MemoryTransport(network)
-    own = Client(transport=transport, clock=clock, directory="memory://")
+    own = Client(
+        transport=transport,
+        clock=clock,
+        directory="memory://",
+        role=AccessLevel.ADMINISTRATOR,
+    )
     server = Server(
         "TEST/SERVER",
         transport=transport,
@@ -81,6 +89,7 @@ async def run_facility(
         classes=DeviceClasses(["Directory"], more=classes),
         clock=clock,
         time_source=time_source,
+        rights=rights,
     )
     own.access = DirectoryAccess([server.record().rpc], TopologyCache())
     try:

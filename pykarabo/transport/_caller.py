@@ -8,9 +8,10 @@ process from there carries its name.
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+from pykarabo.data import AccessLevel
 from pykarabo.wire import Call, ClientIdentity, Request, Set, SetMany
 
 
@@ -21,16 +22,23 @@ class Caller:
     Attributes:
         name: the id of the calling device, or ``host/user/pid/program``.
         identity: the process that it is in.
+        role: what it may do; the same caller may connect with several.
     """
 
     name: str
     identity: ClientIdentity
+    role: AccessLevel = field(default=AccessLevel.OBSERVER, compare=False)
 
     @classmethod
-    def of(cls, identity: ClientIdentity, device_id: str | None = None) -> "Caller":
+    def of(
+        cls,
+        identity: ClientIdentity,
+        device_id: str | None = None,
+        role: AccessLevel = AccessLevel.OBSERVER,
+    ) -> "Caller":
         """Return a program as a caller, or one of its devices."""
         host, pid, user, program = identity
-        return cls(device_id or f"{host}/{user}/{pid}/{program}", identity)
+        return cls(device_id or f"{host}/{user}/{pid}/{program}", identity, role)
 
 
 _caller: Final[ContextVar[Caller | None]] = ContextVar("caller", default=None)

@@ -23,7 +23,7 @@ any            disconnected       all calls end: unknown        CLOSED
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from pykarabo.data import decode, encode
+from pykarabo.data import AccessLevel, decode, encode
 from pykarabo.errors import (
     CallTimeoutError,
     ConnectionLostError,
@@ -111,6 +111,7 @@ class ClientSession:
         token: 8 random bytes that make this session's call ids unique.
         identity: who calls.
         line: what this session has in common with those before and after it; see `Hello`.
+        role: the highest role that it asks for.
         peer: what error messages call the other side, for example ``server 'main'``.
         checksum: protect each message with a CRC-32 (plaintext TCP).
     """
@@ -121,6 +122,7 @@ class ClientSession:
         identity: ClientIdentity,
         *,
         line: bytes = NO_LINE,
+        role: AccessLevel = AccessLevel.ADMINISTRATOR,
         peer: str = "server",
         checksum: bool = False,
     ) -> None:
@@ -128,7 +130,7 @@ class ClientSession:
         self.peer = peer
         self.welcome: Welcome | None = None
         self._token = token
-        self._hello = Hello(*identity, line)
+        self._hello = Hello(*identity, line, role)
         self._checksum = checksum
         self._counter = 0
         self._taken = 0
@@ -142,6 +144,12 @@ class ClientSession:
     def in_flight(self) -> int:
         """How many calls wait for their answer."""
         return len(self._pending)
+
+    @property
+    def role(self) -> AccessLevel:
+        """What the server lets this session do; before its welcome, nothing but to look."""
+        welcome = self.welcome
+        return AccessLevel.OBSERVER if welcome is None else AccessLevel(welcome.role)
 
     def connected(self, now_ns: int) -> list[Frame]:
         """Tell that the transport is connected; returns the hello to send."""

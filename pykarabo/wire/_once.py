@@ -11,8 +11,8 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pykarabo.data import encode
-from pykarabo.errors import NotExecutedError, PykaraboError, WrongTypeError
+from pykarabo.data import AccessLevel, encode
+from pykarabo.errors import DeniedError, NotExecutedError, PykaraboError, WrongTypeError
 
 from ._requests import request_body
 from ._server_session import Execute
@@ -39,6 +39,7 @@ class Outcome:
 class _Keyed:
     digest: bytes
     begun_ns: int
+    role: AccessLevel
     waiting: list[Execute] = field(default_factory=list[Execute])
     outcome: Outcome | None = None
 
@@ -61,16 +62,23 @@ class OnceMemory:
 
         Raises:
             WrongTypeError: the key was used for another call.
+            DeniedError: whoever made the call first has a higher role, and alone gets its answer.
         """
         self._forget(now_ns)
         known = self._calls.get(key)
         digest = _digest(call)
         if known is None:
-            self._calls[key] = _Keyed(digest, now_ns)
+            self._calls[key] = _Keyed(digest, now_ns, call.role)
             return True
         if known.digest != digest:
             raise WrongTypeError(
                 f"the key '{key}' was used for another call", remedy="take a new key for each call"
+            )
+        if call.role < known.role:
+            raise DeniedError(
+                f"the key '{key}' was used with the role {known.role.name.lower()}",
+                remedy="take a new key for each call, or connect with that role again",
+                details={"required": known.role.name, "have": call.role.name},
             )
         if known.outcome is not None:
             return known.outcome

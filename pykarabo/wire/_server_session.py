@@ -7,13 +7,14 @@ say "not executed", so that the caller may safely try again.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from pykarabo.data import decode, encode
+from pykarabo.data import AccessLevel, decode, encode
 from pykarabo.errors import (
     BusyError,
+    DeniedError,
     ExpiredError,
     HelloRequiredError,
     LimitExceededError,
@@ -43,7 +44,7 @@ _MS: Final = 1_000_000
 class Execute(NamedTuple):
     """Run this request and answer with `ServerSessions.reply` or `.fail`.
 
-    `identity` is that of the peer's greeting.
+    `identity` is that of the peer's greeting, `role` what it has a right to.
     """
 
     peer: bytes
@@ -53,6 +54,7 @@ class Execute(NamedTuple):
     epoch: int
     deadline_ns: int
     identity: ClientIdentity = NOBODY
+    role: AccessLevel = AccessLevel.OBSERVER
 
 
 class Answer(NamedTuple):
@@ -96,6 +98,7 @@ class Session:
 
     Attributes:
         line: what a client's connections to this server have in common; see `Hello`.
+        role: the smaller one of what the client asked for and what it has a right to.
         greeted_ns: when it greeted, by the client's clock.
         heard_ns: when its last hello or call came.
         calls: how many of its calls were run.
@@ -106,6 +109,7 @@ class Session:
 
     identity: ClientIdentity
     line: bytes
+    role: AccessLevel
     greeted_ns: int
     heard_ns: int
     calls: int = 0
@@ -114,16 +118,30 @@ class Session:
     taken: int = 0
 
 
+def _nothing(_hello: Hello) -> AccessLevel:
+    """Grant nobody more than to look: whoever drives the sessions must say otherwise."""
+    return AccessLevel.OBSERVER
+
+
 class ServerSessions:
     """All sessions of one server process.
 
     Args:
-        welcome: who this server is; `time_ns` is filled in at each greeting.
+        welcome: who this server is; `time_ns` and `role` are filled in at each greeting.
+        grant: tells the highest role that whoever greets has a right to; a `DeniedError` of it
+            refuses the greeting.
         checksum: protect each message with a CRC-32 (plaintext TCP).
     """
 
-    def __init__(self, welcome: Welcome, *, checksum: bool = False) -> None:
+    def __init__(
+        self,
+        welcome: Welcome,
+        *,
+        grant: Callable[[Hello], AccessLevel] = _nothing,
+        checksum: bool = False,
+    ) -> None:
         self._welcome = welcome
+        self._grant = grant
         self._checksum = checksum
         self._sessions: dict[bytes, Session] = {}
         self._peer_on: dict[bytes, bytes] = {}
@@ -192,6 +210,7 @@ class ServerSessions:
             header.epoch,
             now_ns + left_ns,
             session.identity,
+            session.role,
         )
 
     def _refusal(self, peer: bytes, left_ns: int, age_ns: int) -> PykaraboError | None:
@@ -230,21 +249,24 @@ class ServerSessions:
     ) -> ServerAction:
         try:
             hello = parse_hello(decode(frames[1:]))
-        except (MalformedMessageError, LimitExceededError) as error:
+            role = min(AccessLevel(hello.role), self._grant(hello))
+        except (DeniedError, MalformedMessageError, LimitExceededError) as error:
             self.dropped += 1
             return Answer(peer, self._error(NO_CALL, error))
         if self._is_outdated(peer, hello.line, header.sent_ns):
             self.dropped += 1
             return Dropped("a greeting came after a later one of the same client")
-        ended = self._greeted(peer, hello, header.sent_ns, now_ns)
-        return Answer(peer, self._welcoming(now_ns, utc_ns), greeted=True, ended=ended)
+        ended = self._greeted(peer, hello, role, header.sent_ns, now_ns)
+        return Answer(peer, self._welcoming(role, now_ns, utc_ns), greeted=True, ended=ended)
 
     def _is_outdated(self, peer: bytes, line: bytes, sent_ns: int) -> bool:
         """Tell whether a connection has been replaced already by the one that followed it."""
         present = self._peer_on.get(line, peer)
         return present != peer and sent_ns < self._sessions[present].greeted_ns
 
-    def _greeted(self, peer: bytes, hello: Hello, sent_ns: int, now_ns: int) -> bytes | None:
+    def _greeted(
+        self, peer: bytes, hello: Hello, role: AccessLevel, sent_ns: int, now_ns: int
+    ) -> bytes | None:
         """Begin a session, and end what the client had before it; returns the peer of that.
 
         What it called there and has not begun yet is not run any more: as soon as the client is
@@ -258,7 +280,7 @@ class ServerSessions:
             self._peer_on[hello.line] = peer
         if len(self._sessions) >= MAX_SESSIONS:
             self.forget(min(self._sessions, key=lambda known: self._sessions[known].heard_ns))
-        self._sessions[peer] = Session(hello.identity, hello.line, sent_ns, now_ns)
+        self._sessions[peer] = Session(hello.identity, hello.line, role, sent_ns, now_ns)
         return former
 
     def identify(self, peer: bytes, user: str) -> None:
@@ -266,8 +288,8 @@ class ServerSessions:
         session = self._sessions[peer]
         session.identity = session.identity._replace(user=user)
 
-    def _welcoming(self, now_ns: int, utc_ns: int) -> list[Frame]:
-        welcome = self._welcome._replace(time_ns=utc_ns)
+    def _welcoming(self, role: AccessLevel, now_ns: int, utc_ns: int) -> list[Frame]:
+        welcome = self._welcome._replace(time_ns=utc_ns, role=role)
         header = Header(Kind.WELCOME, welcome.instance, welcome.epoch, sent_ns=now_ns)
         return pack(header, encode(list(welcome)), checksum=self._checksum)
 

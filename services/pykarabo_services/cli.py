@@ -6,8 +6,9 @@ from typing import Any, Final
 
 import click
 
-from pykarabo.cli import common, complete_devices, print_json, print_table
+from pykarabo.cli import common, complete_devices, print_json, print_table, require_role
 from pykarabo.client import BlockingClient, DeviceProxy
+from pykarabo.data import AccessLevel
 from pykarabo.errors import NotConnectedError, UnknownDeviceError
 
 RECORDER_CLASS: Final = "RunRecorder"
@@ -159,6 +160,7 @@ def serve_command(
 
     from pykarabo.device import DeviceSettings, Server, ServerSettings, run_server
 
+    require_role(AccessLevel.EXPERT, "starting a bridge")
     name = device_id or f"BRIDGE/{socket.gethostname().partition('.')[0]}/{os.getpid()}"
     configuration: dict[str, Any] = {"endpoint": endpoint, "pattern": pattern}
     if devices or outputs:

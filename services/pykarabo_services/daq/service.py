@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pykarabo.data import Float64, State, String, UInt32, UInt64, VectorString
+from pykarabo.data import AccessLevel, Float64, State, String, UInt32, UInt64, VectorString
 from pykarabo.device import Device, command
 from pykarabo.errors import PykaraboError, RunStateError
 from pykarabo.transport import data_directory
@@ -170,13 +170,13 @@ class RunRecorder(Device):
         await asyncio.wait((run.task,))
         return _summary(run.sink.manifest)
 
-    @command()
+    @command(access_level=AccessLevel.OBSERVER)
     async def runs(self) -> list[Any]:
         """Return all runs below the data directory, oldest first."""
         found = await asyncio.to_thread(self._runs().runs)
         return [_summary(manifest) for manifest in found]
 
-    @command()
+    @command(access_level=AccessLevel.OBSERVER)
     async def run_details(self, run: int) -> dict[str, Any]:
         """Return everything known about a run: files, sources and losses."""
         for manifest in await asyncio.to_thread(self._runs().runs):

@@ -11,6 +11,7 @@ import secrets
 from typing import Final
 
 from pykarabo.client import Client
+from pykarabo.data import AccessLevel
 from pykarabo.errors import DeniedError, NotConnectedError, PykaraboError
 from pykarabo.transport import CLOSED, NOBODY_LISTENS, DealerPort
 from pykarabo.wire import ClientSession, Frame, Welcomed
@@ -29,7 +30,9 @@ class _Probe:
         self._clock = client.clock
         self._begun_ns = client.clock.monotonic_ns()
         self._instance = instance
-        self._session = ClientSession(secrets.token_bytes(8), client.identity)
+        self._session = ClientSession(
+            secrets.token_bytes(8), client.identity, role=AccessLevel.OBSERVER
+        )
 
     def connected(self) -> None:
         """Somebody listens there: ask who it is."""

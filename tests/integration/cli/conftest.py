@@ -133,6 +133,7 @@ def pykarabo(
 ) -> Run:
     """Return a function that runs the command line in the test's domain."""
     monkeypatch.setenv("PYKARABO_DEBUG", "")
+    monkeypatch.setenv("PYKARABO_ROLE", "")
     assert short_runtime.exists()
 
     def call(*arguments: str) -> Done:

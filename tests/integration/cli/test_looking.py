@@ -56,15 +56,15 @@ def test_show_tells_all_there_is_to_know(pykarabo: Any) -> None:
     assert "T/BENCH/1: Bench on T/SERVER" in shown
     assert "Has a property of each kind.\n\nAnd more to say." in shown
     lines = {line.split()[0]: " ".join(line.split()[1:]) for line in shown.splitlines() if line}
-    assert lines["position"] == "0 mm reconfigurable >= -10, <= 10 any Where it is."
-    assert lines["mode"] == "slow reconfigurable slow | fast any"
-    assert lines["parked"] == "false reconfigurable OFF"
+    assert lines["position"] == "0 mm reconfigurable >= -10, <= 10 any operator Where it is."
+    assert lines["mode"] == "slow reconfigurable slow | fast any operator"
+    assert lines["parked"] == "false reconfigurable OFF operator"
     assert lines["hot"] == "0 K read_only warn > 300"
     assert lines["axis."] == "An axis."
     assert lines["move(position:"] == (
-        "float64 [mm], fast: bool = False) -> hash any Say what was asked for."
+        "float64 [mm], fast: bool = False) -> hash any operator Say what was asked for."
     )
-    assert lines["park()"] == "-> none OFF Be allowed only when off."
+    assert lines["park()"] == "-> none OFF operator Be allowed only when off."
     assert lines["output"].startswith("T/BENCH/1:output")
     assert lines["number"] == "int32"
 

@@ -35,6 +35,7 @@ _CLIENT = (
     "instantiate",
     "read",
     "read_many",
+    "role_at",
     "schema",
     "set",
     "set_many",

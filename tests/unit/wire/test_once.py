@@ -2,7 +2,8 @@
 
 import pytest
 
-from pykarabo.errors import BusyError, RemoteError, StateForbidsError, WrongTypeError
+from pykarabo.data import AccessLevel
+from pykarabo.errors import BusyError, DeniedError, RemoteError, StateForbidsError, WrongTypeError
 from pykarabo.wire import Call, Execute, OnceMemory, Outcome, Set
 
 _S = 1_000_000_000
@@ -81,3 +82,20 @@ def test_memory_is_bounded() -> None:
         memory.begin(f"key {number}", _call(1), number)
         memory.end(f"key {number}", Outcome("done"))
     assert len(memory) <= 10_000
+
+
+def _as(role: AccessLevel, number: int = 1) -> Execute:
+    return _call(number)._replace(role=role)
+
+
+def test_answer_is_not_for_a_lower_role_than_that_of_the_first_call() -> None:
+    memory = OnceMemory()
+    memory.begin("key", _as(AccessLevel.EXPERT), 0)
+    with pytest.raises(DeniedError, match="with the role expert"):
+        memory.begin("key", _as(AccessLevel.OPERATOR, 2), 0)
+    assert memory.begin("key", _as(AccessLevel.ADMINISTRATOR, 3), 0) is False
+    outcome = Outcome("done")
+    assert [call.call_id[0] for call in memory.end("key", outcome)] == [3]
+    with pytest.raises(DeniedError):
+        memory.begin("key", _as(AccessLevel.OPERATOR, 4), 0)
+    assert memory.begin("key", _as(AccessLevel.EXPERT, 5), 0) is outcome
