@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from pykarabo import audit
 from pykarabo.client import (
     DIRECTORY_STEM,
     DIRECTORY_VARIABLE,
@@ -197,6 +198,7 @@ async def running_server(settings: ServerSettings) -> AsyncGenerator[Server, Non
                 time_source=settings.time_source,
                 allow_offline=settings.allow_offline,
                 memory=data_directory(settings.domain) / "memory",
+                audit=data_directory(settings.domain) / audit.DIRECTORY,
                 apart={name: getattr(settings, name) for name in _IN_COMMON},
             )
             teller = _BusyTeller(client, server)

@@ -3,11 +3,23 @@
 import asyncio
 import getpass
 import resource
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pykarabo.data import Bool, Float64, HashProperty, State, String, UInt32, UInt64, VectorString
-from pykarabo.errors import StateForbidsError
+from pykarabo.data import (
+    AccessLevel,
+    Bool,
+    Float64,
+    HashProperty,
+    State,
+    String,
+    UInt32,
+    UInt64,
+    VectorString,
+)
+from pykarabo.errors import StateForbidsError, UnknownClassError
 
+from ._attempt import told_configuration
 from ._command import command
 from ._device import Device
 
@@ -96,6 +108,13 @@ class DeviceServer(Device):
         "host's values are wrong by it.",
     )
 
+    audit_head = String(
+        read_only=True,
+        description="Number and hash of the latest line of its audit log that is on the disk.",
+    )
+    audit_lost = UInt64(
+        read_only=True, description="Lines of the audit log for which there was no room."
+    )
     rejected_messages = UInt64(
         read_only=True, description="Messages that meant nothing; somebody sends what is not ours."
     )
@@ -149,6 +168,8 @@ class DeviceServer(Device):
             "slow_clients": self._server.slow_clients,
             **self._counters(),
             **self._clocks(),
+            "audit_head": self._server.audit.head,
+            "audit_lost": self._server.audit.lost,
             "rejected_messages": self._server.rejected,
             "processes": dict(self._server.apart),
             "ready": self._server.ready,
@@ -185,6 +206,17 @@ class DeviceServer(Device):
             "clock_jump": round(watch.last_jump_ns / 1e9, 3),
             "clock_offset": round((offset_ns or 0) / 1e9, 3),
         }
+
+    def told_arguments(self, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Hide what the configuration of a device holds of secrets."""
+        if command != "instantiate" or arguments.get("configuration") is None:
+            return arguments
+        try:
+            schema = self._server.classes.require(str(arguments.get("class_id"))).schema()
+        except UnknownClassError:
+            schema = None
+        shown = told_configuration(schema, arguments["configuration"])
+        return {**arguments, "configuration": shown}
 
     @command()
     async def instantiate(
@@ -223,12 +255,12 @@ class DeviceServer(Device):
         """Stop every device and end the process."""
         self._loop.call_soon(self._server.stopping.set)
 
-    @command()
+    @command(access_level=AccessLevel.OBSERVER)
     async def classes(self) -> list[str]:
         """Return the classes that can be instantiated here."""
         return self._server.classes.names()
 
-    @command()
+    @command(access_level=AccessLevel.OBSERVER)
     async def class_schema(self, class_id: str) -> dict[str, Any]:
         """Return the schema of a class without instantiating it."""
         return self._server.classes.require(class_id).schema().to_wire()

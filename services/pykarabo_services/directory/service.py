@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pykarabo.client import DeviceRecord, ServerRecord
-from pykarabo.data import Bool, HashProperty, State, String, UInt32, UInt64
+from pykarabo.data import AccessLevel, Bool, HashProperty, State, String, UInt32, UInt64
 from pykarabo.device import Device, command
 from pykarabo.errors import DiskFullError, PykaraboError, UnknownDeviceError
 from pykarabo.wire import GONE_AFTER_S
@@ -137,7 +137,7 @@ class Directory(Device):
 
     # -- for servers ----------------------------------------------------------------------------
 
-    @command()
+    @command(audited=False)
     async def register(
         self, server: dict[str, Any], devices: list[Any], claims: dict[str, Any]
     ) -> list[Any]:
@@ -151,7 +151,7 @@ class Directory(Device):
             self._tethers.hold(record)
         return self._lost(record.instance, now_ns)
 
-    @command()
+    @command(audited=False)
     async def renew(self, instance: str, devices: list[Any], lag: float) -> list[Any] | None:
         """Renew a server's lease and take its news.
 
@@ -168,13 +168,13 @@ class Directory(Device):
     def _lost(self, instance: str, now_ns: int) -> list[Any]:
         return [error.to_wire() for error in self._model.lost(instance, now_ns)]
 
-    @command()
+    @command(audited=False)
     async def unregister(self, instance: str) -> None:
         """Forget a server that stops, with its devices."""
         self._tethers.release(instance)
         self._tell(self._model.unregister(instance, self.clock.monotonic_ns()))
 
-    @command()
+    @command(audited=False)
     async def claim(self, instance: str, device_ids: list[Any]) -> list[Any] | None:
         """Reserve device ids for a server.
 
@@ -244,14 +244,14 @@ class Directory(Device):
                 self._tethers.release(rival.instance)
                 self._tell(self._model.unregister(rival.instance, self.clock.monotonic_ns()))
 
-    @command()
+    @command(audited=False)
     async def release(self, instance: str, device_ids: list[Any]) -> None:
         """Give device ids back."""
         self._tell(self._model.release(instance, device_ids, self.clock.monotonic_ns()))
 
     # -- for everybody --------------------------------------------------------------------------
 
-    @command()
+    @command(access_level=AccessLevel.OBSERVER)
     async def resolve(self, device_id: str) -> dict[str, Any]:
         """Return where a device is; an error says in its details whether everybody is known."""
         try:
@@ -260,7 +260,7 @@ class Directory(Device):
             error.details["complete"] = not self._awaited
             raise
 
-    @command()
+    @command(access_level=AccessLevel.OBSERVER)
     async def topology(self, pattern: str = "*", after: str = "") -> dict[str, Any]:
         """Return a page of the devices whose id matches the pattern, and every server.
 
