@@ -17,6 +17,9 @@ from typing import Any, Final, NamedTuple
 FORMAT: Final = 1
 """Number of the format, in the first line of each file."""
 _DIGEST_BYTES: Final = 32
+_ENCODER: Final = json.JSONEncoder(
+    separators=(",", ":"), allow_nan=False, default=lambda held: held.told()
+)
 _END: Final = re.compile(rb'(?s)(?P<body>\{.*),"hash":"(?P<hash>[0-9a-f]{64})"\}')
 
 
@@ -62,12 +65,7 @@ class Line(NamedTuple):
 def make_line(after: Link, fields: Mapping[str, Any]) -> tuple[bytes, Link]:
     """Return the line that comes after another one, with its newline, and what it is."""
     number = after.number + 1
-    text = json.dumps(
-        {"n": number, **fields, "prev": after.digest},
-        separators=(",", ":"),
-        allow_nan=False,
-        default=lambda held: held.told(),
-    )
+    text = _ENCODER.encode({"n": number, **fields, "prev": after.digest})
     body = text[:-1].encode("ascii")
     digest = _digest(body)
     return b'%b,"hash":"%b"}\n' % (body, digest.encode()), Link(number, digest)
