@@ -51,6 +51,7 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "shutdown": ("_instances", "Stop a device, or a server with all of its devices."),
     "server": ("_serving", "Run a device server."),
     "shell": ("_shell", "Work interactively, with completion of device ids."),
+    "audit": ("_auditing", "Show who did what, and check that nobody has changed the record."),
     "doctor": ("_doctor", "Find out what is wrong."),
     "new-device": ("_creating", "Write a package with a device class of your own."),
     "whoami": ("_roles", "Show as whom you work, and with which role."),

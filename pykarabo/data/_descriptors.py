@@ -92,6 +92,7 @@ class Property(Generic[T]):
         archive_interval: float = 0.0,
         daq: bool = True,
         display_type: str = "",
+        secret: bool = False,
     ) -> None:
         mode = AccessMode.RECONFIGURABLE
         if read_only:
@@ -143,6 +144,7 @@ class Property(Generic[T]):
             "archive_interval": archive_interval,
             "daq": daq,
             "display_type": display_type,
+            "secret": secret,
         }
         self.info = PropertyInfo(key, self.value_type)
         self._owner: type | None = None

@@ -7,7 +7,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
-from pykarabo.errors import MalformedMessageError, WrongTypeError, did_you_mean
+from pykarabo.errors import BadInputError, MalformedMessageError, WrongTypeError, did_you_mean
 
 from ._alarms import quality_of
 from ._image import ImageData
@@ -69,6 +69,7 @@ class PropertyInfo:
         archive_interval: the archive stores one value in so many seconds; 0 stores all.
         daq_data_type: of a node: ``train`` or ``pulse``, whatever its values belong to.
         display_type: a hint for user interfaces.
+        secret: its values are shown neither by the audit log nor in errors.
         node: True for the entry of a node that only groups others.
         node_kind: of a node: ``choice`` or ``list`` where a configuration says what is below it.
     """
@@ -119,6 +120,7 @@ class PropertyInfo:
     daq: bool = True
     daq_data_type: str = ""
     display_type: str = ""
+    secret: bool = False
     node: bool = False
     node_kind: str = ""
 
@@ -130,9 +132,21 @@ class PropertyInfo:
 
         Raises:
             WrongTypeError, WrongUnitError, WrongShapeError, OutOfRangeError, NotAnOptionError:
-                it does not fit; the error names device, property and what would.
+                it does not fit; the error names device, property and what would, but not a value
+                that is secret.
         """
-        return validate(self, value, device)
+        try:
+            return validate(self, value, device)
+        except BadInputError as error:
+            if not self.secret:
+                raise
+            name = self.key if device is None else f"{device}.{self.key}"
+            raise type(error)(
+                f"the value for '{name}' does not fit, and is secret",
+                device=device,
+                key=self.key,
+                remedy=f"see what is declared of it: {self.description or self.value_type}",
+            ) from None
 
     @property
     def write_level(self) -> AccessLevel:
@@ -182,7 +196,11 @@ _PRESENTERS: Final[Mapping[ValueType, Callable[[PropertyInfo, Any], Any]]] = {
 
 @dataclass(frozen=True, slots=True)
 class ParameterInfo:
-    """A parameter of a command."""
+    """A parameter of a command.
+
+    Attributes:
+        secret: its values are shown neither by the audit log nor in errors.
+    """
 
     name: str
     value_type: ValueType
@@ -191,6 +209,7 @@ class ParameterInfo:
     unit: str = ""
     description: str = ""
     nullable: bool = False
+    secret: bool = False
 
     def validate(self, value: Any, *, device: str, command: str) -> Any:
         """Return `value` as a plain value of the parameter's type; raises `BadInputError`."""
@@ -198,7 +217,8 @@ class ParameterInfo:
             value is None and (self.nullable or not self.required)
         ):
             return value
-        info = PropertyInfo(f"{command}({self.name})", self.value_type, unit=self.unit)
+        key = f"{command}({self.name})"
+        info = PropertyInfo(key, self.value_type, unit=self.unit, secret=self.secret)
         return info.validate(value, device=device)
 
     def to_wire(self) -> dict[str, Any]:
@@ -222,6 +242,7 @@ class CommandInfo:
         name: dotted for a command of a node.
         returns: the type of its result.
         nullable_result: whether the result may be None instead.
+        audited: whether the audit log tells of it when nobody was denied it.
     """
 
     name: str
@@ -234,6 +255,7 @@ class CommandInfo:
     access_level: AccessLevel = AccessLevel.OPERATOR
     idempotent: bool = False
     job: bool = False
+    audited: bool = True
 
     @property
     def signature(self) -> str:

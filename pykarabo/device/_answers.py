@@ -1,7 +1,7 @@
 """Answering what is asked of the devices of one process."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -23,6 +23,7 @@ from pykarabo.wire import (
 )
 
 from ._admission import writing
+from ._attempt import Attempt
 from ._device import Device
 from ._hosting import Hosted, Hosting
 from ._in_time import require_time
@@ -113,8 +114,11 @@ class Answers:
 
     # -- what does ------------------------------------------------------------------------------
 
-    async def answer(self, call: Execute) -> tuple[Any, int]:
+    async def answer(self, call: Execute, attempts: Sequence[Attempt]) -> tuple[Any, int]:
         """Answer a write or run a command.
+
+        Args:
+            attempts: are told what is written, and which writes of many are refused.
 
         Raises:
             PykaraboError: what to tell the caller.
@@ -122,10 +126,11 @@ class Answers:
         request = call.request
         if isinstance(request, Set):
             hosted = self._hosting.addressed(request.device, call.instance)
-            await _write(hosted, request.values, request.expected)
+            await _write(hosted, request.values, request.expected, attempts[0])
             return None, hosted.source.sequence
         if isinstance(request, SetMany):
-            writes = [self._write_one(*write) for write in request.writes]
+            pairs = zip(request.writes, attempts, strict=True)
+            writes = [self._write_one(attempt, *write) for write, attempt in pairs]
             return list(await asyncio.gather(*writes)), 0
         if not isinstance(request, Call):
             return self.now(call)
@@ -135,11 +140,12 @@ class Answers:
         return result, hosted.source.sequence
 
     async def _write_one(
-        self, device_id: str, instance: bytes, values: dict[str, Any]
+        self, attempt: Attempt, device_id: str, instance: bytes, values: dict[str, Any]
     ) -> dict[str, Any] | None:
         try:
-            await _write(self._hosting.addressed(device_id, instance), values, None)
+            await _write(self._hosting.addressed(device_id, instance), values, None, attempt)
         except PykaraboError as error:
+            attempt.ended(error)
             return error.to_wire()
         return None
 
@@ -191,7 +197,10 @@ def needs_waiting(call: Execute) -> bool:
 
 
 async def _write(
-    hosted: Hosted, values: Mapping[str, Any], expected: Mapping[str, int] | None
+    hosted: Hosted,
+    values: Mapping[str, Any],
+    expected: Mapping[str, int] | None,
+    attempt: Attempt,
 ) -> None:
     hosted.require_ours()
     device = hosted.device
@@ -203,8 +212,10 @@ async def _write(
 
     device_id = hosted.source.stream
     with acting_as(device_id), writing(device, values, check_unchanged) as check:
-        work = device.write_from_outside(values, check)
-        await guarded(work, device_id, f"writing to '{device_id}'")
+        work = device.write_from_outside(values, check, attempt.changed)
+        known = device.schema().properties
+        secret = any(key in known and known[key].secret for key in values)
+        await guarded(work, device_id, f"writing to '{device_id}'", secret=secret)
 
 
 def _require_unchanged(hosted: Hosted, expected: Mapping[str, int]) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Collection, Coroutine, Generator
+from collections.abc import Collection, Coroutine, Generator, Mapping
 from typing import Any, ClassVar, Final
 
 from pykarabo.data import AccessLevel, PropertyValue, Timestamp
@@ -43,6 +43,15 @@ class Called(Injecting):
 
     async def on_exception(self, what: str, error: Exception) -> None:
         """React to what a command or task of this device has failed with."""
+
+    def told_arguments(self, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what the audit log may show of a command's arguments, by name.
+
+        Those that are declared secret are hidden in any case. Override it where one holds a
+        secret somewhere inside; put `pykarabo.audit.SECRET` in its place.
+        """
+        del command
+        return arguments
 
     # -- for authors ----------------------------------------------------------------------------
 

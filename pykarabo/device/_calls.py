@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 from pykarabo.errors import (
@@ -9,6 +10,7 @@ from pykarabo.errors import (
     LimitExceededError,
     MalformedMessageError,
     PykaraboError,
+    RemoteError,
     VersionMismatchError,
 )
 from pykarabo.transport import Caller, Clock, Delivery, TaskOwner, Transport, called_by, deadline
@@ -29,6 +31,8 @@ from pykarabo.wire import (
 )
 
 from ._answers import Answers, needs_waiting
+from ._attempt import Attempt
+from ._auditing import Audit
 from ._in_time import require_time
 from ._rights import Rights
 from ._room import AnswerRoom
@@ -40,6 +44,7 @@ class CallHost:
     Args:
         tasks: whose tasks work on what needs waiting.
         answers: knows what to do with a request.
+        audit: is told of writes and commands, and how they ended.
         welcome: who is called here.
         rights: tells what whoever greets may do.
 
@@ -55,8 +60,9 @@ class CallHost:
         clock: Clock,
         tasks: TaskOwner,
         answers: Answers,
-        welcome: Welcome,
         *,
+        audit: Audit,
+        welcome: Welcome,
         rights: Rights,
     ) -> None:
         self.router = transport.bind_router("rpc", self._received)
@@ -67,6 +73,7 @@ class CallHost:
         self._clock = clock
         self._tasks = tasks
         self._answers = answers
+        self._audit = audit
         self._room = AnswerRoom(self.sessions, clock)
         self._once = OnceMemory()
         self._running: dict[tuple[bytes, bytes], asyncio.Task[Any]] = {}
@@ -106,11 +113,7 @@ class CallHost:
         if isinstance(action, Execute):
             self._execute(action)
         elif isinstance(action, Answer):
-            if action.greeted and (user := self.router.sender):
-                self.sessions.identify(peer, user)
-            if action.ended is not None:
-                self._room.took(action.ended)  # what waits there is given up now
-            self._send(action.peer, action.frames)
+            self._answered(action)
         elif isinstance(action, CancelCall):
             task = self._running.get((action.peer, action.call_id))
             if task is not None:
@@ -118,12 +121,25 @@ class CallHost:
         elif isinstance(action, Took):
             self._room.took(action.peer)
 
+    def _answered(self, action: Answer) -> None:
+        """Send what the session itself has answered."""
+        if action.greeted and (user := self.router.sender):
+            self.sessions.identify(action.peer, user)
+        if action.ended is not None:
+            self._room.took(action.ended)  # what waits there is given up now
+        if action.refused is not None and action.error is not None:
+            self._audit.refused(action.refused, action.error)
+        self._send(action.peer, action.frames)
+
     def _execute(self, call: Execute) -> None:
         if needs_waiting(call) or not self.sessions.has_room(call.peer):
-            if self._is_new(call):
-                task = self._tasks.spawn(self._run(call), name=type(call.request).__name__)
+            attempts = self._audit.began(call)
+            if self._is_new(call, attempts):
+                task = self._tasks.spawn(
+                    self._run(call, attempts), name=type(call.request).__name__
+                )
                 self._running[call.peer, call.call_id] = task
-                task.add_done_callback(lambda done: self._ran(call, done))
+                task.add_done_callback(lambda done: self._ran(call, attempts, done))
             return
         try:
             result, sequence = self._answers.now(call)
@@ -132,7 +148,7 @@ class CallHost:
             frames = self.sessions.fail(call, error)
         self._send(call.peer, frames)
 
-    def _is_new(self, call: Execute) -> bool:
+    def _is_new(self, call: Execute, attempts: Sequence[Attempt]) -> bool:
         """Answer a keyed call that was run before, or whose twin is running."""
         key = getattr(call.request, "once", None)
         if key is None:
@@ -141,12 +157,16 @@ class CallHost:
             begun = self._once.begin(key, call, self._clock.monotonic_ns())
         except PykaraboError as error:
             begun = Outcome(error=error)
+            _end(attempts, error)
+        if begun is not True:
+            for attempt in attempts:
+                attempt.repeated()
         if isinstance(begun, Outcome):
             self._answer(call, begun)
             return False
         return begun
 
-    async def _run(self, call: Execute) -> None:
+    async def _run(self, call: Execute, attempts: Sequence[Attempt]) -> None:
         outcome = Outcome()
         try:
             await self._room.wait(call)
@@ -154,9 +174,10 @@ class CallHost:
             given_up = functools.partial(self.sessions.has_forgotten, call.peer)
             with deadline(call.deadline_ns, given_up), called_by(caller):
                 require_time(self._clock)
-                outcome.result, outcome.sequence = await self._answers.answer(call)
+                outcome.result, outcome.sequence = await self._answers.answer(call, attempts)
         except PykaraboError as error:
             outcome.error = error
+        _end(attempts, outcome.error)
         for answered in [call, *self._twins(call, outcome)]:
             self._answer(answered, outcome)
 
@@ -165,7 +186,7 @@ class CallHost:
         key = getattr(call.request, "once", None)
         return self._once.end(key, outcome) if key is not None else []
 
-    def _ran(self, call: Execute, task: asyncio.Task[None]) -> None:
+    def _ran(self, call: Execute, attempts: Sequence[Attempt], task: asyncio.Task[None]) -> None:
         """Forget a call's task, and free what it held if it was cancelled before its first step."""
         self._running.pop((call.peer, call.call_id), None)
         if task.cancelled():
@@ -173,9 +194,12 @@ class CallHost:
             error = ExpiredError(
                 "the call was cancelled before it began", remedy="nothing was executed: call again"
             )
+            _end(attempts, error)
             outcome = Outcome(error=error)
             for twin in self._twins(call, outcome):
                 self._answer(twin, outcome)
+        elif (failure := task.exception()) is not None:
+            _end(attempts, RemoteError(f"the server itself failed: {failure!r}"))
 
     def _answer(self, call: Execute, outcome: Outcome) -> None:
         if outcome.error is not None:
@@ -207,3 +231,9 @@ class CallHost:
             self.sessions.forget(peer)
             if delivery is Delivery.FULL:
                 self.slow_clients += 1
+
+
+def _end(attempts: Sequence[Attempt], error: PykaraboError | None) -> None:
+    """Tell the audit how those ended of which it is not known yet."""
+    for attempt in attempts:
+        attempt.ended(error)

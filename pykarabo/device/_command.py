@@ -45,6 +45,8 @@ def command(
     units: Mapping[str, str] | None = None,
     idempotent: bool = False,
     job: bool = False,
+    secrets: Collection[str] = (),
+    audited: bool = True,
 ) -> Callable[[_F], _F]:
     """Make a method a command that clients can call.
 
@@ -65,26 +67,31 @@ def command(
             is unknown may be made again.
         job: it takes long: the call returns a job at once, and the work goes on in the device,
             which tells its progress with `Device.report_progress`.
+        secrets: parameters whose values nobody may see, such as a password.
+        audited: False for what other programs call all the time, such as the renewal of a lease:
+            the audit log tells only who was denied it.
 
     Raises:
         BadConfigurationError: a parameter without annotation, of a type that cannot travel or with
-            a default of another type, or a unit of no parameter.
+            a default of another type, or a unit or secret of no parameter.
     """
 
     def mark(function: _F) -> _F:
         info = _describe(function, name or function.__name__)
         _check_units(units or {}, info[0], function.__name__)
+        _check_names(secrets, info[0], function.__name__, "a secret")
         function.__pykarabo_command__ = CommandInfo(  # type: ignore[attr-defined]
             name=name or function.__name__,
             label=label,
             description=inspect.getdoc(function) or "",
-            parameters=tuple(_with_unit(item, units or {}) for item in info[0]),
+            parameters=tuple(_complete(item, units or {}, secrets) for item in info[0]),
             returns=info[1],
             nullable_result=info[2],
             allowed_states=None if allowed_states is None else frozenset(allowed_states),
             access_level=access_level,
             idempotent=idempotent,
             job=job,
+            audited=audited,
         )
         return function
 
@@ -92,13 +99,8 @@ def command(
 
 
 def _check_units(units: Mapping[str, str], infos: Collection[ParameterInfo], name: str) -> None:
-    names = [item.name for item in infos]
+    _check_names(units, infos, name, "a unit")
     for parameter, unit in units.items():
-        if parameter not in names:
-            raise BadConfigurationError(
-                f"command '{name}' has a unit for '{parameter}', which is no parameter",
-                remedy=f"it has {', '.join(names) or 'none'}",
-            )
         if not is_unit(unit):
             raise BadConfigurationError(
                 f"parameter '{parameter}' of command '{name}' has the unit {unit!r}",
@@ -106,8 +108,22 @@ def _check_units(units: Mapping[str, str], infos: Collection[ParameterInfo], nam
             )
 
 
-def _with_unit(info: ParameterInfo, units: Mapping[str, str]) -> ParameterInfo:
-    return replace(info, unit=units[info.name]) if info.name in units else info
+def _check_names(
+    given: Collection[str], infos: Collection[ParameterInfo], name: str, what: str
+) -> None:
+    names = [item.name for item in infos]
+    for parameter in given:
+        if parameter not in names:
+            raise BadConfigurationError(
+                f"command '{name}' has {what} for '{parameter}', which is no parameter",
+                remedy=f"it has {', '.join(names) or 'none'}",
+            )
+
+
+def _complete(
+    info: ParameterInfo, units: Mapping[str, str], secrets: Collection[str]
+) -> ParameterInfo:
+    return replace(info, unit=units.get(info.name, ""), secret=info.name in secrets)
 
 
 def _describe(

@@ -453,12 +453,16 @@ class Device(Called):
         await self.on_start()
 
     async def write_from_outside(
-        self, values: Mapping[str, Any], check_unchanged: Callable[[], None]
+        self,
+        values: Mapping[str, Any],
+        check_unchanged: Callable[[], None],
+        changed: Callable[[Mapping[str, Any], Mapping[str, Any]], None],
     ) -> None:
         """Apply a client's write, all or nothing; writes take turns.
 
         Args:
             check_unchanged: raises when the client's knowledge is out of date.
+            changed: is told the values before and after the write.
 
         Raises:
             BadInputError, StateForbidsError: the write is refused; nothing was set.
@@ -468,7 +472,9 @@ class Device(Called):
             checked = self._checked_write(values)
             await self.on_set(checked)
             check_unchanged()
+            before = {key: self._values[key].value for key in checked}
             self.set_values(checked)
+            changed(before, {key: self._values[key].value for key in checked})
             await self.after_set(checked)
             if any(key in self.memorised for key in checked):
                 await self._memory.saved()

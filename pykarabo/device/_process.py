@@ -16,6 +16,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Final
 
+from pykarabo import audit
 from pykarabo.client import (
     DIRECTORY_STEM,
     DIRECTORY_VARIABLE,
@@ -222,6 +223,7 @@ async def running_server(settings: ServerSettings) -> AsyncGenerator[Server, Non
                 time_source=settings.time_source,
                 allow_offline=settings.allow_offline,
                 memory=data_directory(settings.domain) / "memory",
+                audit=data_directory(settings.domain) / audit.DIRECTORY,
                 apart={name: getattr(settings, name) for name in _IN_COMMON},
             )
             teller = _BusyTeller(client, server)

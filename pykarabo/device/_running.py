@@ -68,9 +68,10 @@ async def run_command(
     _check_state(device, info)
     bound = info.bind(args, kwargs, device_id)
     what = f"command '{device_id}.{name}'"
-    await guarded(_permit_arguments(device, info, bound), device_id, what)
+    secret = any(item.secret for item in info.parameters)
+    await guarded(_permit_arguments(device, info, bound), device_id, what, secret=secret)
     admit(device, info)
-    work = guarded(_run(device, info, bound), device_id, what)
+    work = guarded(_run(device, info, bound), device_id, what, secret=secret)
     return {"job": device.jobs_at_work.start(name, work)} if info.job else await work
 
 
@@ -127,8 +128,12 @@ def _begun_in_time(device: "Device", method: Callable[..., Any], bound: Mapping[
     return method(**bound)
 
 
-async def guarded(work: Awaitable[Any], device_id: str, what: str) -> Any:
-    """Await work of a device's author; whatever it raises becomes an error for the caller."""
+async def guarded(work: Awaitable[Any], device_id: str, what: str, *, secret: bool = False) -> Any:
+    """Await work of a device's author; whatever it raises becomes an error for the caller.
+
+    Args:
+        secret: it was given something secret, which may be in the words of what it raises.
+    """
     try:
         return await work
     except asyncio.CancelledError:
@@ -140,6 +145,14 @@ async def guarded(work: Awaitable[Any], device_id: str, what: str) -> Any:
     except Exception as error:
         if isinstance(error, _MEANT_AS_SAID) and not error.foreign:
             raise
+        if secret:
+            _log.error("%s failed: %s, whose words may hold a secret", what, _place(error))
+            raise RemoteError(
+                f"{what} failed: {type(error).__name__}",
+                device=device_id,
+                remedy="its words may hold a secret: the device's log has the place",
+                details={"type": type(error).__name__},
+            ) from None
         reason = str(error) if isinstance(error, PykaraboError) else _reason(error)
         lines = traceback.format_exception(error)[-_TRACEBACK_LINES:]
         _log.error("%s failed", what, exc_info=error)
@@ -151,6 +164,31 @@ async def guarded(work: Awaitable[Any], device_id: str, what: str) -> Any:
         ) from error
 
 
+def _place(error: Exception) -> str:
+    """Return what was raised and where, without its words."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{place}"
+
+
 def _reason(error: Exception) -> str:
     text = str(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+async def initialize_in_time(device: "Device") -> None:
+    """Run a device's hook before anybody sees it; raises `RemoteError` if it takes too long."""
+    limit_s = device.initialize_timeout_s
+    scope = asyncio.timeout(limit_s)
+    try:
+        async with scope:
+            await device.on_initialize()
+    except TimeoutError:
+        if not scope.expired():
+            raise
+        device_id = device.context.device_id
+        raise RemoteError(
+            f"the start of '{device_id}' took longer than {limit_s} s",
+            device=device_id,
+            remedy="look at its hardware, or move slow work to on_start",
+        ) from None

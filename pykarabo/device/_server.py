@@ -32,6 +32,7 @@ from pykarabo.wire import (
 )
 
 from ._answers import Answers
+from ._auditing import Audit
 from ._calls import CallHost
 from ._classes import DeviceClasses
 from ._clock_watch import ClockWatch
@@ -44,7 +45,7 @@ from ._own_process import OwnProcesses
 from ._pipelines import PipelineHost
 from ._registration import Registration
 from ._rights import Rights, all_rights
-from ._running import guarded
+from ._running import guarded, initialize_in_time
 from ._server_device import DeviceServer
 from ._starting import DeviceSettings, FirstDevices
 from ._streams import EventStreams
@@ -69,6 +70,7 @@ class Server:
         time_source: device id of the train clock whose train ids its devices use.
         allow_offline: start devices without a majority of the directory's replicas.
         memory: directory of what its devices remember; None for nothing.
+        audit: directory of the audit log's files; None for no such log.
         apart: what processes of single devices have in common with this one, see `OwnProcesses`;
             None where there can be none.
         rights: tells what whoever connects may do.
@@ -78,6 +80,7 @@ class Server:
         blockage: returns what stopped the event loop last; set by who watches it.
         stopping: set when the process is to end.
         ends_with: the device whose end is that of the process, too.
+        audit: is told what is asked of the devices.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class Server:
         time_source: str | None = None,
         allow_offline: bool = False,
         memory: Path | None = None,
+        audit: Path | None = None,
         apart: Mapping[str, Any] | None = None,
         rights: Rights = all_rights,
     ) -> None:
@@ -124,12 +128,15 @@ class Server:
             self.streams.endpoint,
             self._pipelines.endpoint,
         )
+        self.audit = Audit(self._hosting, server_id, audit, self.clock)
+        answers = Answers(self._hosting, self.streams)
         self._calls = CallHost(
             transport,
             self.clock,
             self._tasks,
-            Answers(self._hosting, self.streams),
-            welcome,
+            answers,
+            audit=self.audit,
+            welcome=welcome,
             rights=rights,
         )
         self._locks = LockWatch(self._calls.sessions, self._calls.router, self.clock)
@@ -158,6 +165,7 @@ class Server:
                 self.classes.require("Directory"), DIRECTORY_ID, {"ledger_file": ledger_file}
             )
         await self._registration.start(hosts_replica=directory)
+        self.audit.start(self.record(), self.client.domain)
         await self._host(DeviceServer, self.server_id, {}, own=True)
         if directory:
             await self._registration.claim(DIRECTORY_ID)
@@ -179,6 +187,7 @@ class Server:
         self._pipelines.close()
         self.streams.close()
         self._calls.close()
+        await self.audit.aclose()
 
     def record(self) -> ServerRecord:
         """Return what the directory is told of this server."""
@@ -381,7 +390,7 @@ class Server:
         device_id = device.context.device_id
         try:
             with acting_as(device_id):
-                await guarded(_initialize_in_time(device), device_id, f"the start of '{device_id}'")
+                await guarded(initialize_in_time(device), device_id, f"the start of '{device_id}'")
         except BaseException:
             await device.aclose()
             raise
@@ -450,6 +459,7 @@ class Server:
             self.streams.heartbeat(self.lag_s)
             self._watch_clock()
             self._watch_door()
+            self.audit.watch()
             due = max(due + HEARTBEAT_INTERVAL_S, loop.time())
             self._forget_the_dead()
             self._locks.look(self._hosting.devices)
@@ -491,20 +501,3 @@ class Server:
 def _death_of(device_id: str) -> str:
     """Return the name of the alarm about a process that died."""
     return f"process of {device_id}"
-
-
-async def _initialize_in_time(device: Device) -> None:
-    limit_s = device.initialize_timeout_s
-    scope = asyncio.timeout(limit_s)
-    try:
-        async with scope:
-            await device.on_initialize()
-    except TimeoutError:
-        if not scope.expired():
-            raise
-        device_id = device.context.device_id
-        raise RemoteError(
-            f"the start of '{device_id}' took longer than {limit_s} s",
-            device=device_id,
-            remedy="look at its hardware, or move slow work to on_start",
-        ) from None

@@ -17,9 +17,10 @@ from pykarabo.data import (
     UInt64,
     VectorString,
 )
-from pykarabo.errors import StateForbidsError
+from pykarabo.errors import StateForbidsError, UnknownClassError
 
 from ._admission import caller_of
+from ._attempt import told_configuration
 from ._command import command
 from ._device import Device
 from ._rights import permit_configuration
@@ -109,6 +110,13 @@ class DeviceServer(Device):
         "host's values are wrong by it.",
     )
 
+    audit_head = String(
+        read_only=True,
+        description="Number and hash of the latest line of its audit log that is on the disk.",
+    )
+    audit_lost = UInt64(
+        read_only=True, description="Lines of the audit log for which there was no room."
+    )
     rejected_messages = UInt64(
         read_only=True, description="Messages that meant nothing; somebody sends what is not ours."
     )
@@ -162,6 +170,8 @@ class DeviceServer(Device):
             "slow_clients": self._server.slow_clients,
             **self._counters(),
             **self._clocks(),
+            "audit_head": self._server.audit.head,
+            "audit_lost": self._server.audit.lost,
             "rejected_messages": self._server.rejected,
             "processes": dict(self._server.apart),
             "ready": self._server.ready,
@@ -206,6 +216,17 @@ class DeviceServer(Device):
             cls = self._server.classes.require(arguments["class_id"])
             given = arguments.get("configuration") or {}
             permit_configuration(caller_of(self), cls, given, arguments["device_id"])
+
+    def told_arguments(self, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Hide what the configuration of a device holds of secrets."""
+        if command != "instantiate" or arguments.get("configuration") is None:
+            return arguments
+        try:
+            schema = self._server.classes.require(str(arguments.get("class_id"))).schema()
+        except UnknownClassError:
+            schema = None
+        shown = told_configuration(schema, arguments["configuration"])
+        return {**arguments, "configuration": shown}
 
     @command()
     async def instantiate(

@@ -44,7 +44,8 @@ _MS: Final = 1_000_000
 class Execute(NamedTuple):
     """Run this request and answer with `ServerSessions.reply` or `.fail`.
 
-    `identity` is that of the peer's greeting, `role` what it has a right to.
+    `identity` is that of the peer's greeting, `role` what it has a right to; `certain` says that
+    its user is known for sure, see `ServerSessions.identify`.
     """
 
     peer: bytes
@@ -55,19 +56,23 @@ class Execute(NamedTuple):
     deadline_ns: int
     identity: ClientIdentity = NOBODY
     role: AccessLevel = AccessLevel.OBSERVER
+    certain: bool = False
 
 
 class Answer(NamedTuple):
     """Send these frames to the peer; nothing is to be run.
 
     `greeted` says that the peer is new: what the transport knows of it is to be told with
-    `ServerSessions.identify`. `ended` is the peer whose session that has ended.
+    `ServerSessions.identify`. `ended` is the peer whose session that has ended. `refused` is the
+    call that was refused, and `error` why.
     """
 
     peer: bytes
     frames: list[Frame]
     greeted: bool = False
     ended: bytes | None = None
+    refused: Execute | None = None
+    error: PykaraboError | None = None
 
 
 class CancelCall(NamedTuple):
@@ -105,6 +110,7 @@ class Session:
         last_call: the number of its latest call; numbers grow, or the network has repeated one.
         sent: bytes of answers that it was sent.
         taken: how many of them it has taken, as it told last.
+        certain: whether its user is known for sure.
     """
 
     identity: ClientIdentity
@@ -116,6 +122,7 @@ class Session:
     last_call: int = 0
     sent: int = 0
     taken: int = 0
+    certain: bool = False
 
 
 def _nothing(_hello: Hello) -> AccessLevel:
@@ -196,13 +203,7 @@ class ServerSessions:
         session.heard_ns = now_ns
         age_ns = max(0, now_ns - header.sent_ns) if header.sent_ns else 0
         left_ns = header.ttl_ms * _MS - age_ns
-        refusal = self._refusal(peer, left_ns, age_ns)
-        if refusal is not None:
-            return Answer(peer, self._error(header.call_id, refusal))
-        session.calls += 1
-        self._in_flight[peer] += 1
-        self._in_flight_total += 1
-        return Execute(
+        call = Execute(
             peer,
             header.call_id,
             request,
@@ -211,7 +212,16 @@ class ServerSessions:
             now_ns + left_ns,
             session.identity,
             session.role,
+            session.certain,
         )
+        refusal = self._refusal(peer, left_ns, age_ns)
+        if refusal is not None:
+            frames = self._error(header.call_id, refusal)
+            return Answer(peer, frames, refused=call, error=refusal)
+        session.calls += 1
+        self._in_flight[peer] += 1
+        self._in_flight_total += 1
+        return call
 
     def _refusal(self, peer: bytes, left_ns: int, age_ns: int) -> PykaraboError | None:
         if left_ns <= 0:
@@ -287,6 +297,7 @@ class ServerSessions:
         """Take the user of a peer from who knows him for sure, whatever its greeting said."""
         session = self._sessions[peer]
         session.identity = session.identity._replace(user=user)
+        session.certain = True
 
     def _welcoming(self, role: AccessLevel, now_ns: int, utc_ns: int) -> list[Frame]:
         welcome = self._welcome._replace(time_ns=utc_ns, role=role)

@@ -76,8 +76,10 @@ def peer(role: str, *arguments: object) -> Generator[Peer, None, None]:
 def domain(role: str, *arguments: object) -> Generator[Peer, None, None]:
     """Run a domain of its own, whose directory is the process of this role, over TCP."""
     with tempfile.TemporaryDirectory(prefix="pk-") as runtime:
-        os.environ |= {"XDG_RUNTIME_DIR": runtime, "PYKARABO_DOMAIN": "bench"}
-        os.environ["XDG_CONFIG_HOME"] = runtime
+        os.environ |= {
+            f"XDG_{kind}": runtime for kind in ("RUNTIME_DIR", "DATA_HOME", "CONFIG_HOME")
+        }
+        os.environ["PYKARABO_DOMAIN"] = "bench"
         os.environ.pop("PYKARABO_DIRECTORY", None)
         with peer(role, *arguments) as directory:
             os.environ["PYKARABO_DIRECTORY"] = directory.hear()["rpc"]

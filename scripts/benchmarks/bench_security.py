@@ -21,11 +21,12 @@ _DEVICE: Final = "BENCH/1"
 
 
 def rows() -> list[Row]:
-    """Measure reads with and without what keeps others out, and many connections at once."""
+    """Measure reads, commands and writes with and without what protects them."""
     with tempfile.TemporaryDirectory(prefix="pk-") as folder:
-        os.environ |= {"XDG_CONFIG_HOME": folder, "PYKARABO_DOMAIN": "bench"}
+        os.environ |= {f"XDG_{kind}_HOME": folder for kind in ("CONFIG", "DATA")}
+        os.environ["PYKARABO_DOMAIN"] = "bench"
         os.environ.pop("PYKARABO_DIRECTORY", None)
-        return [_zap_local(), _curve(), _connect()]
+        return [_zap_local(), _curve(), _connect(), *_audited()]
 
 
 def _zap_local() -> Row:
@@ -109,6 +110,51 @@ async def _connected_s(endpoint: str) -> float:
 async def _read(client: Client) -> None:
     proxy = await client.device(_DEVICE, follow=False)
     await proxy.get("value")
+
+
+def _audited() -> list[Row]:
+    """Run commands and write, with an audit log and without."""
+    with (
+        _domain("local", "guarded") as logged,
+        _domain("local", "unseen") as bare,
+        BlockingClient(directory=logged) as ours,
+        BlockingClient(directory=bare) as theirs,
+    ):
+        clients = (ours, theirs)
+        commands = interleaved(ROUNDS, [_commanding(client) for client in clients])
+        writes = interleaved(ROUNDS, [_writing(client) for client in clients])
+    return [
+        _audited_row(
+            "audit_command", "blocking command on a Unix socket with an audit log", commands
+        ),
+        _audited_row("audit_write", "blocking write on a Unix socket with an audit log", writes),
+    ]
+
+
+def _audited_row(name: str, what: str, values_us: list[float]) -> Row:
+    return Row(
+        id=name,
+        what=f"{what}, p50",
+        value=values_us[0],
+        unit="us",
+        reference="the same without one",
+        reference_value=values_us[1],
+        reach=Reach(1.15, ratio=True),
+    )
+
+
+def _commanding(client: BlockingClient) -> Callable[[], float]:
+    device = client.device(_DEVICE)
+    for _ in range(WARM_UP):
+        device.grant(0)
+    return lambda: median_us(lambda: device.grant(0))
+
+
+def _writing(client: BlockingClient) -> Callable[[], float]:
+    device = client.device(_DEVICE)
+    for _ in range(WARM_UP):
+        device.set(value=1.5)
+    return lambda: median_us(lambda: device.set(value=2.5))
 
 
 def _reading(client: BlockingClient) -> Callable[[], float]:

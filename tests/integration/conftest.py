@@ -121,3 +121,12 @@ def stages(short_runtime: Path, tmp_path: Path) -> Iterator[Processes]:
     running = Processes(_PROGRAM.with_name("display_process.py"), tmp_path)
     yield running
     running.close()
+
+
+@pytest.fixture
+def vaults(short_runtime: Path, tmp_path: Path) -> Iterator[Processes]:
+    """Give the test a domain of its own and servers of Vaults to start in it."""
+    del short_runtime
+    running = Processes(_PROGRAM.with_name("audit_process.py"), tmp_path)
+    yield running
+    running.close()

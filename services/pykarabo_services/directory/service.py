@@ -139,7 +139,7 @@ class Directory(Device):
 
     # -- for servers ----------------------------------------------------------------------------
 
-    @command(access_level=_FOR_SERVERS)
+    @command(access_level=_FOR_SERVERS, audited=False)
     async def register(
         self, server: dict[str, Any], devices: list[Any], claims: dict[str, Any]
     ) -> list[Any]:
@@ -153,7 +153,7 @@ class Directory(Device):
             self._tethers.hold(record)
         return self._lost(record.instance, now_ns)
 
-    @command(access_level=_FOR_SERVERS)
+    @command(access_level=_FOR_SERVERS, audited=False)
     async def renew(self, instance: str, devices: list[Any], lag: float) -> list[Any] | None:
         """Renew a server's lease and take its news.
 
@@ -170,13 +170,13 @@ class Directory(Device):
     def _lost(self, instance: str, now_ns: int) -> list[Any]:
         return [error.to_wire() for error in self._model.lost(instance, now_ns)]
 
-    @command(access_level=_FOR_SERVERS)
+    @command(access_level=_FOR_SERVERS, audited=False)
     async def unregister(self, instance: str) -> None:
         """Forget a server that stops, with its devices."""
         self._tethers.release(instance)
         self._tell(self._model.unregister(instance, self.clock.monotonic_ns()))
 
-    @command(access_level=_FOR_SERVERS)
+    @command(access_level=_FOR_SERVERS, audited=False)
     async def claim(self, instance: str, device_ids: list[Any]) -> list[Any] | None:
         """Reserve device ids for a server.
 
@@ -246,7 +246,7 @@ class Directory(Device):
                 self._tethers.release(rival.instance)
                 self._tell(self._model.unregister(rival.instance, self.clock.monotonic_ns()))
 
-    @command(access_level=_FOR_SERVERS)
+    @command(access_level=_FOR_SERVERS, audited=False)
     async def release(self, instance: str, device_ids: list[Any]) -> None:
         """Give device ids back."""
         self._tell(self._model.release(instance, device_ids, self.clock.monotonic_ns()))

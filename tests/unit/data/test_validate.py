@@ -141,3 +141,16 @@ def test_text_that_is_no_quantity_is_refused_at_once(text: str) -> None:
 )
 def test_quantity_as_text_is_converted(text: str, number: float) -> None:
     assert _PROPERTIES["number"].validate(text) == pytest.approx(number)
+
+
+@pytest.mark.parametrize("given_", ["hunter2", "x" * 9, 7, ["hunter2"]])
+def test_a_secret_value_is_not_in_the_words_of_its_refusal(given_: Any) -> None:
+    class Safe(Configurable):
+        pin = String(secret=True, regex="[0-9]*", description="Four digits.")
+
+    info = Safe.schema().properties["pin"]
+    assert info.validate("4711") == "4711"
+    with pytest.raises(BadInputError, match="Four digits") as caught:
+        info.validate(given_, device="A/1")
+    assert (caught.value.device, caught.value.key) == ("A/1", "pin")
+    assert str(given_) not in str(caught.value)

@@ -117,3 +117,23 @@ def test_unknown_unit_and_unit_of_no_parameter_are_refused() -> None:
         _info(_many, units={"maybe": "florins"})
     with pytest.raises(BadConfigurationError, match="'speed', which is no parameter"):
         _info(_many, units={"speed": "mm"})
+
+
+async def _login(self: Any, user: str, password: str) -> None:
+    """Let somebody in."""
+
+
+def test_secret_parameters_and_what_is_not_audited_travel() -> None:
+    info = CommandInfo.from_wire(_info(_login, secrets=["password"], audited=False).to_wire())
+    assert [item.secret for item in info.parameters] == [False, True]
+    assert not info.audited
+    assert _info(_login).audited
+    with pytest.raises(BadConfigurationError, match="a secret for 'pin'"):
+        _info(_login, secrets=["pin"])
+
+
+def test_a_secret_argument_is_not_in_the_words_of_its_refusal() -> None:
+    info = _info(_login, secrets=["password"])
+    with pytest.raises(WrongTypeError, match=r"login\(password\)") as caught:
+        info.bind(["anna", ["hunter2"]], {}, "A/1")
+    assert "hunter2" not in str(caught.value.to_wire())

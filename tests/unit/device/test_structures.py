@@ -151,7 +151,7 @@ def test_all_that_is_wrong_with_a_write_is_told_at_once_and_nothing_is_written()
     async def check(device: _Scanner, proxy: Any) -> None:
         values = {"first": 2.0, "second": "x", "third": 1, "device_id": "A", "mode": "SLOW"}
         for write in (proxy.set, device.write_from_outside):
-            more = [] if write == proxy.set else [lambda: None]
+            more = [] if write == proxy.set else [lambda: None, lambda _before, _after: None]
             with pytest.raises(InvalidValuesError) as caught:
                 await write(values, *more)
             keys = [error["key"] for error in caught.value.details["errors"]]
