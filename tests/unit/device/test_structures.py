@@ -150,10 +150,13 @@ def test_nodes_that_the_configuration_chose_are_used_like_any_other() -> None:
 def test_all_that_is_wrong_with_a_write_is_told_at_once_and_nothing_is_written() -> None:
     async def check(device: _Scanner, proxy: Any) -> None:
         values = {"first": 2.0, "second": "x", "third": 1, "device_id": "A", "mode": "SLOW"}
-        for write in (proxy.set, device.write_from_outside):
-            more = [] if write == proxy.set else [lambda: None, lambda _before, _after: None]
+        writes = (
+            lambda: proxy.set(values),
+            lambda: device.write_from_outside(values, lambda: None, lambda _before, _after: None),
+        )
+        for write in writes:
             with pytest.raises(InvalidValuesError) as caught:
-                await write(values, *more)
+                await write()
             keys = [error["key"] for error in caught.value.details["errors"]]
             assert set(keys) - {"device_id"} == {"first", "second", "third"}
             assert caught.value.device == "SCAN/1"
