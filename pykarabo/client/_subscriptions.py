@@ -62,6 +62,9 @@ LOOK_S: Final = 0.25
 """How often the silence is looked at."""
 SLOW_S: Final = 0.75
 """Events that are older when they are looked at show the past: a display must skip them."""
+SKIP_NS: Final = 50_000_000
+"""Who is behind looks through all of its streams so often at most: to do it for each event that
+waits would keep a client of thousands of devices behind for ever."""
 ANSWER_TIMEOUT_S: Final = 20.0
 """A busy server needs seconds; one that is dead or cut off is noticed by its silence."""
 MAX_OPEN: Final = 500
@@ -142,6 +145,7 @@ class Subscriptions:
         self._age = AgeMeter()
         self._watchdog: asyncio.TimerHandle | None = None
         self._heard_ns = 0
+        self._skip_from_ns = 0
         self._silent = False
         self._shut = False
         self.lag_s = 0.0
@@ -250,9 +254,10 @@ class Subscriptions:
         entries = self._followed.get(event.stream)
         if not entries:
             return
-        age_ns = self._age.age_ns(event.header.sent_ns, self._clock.monotonic_ns())
-        self.event_lag_s = age_ns / 1e9
-        if self.event_lag_s > SLOW_S:
+        now_ns = self._clock.monotonic_ns()
+        self.event_lag_s = self._age.age_ns(event.header.sent_ns, now_ns) / 1e9
+        if self.event_lag_s > SLOW_S and now_ns >= self._skip_from_ns:
+            self._skip_from_ns = now_ns + SKIP_NS
             self._skip_the_past()
         for entry in tuple(entries):
             self._hand_on(entry, entry.stream.event(event))
