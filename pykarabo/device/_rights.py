@@ -21,7 +21,8 @@ from pykarabo.wire import Hello
 
 Rights: TypeAlias = Callable[[Hello, str], AccessLevel]
 """Tells the highest role that whoever greets has a right to: takes the greeting, and the user as
-the kernel names him, '' where nobody vouches for him. It may refuse him with a `DeniedError`."""
+the kernel names him, '' where nobody vouches for him. It may refuse him, as with a
+`DeniedError`; one that fails lets nobody in."""
 
 _NOTHING: Final = {"": AccessLevel.OPERATOR}
 _SHOWN: Final = 5

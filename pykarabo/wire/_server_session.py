@@ -14,7 +14,6 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from pykarabo.data import AccessLevel, decode, encode
 from pykarabo.errors import (
     BusyError,
-    DeniedError,
     ExpiredError,
     HelloRequiredError,
     LimitExceededError,
@@ -128,7 +127,7 @@ class ServerSessions:
 
     Args:
         welcome: who this server is; `time_ns` and `role` are filled in at each greeting.
-        grant: tells the highest role that whoever greets has a right to; a `DeniedError` of it
+        grant: tells the highest role that whoever greets has a right to; a `PykaraboError` of it
             refuses the greeting.
         checksum: protect each message with a CRC-32 (plaintext TCP).
     """
@@ -250,7 +249,7 @@ class ServerSessions:
         try:
             hello = parse_hello(decode(frames[1:]))
             role = min(AccessLevel(hello.role), self._grant(hello))
-        except (DeniedError, MalformedMessageError, LimitExceededError) as error:
+        except PykaraboError as error:
             self.dropped += 1
             return Answer(peer, self._error(NO_CALL, error))
         if self._is_outdated(peer, hello.line, header.sent_ns):
