@@ -13,7 +13,7 @@ from ._folder import (
     split_name,
 )
 from ._lines import BEGIN, FORMAT, Line, Link, make_line, parse_line
-from ._values import SECRET, UNKNOWN, shorten, unknown, weight_of
+from ._values import SECRET, UNKNOWN, entries, shorten, unknown, weight_of
 from ._writer import AuditWriter, Entry
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "Link",
     "MalformedNameError",
     "check_server",
+    "entries",
     "file_of",
     "files_of",
     "last_ending",

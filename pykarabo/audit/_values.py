@@ -5,15 +5,17 @@ tells whether two values that are not shown are the same.
 """
 
 import hashlib
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 
-from pykarabo.data import encode
+from pykarabo.data import Hash, encode
 from pykarabo.errors import LimitExceededError, WrongTypeError
 
+_log: Final = logging.getLogger(__name__)
 SECRET: Final[Mapping[str, str]] = {"~": "secret"}
 """Stands for the value of a property or parameter that is declared secret."""
 UNKNOWN: Final = "unknown"
@@ -59,8 +61,26 @@ def _can_change(array: "np.ndarray[Any, Any]") -> bool:
     return array.flags.writeable or (isinstance(base, np.ndarray) and base.flags.writeable)
 
 
-def shorten(value: Any, depth: int = 0) -> Any:
-    """Return a value as `make_line` takes it; later changes of `value` do not show in it."""
+def shorten(value: Any) -> Any:
+    """Return a value as `make_line` takes it; later changes of `value` do not show in it.
+
+    It never fails: what cannot be shown must not keep anybody from doing it.
+    """
+    try:
+        return _shown(value, 0)
+    except Exception:  # noqa: BLE001 - whatever a value of a device is made of
+        _log.exception("a %s cannot be shown in the audit log", type(value).__name__)
+        return {"~": "unshown", "type": type(value).__name__}
+
+
+def entries(value: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Return the keys and values of a map; a dot in the key of a Hash means nothing here."""
+    if isinstance(value, Hash):
+        return [(key, item) for key, item, _attributes in value.elements()]
+    return list(value.items())
+
+
+def _shown(value: Any, depth: int) -> Any:
     if value is None or type(value) in (bool, int):
         return value
     for kinds, show in _KINDS:
@@ -93,7 +113,7 @@ def _bytes(value: Any) -> Any:
 
 def _array(value: "np.ndarray[Any, Any]") -> Any:
     if value.size <= _MOST_ITEMS and value.ndim == 1 and value.dtype.kind in "biufc":
-        return [shorten(item) for item in value.tolist()]
+        return [_shown(item, 0) for item in value.tolist()]
     if value.dtype.hasobject:
         return {"~": "array", "dtype": value.dtype.name, "shape": list(value.shape)}
     return _HeldArray(value)
@@ -104,11 +124,11 @@ def _items(value: Any, depth: int, pairs: Any) -> Any:
     most = _MOST_ITEMS if pairs is None else _MOST_ENTRIES
     if len(value) <= most and depth < _DEEPEST:
         if pairs is not None:
-            return {str(key): shorten(item, depth + 1) for key, item in pairs}
-        return [shorten(item, depth + 1) for item in value]
+            return {str(key): _shown(item, depth + 1) for key, item in pairs}
+        return [_shown(item, depth + 1) for item in value]
     shown: dict[str, Any] = {"~": "list" if pairs is None else "map", "length": len(value)}
     try:
-        frames = encode(dict(value) if pairs is not None else list(value))
+        frames = encode(list(value) if pairs is None else dict(pairs))
     except (WrongTypeError, LimitExceededError):  # it came by no message: its size must do
         return shown
     return shown | {"digest": _digest(*frames)}
@@ -125,9 +145,9 @@ _KINDS: Final[Sequence[tuple[Any, Callable[[Any, int], Any]]]] = (
     (float, lambda value, _depth: float(value) if math.isfinite(value) else str(float(value))),
     (str, lambda value, _depth: _text(str(value))),
     (np.ndarray, lambda value, _depth: _array(value)),
-    (np.generic, lambda value, depth: shorten(value.item(), depth)),
+    (np.generic, lambda value, depth: _shown(value.item(), depth)),
     ((bytes, bytearray, memoryview), lambda value, _depth: _bytes(value)),
-    (Mapping, lambda value, depth: _items(value, depth, value.items())),
+    (Mapping, lambda value, depth: _items(value, depth, entries(value))),
     (Sequence, lambda value, depth: _items(value, depth, None)),
 )
 """How kinds of values are shown; the first that fits counts."""

@@ -12,7 +12,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -147,7 +147,7 @@ def cache_file(domain: str, endpoints: Iterable[str]) -> Path:
 
 
 @contextlib.contextmanager
-def _alone_with(path: Path) -> Iterator[None]:
+def _alone_with(path: Path) -> Generator[None, None, None]:
     """Let no other program change the file between our reading and our writing of it.
 
     Raises:

@@ -7,7 +7,7 @@ name that was mistyped.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from pykarabo.audit import SECRET, UNKNOWN, AuditWriter, Entry, shorten, unknown, weight_of
+from pykarabo.audit import SECRET, UNKNOWN, AuditWriter, Entry, entries, shorten, unknown, weight_of
 from pykarabo.data import AccessLevel, CommandInfo, ParameterInfo, PropertyInfo, Schema
 from pykarabo.errors import (
     CancelledByCallerError,
@@ -241,7 +241,8 @@ def _arguments(
 def _hides(value: Any) -> bool:
     """Tell whether something stands in the place of a secret somewhere in a value."""
     if isinstance(value, Mapping):
-        return value.get("~") in _HIDING or any(map(_hides, value.values()))
+        known = entries(value)
+        return dict(known).get("~") in _HIDING or any(_hides(item) for _key, item in known)
     return isinstance(value, list) and any(map(_hides, value))
 
 
@@ -269,7 +270,7 @@ def told_configuration(schema: Schema | None, values: Any, above: str = "") -> A
     if schema is None or not isinstance(values, Mapping):
         return unknown(values)
     shown: dict[str, Any] = {}
-    for key, value in values.items():
+    for key, value in entries(values):
         info = schema.properties.get(f"{above}{key}")
         if info is None:
             shown[key] = unknown(value)

@@ -199,7 +199,7 @@ class CallHost:
             for twin in self._twins(call, outcome):
                 self._answer(twin, outcome)
         elif (failure := task.exception()) is not None:
-            _end(attempts, RemoteError(f"the server itself failed: {failure!r}"))
+            _end(attempts, _failed(failure))
 
     def _answer(self, call: Execute, outcome: Outcome) -> None:
         if outcome.error is not None:
@@ -237,3 +237,8 @@ def _end(attempts: Sequence[Attempt], error: PykaraboError | None) -> None:
     """Tell the audit how those ended of which it is not known yet."""
     for attempt in attempts:
         attempt.ended(error)
+
+
+def _failed(failure: BaseException) -> RemoteError:
+    """Return the error for a call whose answer nobody has made."""
+    return RemoteError(f"the server itself failed: {failure!r}", remedy="its log has the details")

@@ -254,13 +254,13 @@ def test_the_server_publishes_the_latest_line(vault: Any) -> None:
     assert server.get("audit_lost") == {"audit_lost": 0}
 
 
-def test_a_claimed_user_is_marked_as_such(vaults: Any) -> None:
+def test_over_tcp_the_key_says_who_the_user_is(vaults: Any) -> None:
     vaults.start("S/2", directory=True)
     vaults.start(_SERVER, _DEVICE, host="127.0.0.1")
     with BlockingClient() as client:
         client.device(_DEVICE).set(target=1.0)
     line = wait_for(_SERVER, kind="set")
-    assert (line["pid"], line["certain"]) == (os.getpid(), False)
+    assert (line["pid"], line["certain"]) == (os.getpid(), True)
 
 
 def test_a_second_server_of_the_same_id_does_not_touch_the_log(vault: Any, vaults: Any) -> None:

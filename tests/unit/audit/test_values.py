@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from pykarabo.audit import BEGIN, make_line, shorten, unknown
+from pykarabo.data import Hash
 
 _LONGEST_LINE = 20_000
 _LEAVES = (
@@ -31,9 +32,41 @@ _ANY = st.recursive(
 )
 
 
+def _hash(elements: list[tuple[str, Any]]) -> Hash:
+    made = Hash()
+    for key, value in elements:
+        made.set_element(key, value, {})
+    return made
+
+
 def _told(value: Any) -> Any:
     line, _link = make_line(BEGIN, {"value": shorten(value)})
     return json.loads(line)["value"]
+
+
+_HASHES = st.recursive(
+    _LEAVES,
+    lambda inner: st.lists(st.tuples(st.text(".~a", max_size=3), inner), max_size=25).map(_hash),
+    max_leaves=40,
+)
+
+
+@given(_HASHES)
+def test_keys_of_a_hash_may_hold_dots(value: Any) -> None:
+    told = _told(value)
+    assert told != {"~": "unshown", "type": "Hash"}
+    if isinstance(value, Hash) and 0 < len(value) <= 20:
+        assert set(told) == {key for key, _value, _attributes in value.elements()}
+
+
+class _Strange:
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def test_what_cannot_be_shown_is_named_and_keeps_nobody_from_it() -> None:
+    assert _told(_Strange()) == {"~": "unshown", "type": "_Strange"}
+    assert _told({"a": [_Strange()]}) == {"~": "unshown", "type": "dict"}
 
 
 @given(_ANY)

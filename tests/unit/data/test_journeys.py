@@ -64,6 +64,7 @@ _ATTRIBUTES: dict[str, st.SearchStrategy[Any]] = {
     "rolling_window": st.integers(0, 99),
     "daq_data_type": st.sampled_from(["", "train", "pulse"]),
     "display_type": _TEXT,
+    "secret": st.booleans(),
     "node_kind": st.sampled_from(["", "choice", "list"]),
     **dict.fromkeys(("required", "nullable", "archive", "daq", "node"), st.booleans()),
     **dict.fromkeys(("min_size", "max_size"), _SIZE),
