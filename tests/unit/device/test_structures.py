@@ -154,6 +154,7 @@ def test_all_that_is_wrong_with_a_write_is_told_at_once_and_nothing_is_written()
             lambda: proxy.set(values),
             lambda: device.write_from_outside(values, lambda: None, lambda _before, _after: None),
         )
+        keys: list[str] = []
         for write in writes:
             with pytest.raises(InvalidValuesError) as caught:
                 await write()
