@@ -1,9 +1,15 @@
 """The command line: `pykarabo`. Packages that add commands to it use what is exported here."""
 
+from typing import TYPE_CHECKING
+
+from pykarabo._lazy import lazy_attributes
+
 from ._app import common, report, run
 from ._complete import complete_devices, complete_targets
-from ._roles import require_role
 from ._text import print_json, print_table, to_text
+
+if TYPE_CHECKING:
+    from ._roles import require_role
 
 __all__ = [
     "common",
@@ -16,3 +22,6 @@ __all__ = [
     "run",
     "to_text",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = lazy_attributes(__name__, {"require_role": "_roles"})

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 import pykarabo
-from pykarabo.data import AccessLevel
 from pykarabo.errors import PykaraboError
 
 if TYPE_CHECKING:
@@ -26,6 +25,8 @@ ENTRY_POINT_GROUP: Final = "pykarabo.cli"
 DEBUG_VARIABLE: Final = "PYKARABO_DEBUG"
 INTERRUPTED: Final = 130
 _ROLE_VARIABLE: Final = "PYKARABO_ROLE"
+ROLES: Final = ("observer", "user", "operator", "expert", "administrator")
+"""Those of `AccessLevel`, which takes long to import for somebody who only asks for help."""
 
 
 class _Output:
@@ -151,7 +152,7 @@ _domain_option = click.option(
 )
 _role_option = click.option(
     "--role",
-    type=click.Choice([level.name.lower() for level in AccessLevel], case_sensitive=False),
+    type=click.Choice(ROLES, case_sensitive=False),
     expose_value=False,
     callback=_take_role,
     is_eager=True,

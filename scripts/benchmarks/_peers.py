@@ -179,7 +179,7 @@ def pva() -> None:
 
 
 _ROLES: Final[dict[str, Callable[..., None]]] = {
-    role.__name__: role for role in (serve, local, second, idle, follow, raw, tango, pva)
+    role.__name__: role for role in (serve, local, plain, second, idle, follow, raw, tango, pva)
 }
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ import pytest
 import pykarabo
 from pykarabo import errors
 from pykarabo.cli import common, print_json, run
-from pykarabo.cli._app import app
+from pykarabo.cli._app import ROLES, app
+from pykarabo.data import AccessLevel
 
 _HEAVY: Final = {"IPython", "h5py", "logging.handlers", "pint", "psutil", "rich", "uvloop", "yaml"}
 _EXIT_CODES: Final = {
@@ -212,6 +213,10 @@ def test_a_command_imports_no_heavy_library(short_runtime: Path) -> None:
     assert done.returncode == 4, done.stderr
     assert done.stdout.split() == []
     assert short_runtime.exists()
+
+
+def test_the_roles_to_choose_from_are_all_there_are() -> None:
+    assert [level.name.lower() for level in AccessLevel] == list(ROLES)
 
 
 def test_without_a_directory_the_remedy_is_to_start_one(
