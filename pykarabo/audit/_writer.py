@@ -7,6 +7,7 @@ beyond a bound they are counted, and a line says in their place how many are mis
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -31,7 +32,7 @@ CLOSE_S: Final = 5.0
 """A disk that takes longer must not keep a process from its end."""
 
 
-class Entry:
+class Entry(ABC):
     """What the audit log is told: an attempt to do something. Derive from it.
 
     Attributes:
@@ -51,9 +52,9 @@ class Entry:
         self.counted = 0
         self.is_seen = False
 
+    @abstractmethod
     def fields(self) -> dict[str, Any]:
         """Return kind, ``t`` (ns since 1970) and what else to tell, from the writer's thread."""
-        raise NotImplementedError
 
 
 class _Gap:
