@@ -10,7 +10,6 @@ from typing import IO, Final
 
 import pytest
 
-_PROGRAM: Final = Path(__file__).with_name("device_process.py")
 _END_S: Final = 10.0
 
 
@@ -87,46 +86,38 @@ def _lines(stream: IO[str] | None) -> Iterator[str]:
         yield line.rstrip("\n")
 
 
+def _serving(program: str, short_runtime: Path, logs: Path) -> Iterator[Processes]:
+    assert short_runtime.exists()  # the domain of the test
+    running = Processes(Path(__file__).with_name(program), logs)
+    yield running
+    running.close()
+
+
 @pytest.fixture
 def processes(short_runtime: Path, tmp_path: Path) -> Iterator[Processes]:
     """Give the test a domain of its own and servers of Counters to start in it."""
-    del short_runtime
-    running = Processes(_PROGRAM, tmp_path)
-    yield running
-    running.close()
+    yield from _serving("device_process.py", short_runtime, tmp_path)
 
 
 @pytest.fixture
 def benches(short_runtime: Path, tmp_path: Path) -> Iterator[Processes]:
     """Give the test a domain of its own and servers of Benches to start in it."""
-    del short_runtime
-    running = Processes(_PROGRAM.with_name("semantics_process.py"), tmp_path)
-    yield running
-    running.close()
+    yield from _serving("semantics_process.py", short_runtime, tmp_path)
 
 
 @pytest.fixture
 def lifts(short_runtime: Path, tmp_path: Path) -> Iterator[Processes]:
     """Give the test a domain of its own and servers of Lifts to start in it."""
-    del short_runtime
-    running = Processes(_PROGRAM.with_name("alarm_process.py"), tmp_path)
-    yield running
-    running.close()
+    yield from _serving("alarm_process.py", short_runtime, tmp_path)
 
 
 @pytest.fixture
 def stages(short_runtime: Path, tmp_path: Path) -> Iterator[Processes]:
     """Give the test a domain of its own and servers of Stages to start in it."""
-    del short_runtime
-    running = Processes(_PROGRAM.with_name("display_process.py"), tmp_path)
-    yield running
-    running.close()
+    yield from _serving("display_process.py", short_runtime, tmp_path)
 
 
 @pytest.fixture
 def vaults(short_runtime: Path, tmp_path: Path) -> Iterator[Processes]:
     """Give the test a domain of its own and servers of Vaults to start in it."""
-    del short_runtime
-    running = Processes(_PROGRAM.with_name("audit_process.py"), tmp_path)
-    yield running
-    running.close()
+    yield from _serving("audit_process.py", short_runtime, tmp_path)
