@@ -4,7 +4,7 @@ import asyncio
 import os
 import tempfile
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, Final
@@ -12,6 +12,7 @@ from typing import Any, Final
 from pykarabo.client import BlockingClient, Client
 from pykarabo.transport import ZmqTransport
 from scripts.benchmarks._processes import interleaved, median_us, peer
+from scripts.benchmarks._profile import profiled
 from scripts.benchmarks._report import Reach, Row
 
 ROUNDS: Final = 9
@@ -26,46 +27,56 @@ def rows() -> list[Row]:
         os.environ |= {f"XDG_{kind}_HOME": folder for kind in ("CONFIG", "DATA")}
         os.environ["PYKARABO_DOMAIN"] = "bench"
         os.environ.pop("PYKARABO_DIRECTORY", None)
-        return [_zap_local(), _curve(), _connect(), *_audited()]
+        return [*_kept_out(), *_encrypted(), _connect(), *_audited()]
 
 
-def _zap_local() -> Row:
-    with (
-        _domain("local", "guarded") as guarded,
-        _domain("local", "open") as bare,
-        BlockingClient(directory=guarded) as ours,
-        BlockingClient(directory=bare) as theirs,
-    ):
-        guarded_us, open_us = interleaved(ROUNDS, [_reading(ours), _reading(theirs)])
-    return Row(
-        id="zap_local",
-        what="blocking property read on a Unix socket whose users the kernel names, p50",
-        value=guarded_us,
-        unit="us",
-        reference="the same where everybody may connect",
-        reference_value=open_us,
-        reach=Reach(1.1, ratio=True),
-    )
+def _kept_out() -> Iterator[Row]:
+    """Read on Unix sockets with a doorkeeper, and with the door open."""
+    with _two_domains(("local", "guarded"), ("local", "open")) as clients:
+        what = "blocking property read on a Unix socket whose users the kernel names"
+        reference = "the same where everybody may connect"
+        yield _compared("zap_local", what, clients, _reading, reference=reference, most=1.1)
 
 
-def _curve() -> Row:
+def _encrypted() -> Iterator[Row]:
     """Read over TCP, with and without encryption."""
     with (
-        _domain("serve") as encrypted,
-        _domain("plain") as bare,
-        _speaking_plainly_to(bare),
-        BlockingClient(directory=encrypted) as ours,
-        BlockingClient(directory=bare) as theirs,
+        _two_domains(("serve",), ("plain",)) as clients,
+        _speaking_plainly_to(clients[1].access.endpoints[0]),
     ):
-        curve_us, plain_us = interleaved(ROUNDS, [_reading(ours), _reading(theirs)])
+        what = "blocking property read over TCP, encrypted"
+        reference = "the same in plain text"
+        yield _compared("curve", what, clients, _reading, reference=reference, most=1.5)
+
+
+def _audited() -> Iterator[Row]:
+    """Run commands and write, with an audit log and without."""
+    with _two_domains(("local", "guarded"), ("local", "unseen")) as clients:
+        for name, measured in (("command", _commanding), ("write", _writing)):
+            what = f"blocking {name} on a Unix socket with an audit log"
+            reference = "the same without one"
+            row = f"audit_{name}"
+            yield _compared(row, what, clients, measured, reference=reference, most=1.15)
+
+
+def _compared(
+    name: str,
+    what: str,
+    clients: tuple[BlockingClient, BlockingClient],
+    measured: Callable[[BlockingClient], Callable[[], float]],
+    *,
+    reference: str,
+    most: float,
+) -> Row:
+    value_us, reference_us = interleaved(ROUNDS, [measured(client) for client in clients])
     return Row(
-        id="curve",
-        what="blocking property read over TCP, encrypted, p50",
-        value=curve_us,
+        id=name,
+        what=f"{what}, p50",
+        value=value_us,
         unit="us",
-        reference="the same in plain text",
-        reference_value=plain_us,
-        reach=Reach(1.5, ratio=True),
+        reference=reference,
+        reference_value=reference_us,
+        reach=Reach(most, ratio=True),
     )
 
 
@@ -84,14 +95,14 @@ def _speaking_plainly_to(endpoint: str) -> Generator[None, None, None]:
 def _connect() -> Row:
     """Have many clients connect at once, each with keys of its own making for the connection."""
     with _domain("serve") as endpoint:
-        seconds = asyncio.run(_connected_s(endpoint))
-    return Row(
-        id="connect_1000",
-        what=f"{CLIENTS} clients connect to one server over TCP at once, each reads a property",
-        value=seconds,
-        unit="s",
-        reach=Reach(3.0),
-    )
+        row = Row(
+            id="connect_1000",
+            what=f"{CLIENTS} clients connect to one server over TCP at once, each reads a property",
+            value=asyncio.run(_connected_s(endpoint)),
+            unit="s",
+            reach=Reach(3.0),
+        )
+        return row.explained(lambda: profiled(lambda: asyncio.run(_connected_s(endpoint))))
 
 
 async def _connected_s(endpoint: str) -> float:
@@ -110,37 +121,6 @@ async def _connected_s(endpoint: str) -> float:
 async def _read(client: Client) -> None:
     proxy = await client.device(_DEVICE, follow=False)
     await proxy.get("value")
-
-
-def _audited() -> list[Row]:
-    """Run commands and write, with an audit log and without."""
-    with (
-        _domain("local", "guarded") as logged,
-        _domain("local", "unseen") as bare,
-        BlockingClient(directory=logged) as ours,
-        BlockingClient(directory=bare) as theirs,
-    ):
-        clients = (ours, theirs)
-        commands = interleaved(ROUNDS, [_commanding(client) for client in clients])
-        writes = interleaved(ROUNDS, [_writing(client) for client in clients])
-    return [
-        _audited_row(
-            "audit_command", "blocking command on a Unix socket with an audit log", commands
-        ),
-        _audited_row("audit_write", "blocking write on a Unix socket with an audit log", writes),
-    ]
-
-
-def _audited_row(name: str, what: str, values_us: list[float]) -> Row:
-    return Row(
-        id=name,
-        what=f"{what}, p50",
-        value=values_us[0],
-        unit="us",
-        reference="the same without one",
-        reference_value=values_us[1],
-        reach=Reach(1.15, ratio=True),
-    )
 
 
 def _commanding(client: BlockingClient) -> Callable[[], float]:
@@ -162,6 +142,20 @@ def _reading(client: BlockingClient) -> Callable[[], float]:
     for _ in range(WARM_UP):
         device.value  # noqa: B018 - reads it
     return lambda: median_us(lambda: device.value)
+
+
+@contextmanager
+def _two_domains(
+    ours: tuple[str, ...], theirs: tuple[str, ...]
+) -> Generator[tuple[BlockingClient, BlockingClient], None, None]:
+    """Run a server of each of two roles, and yield a client of each."""
+    with (
+        _domain(*ours) as one,
+        _domain(*theirs) as other,
+        BlockingClient(directory=one) as client,
+        BlockingClient(directory=other) as reference,
+    ):
+        yield client, reference
 
 
 @contextmanager
