@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import Final
 
+from pykarabo.data import sync_path
+
 _MODE: Final = 0o600
 _FOLDER_MODE: Final = 0o700
 
@@ -25,7 +27,7 @@ class AuditFile:
         self._handle = os.open(path, flags, _MODE)
         self.size = 0
         try:
-            _sync_folder(path.parent)
+            sync_path(path.parent)
         except OSError:
             self.close()
             raise
@@ -58,11 +60,3 @@ class AuditFile:
     def close(self) -> None:
         """Write no more."""
         os.close(self._handle)
-
-
-def _sync_folder(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from ._json import from_json, read_json, to_json, write_json
     from ._nodes import ChoiceOfNodes, ListOfNodes, Node
     from ._structures import DateTime, Image, Table
+    from ._sync import sync_path
     from ._vectors import (
         Array,
         VectorBool,
@@ -198,6 +199,7 @@ __all__ = [
     "root_of",
     "same",
     "save",
+    "sync_path",
     "to_binary",
     "to_json",
     "to_row",
@@ -256,6 +258,7 @@ if not TYPE_CHECKING:
                 ("from_binary", "read_binary", "to_binary", "write_binary"), "_container"
             ),
             **dict.fromkeys(("load", "save"), "_files"),
+            "sync_path": "_sync",
             **dict.fromkeys(("from_json", "read_json", "to_json", "write_json"), "_json"),
             **dict.fromkeys(("from_xml", "read_xml", "to_xml", "write_xml"), "_xml"),
             **dict.fromkeys(("read_hdf5", "write_hdf5"), "_hdf5"),

@@ -19,6 +19,7 @@ from ._forms import FILE_LIMITS
 from ._hdf5 import read_hdf5, write_hdf5
 from ._json import read_json, write_json
 from ._limits import Limits
+from ._sync import sync_path
 from ._xml import read_xml, write_xml
 
 
@@ -59,7 +60,7 @@ def save(value: Any, path: str | os.PathLike[str], limits: Limits = FILE_LIMITS)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-    _sync_folder(target.parent)
+    sync_path(target.parent)
 
 
 def load(path: str | os.PathLike[str], limits: Limits = FILE_LIMITS) -> Any:
@@ -96,12 +97,3 @@ def _keep_mode(target: Path, file: BinaryIO) -> None:
     """Give a file that replaces another the same permissions."""
     with contextlib.suppress(FileNotFoundError):
         os.fchmod(file.fileno(), target.stat().st_mode & 0o7777)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have the new name on the disk too, where the system can."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -11,6 +11,7 @@ from typing import Any, Final
 import zmq
 from zmq.utils import z85
 
+from pykarabo.data import sync_path
 from pykarabo.errors import BadConfigurationError
 
 from ._keys import KeyPair
@@ -86,5 +87,6 @@ def _make(path: Path) -> None:
             os.fsync(file.fileno())
         with contextlib.suppress(FileExistsError):
             os.link(new, path)
+        sync_path(path.parent)
     finally:
         Path(new).unlink()

@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 from typing import Final
 
+from pykarabo.data import sync_path
 from pykarabo.errors import RunStateError
-from pykarabo_services.daq._sequence import sync
 from pykarabo_services.daq.model import MANIFEST_NAME, RunManifest, RunState, run_number_of
 
 # HDF5 crashes the process when it cannot write what it holds while a file is closed. This much is
@@ -69,9 +69,9 @@ def write_manifest(directory: Path, manifest: RunManifest) -> None:
     path = directory / MANIFEST_NAME
     temporary = directory / (MANIFEST_NAME + ".new")
     temporary.write_text(manifest.to_json(), encoding="utf-8")
-    sync(temporary)
+    sync_path(temporary)
     temporary.rename(path)
-    sync(directory)
+    sync_path(directory)
 
 
 def read_manifest(directory: Path) -> RunManifest:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from pykarabo.data import sync_path
 from pykarabo_services.daq._image import LIBVER, FileLayout, h5py
 from pykarabo_services.daq._records import (
     ControlRecorder,
@@ -268,15 +269,6 @@ class SequenceFile:
 
 def publish(part_path: Path, path: Path) -> None:
     """Give a finished file its name once its content is on the disk."""
-    sync(part_path)
+    sync_path(part_path)
     part_path.rename(path)
-    sync(path.parent)
-
-
-def sync(path: Path) -> None:
-    """Wait until a file or directory is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_path(path.parent)
