@@ -3,6 +3,7 @@
 ========================  =======================================================================
 `Cluster`                 starts device servers, restarts them, ends them all
 `ServerProcess`           is killed, frozen and continued, ended
+`Site`                    replicas of a directory behind relays (`tests.harness.site`)
 `Proxy`                   resets, delays, damages and cuts TCP connections
 `Disk`                    is filled and freed (root)
 `Namespace`               another host behind a link that loses packets or is cut (root)
