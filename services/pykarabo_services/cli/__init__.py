@@ -1,0 +1,10 @@
+"""Commands that services add to the command line; each module holds those of one service."""
+
+from typing import Final
+
+import click
+
+from ._bridge import bridge_group
+from ._runs import run_group
+
+commands: Final[list[click.Command]] = [run_group, bridge_group]
