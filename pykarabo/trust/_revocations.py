@@ -59,7 +59,9 @@ def read_revocations(blob: bytes, trusted: Collection[bytes], *, now_s: float) -
     try:
         return Revocations(_times(claims["users"]), _times(claims["logins"]))
     except (KeyError, ValueError, TypeError, AttributeError):
-        raise DamagedCredentialError(f"the {_PURPOSE} says nothing that is known") from None
+        raise DamagedCredentialError(
+            f"the {_PURPOSE} says nothing that is known", remedy="update pykarabo on both sides"
+        ) from None
 
 
 def _since(times: Mapping[str, float], oldest: float) -> dict[str, float]:
