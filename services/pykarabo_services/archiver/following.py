@@ -3,19 +3,16 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final
 
 from pykarabo.client import Client, DeviceNews, DeviceRecord
 from pykarabo.errors import PykaraboError
 from pykarabo.transport import TaskOwner
 from pykarabo_services.archiver.entries import event_entry
-from pykarabo_services.archiver.model import DeviceEvent, EventKind
+from pykarabo_services.archiver.model import DeviceEvent, EventKind, Mark
 from pykarabo_services.archiver.recorder import Recorder
 from pykarabo_services.archiver.recording import DeviceRecording, is_archived, why_not_archived
 from pykarabo_services.archiver.sharing import owner_of
-
-if TYPE_CHECKING:
-    from pykarabo_services.archiver.store import Mark
 
 CLASS: Final = "Archiver"
 LEAVE_S: Final = 5.0
@@ -23,15 +20,19 @@ LEAVE_S: Final = 5.0
 _PEER_S: Final = 0.1
 
 
-class Chooser(Protocol):
-    """Says what is to be archived, and where."""
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Who archives, where, and which devices.
 
-    device_id: str
+    Attributes:
+        archiver: its device id.
+        store: its database; archivers of the same one share the devices.
+        is_selected: whether a device is to be archived by whoever it belongs to.
+    """
+
+    archiver: str
     store: str
-
-    def is_selected(self, device_id: str) -> bool:
-        """Tell whether a device is to be archived by whoever it belongs to."""
-        ...
+    is_selected: Callable[[str], bool]
 
 
 @dataclass(slots=True)
@@ -71,14 +72,14 @@ class Following:
         self,
         client: Client,
         recorder: Recorder,
-        chooser: Chooser,
+        choice: Choice,
         *,
-        read_marks: "Callable[[Collection[str]], Awaitable[dict[str, Mark]]]",
+        read_marks: Callable[[Collection[str]], Awaitable[dict[str, Mark]]],
         clock_ns: Callable[[], int],
     ) -> None:
         self._client = client
         self._recorder = recorder
-        self._chooser = chooser
+        self._choice = choice
         self._read_marks = read_marks
         self._clock_ns = clock_ns
         self._present: dict[str, DeviceRecord] = {}
@@ -131,17 +132,17 @@ class Following:
                 await self._follow(new)
 
     def _is_ours(self, device_id: str) -> bool:
-        own = self._chooser
+        own = self._choice
         archivers = [
-            own.device_id,
+            own.archiver,
             *(name for name, store in self._peers.items() if store == own.store),
         ]
-        return own.is_selected(device_id) and owner_of(device_id, archivers) == own.device_id
+        return own.is_selected(device_id) and owner_of(device_id, archivers) == own.archiver
 
     async def _find_peers(self) -> None:
         """Ask archivers that have come which database they write to."""
         for device_id, record in list(self._present.items()):
-            is_peer = record.class_id == CLASS and device_id != self._chooser.device_id
+            is_peer = record.class_id == CLASS and device_id != self._choice.archiver
             if is_peer and device_id not in self._peers:
                 try:
                     rows = await self._client.get(device_id, ["store"])
@@ -228,7 +229,7 @@ class Following:
     def not_archived(self) -> Iterator[str]:
         """Yield the devices and properties that are not archived here or elsewhere, and why."""
         for device_id in self._present:
-            if not self._chooser.is_selected(device_id):
+            if not self._choice.is_selected(device_id):
                 yield f"{device_id}: it is excluded"
         for recording in self.recordings:
             schema = recording.state.schema

@@ -13,13 +13,14 @@ from pykarabo_services.archiver.model import (
     QUALITY_CODES,
     DeviceEvent,
     EventKind,
+    Mark,
     SampleFlag,
     packed,
     to_columns,
 )
 from pykarabo_services.archiver.spool import Record
 from pykarabo_services.archiver.spool_reader import Damage
-from pykarabo_services.archiver.store import Batch, Description, Mark, SeriesKey
+from pykarabo_services.archiver.store import Batch, Description, SeriesKey
 
 _ATTO_PER_NS: Final = 10**9
 _NS: Final = 10**9

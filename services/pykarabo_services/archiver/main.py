@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from pykarabo_services.archiver import service
 
 if TYPE_CHECKING:
-    from pykarabo_services.archiver.store import Mark
+    from pykarabo_services.archiver.model import Mark
     from pykarabo_services.kernel.database import Database
 
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from pykarabo.data import (
     AccessLevel,
@@ -20,15 +20,13 @@ from pykarabo.data import (
 from pykarabo.device import Device, command
 from pykarabo.errors import BadConfigurationError, PykaraboError
 from pykarabo.transport import data_directory
-from pykarabo_services.archiver.following import Following, only_new
+from pykarabo_services.archiver.following import Choice, Following, only_new
+from pykarabo_services.archiver.model import Mark
 from pykarabo_services.archiver.recorder import Recorder
 from pykarabo_services.archiver.recording import RecordingLimits
 from pykarabo_services.archiver.registry import Registry
 from pykarabo_services.archiver.spool import Spool
 from pykarabo_services.archiver.writer_process import WriterProcess, error_of
-
-if TYPE_CHECKING:
-    from pykarabo_services.archiver.store import Mark
 
 TICK_S: Final = 0.1
 """How often what waits is looked at."""
@@ -191,7 +189,7 @@ class Archiver(Device):
         """Return the name of the database; what is written goes there."""
         raise NotImplementedError
 
-    async def read_marks(self, device_ids: Collection[str]) -> "dict[str, Mark]":
+    async def read_marks(self, device_ids: Collection[str]) -> dict[str, Mark]:
         """Return up to where the database has everything of some devices."""
         raise NotImplementedError
 
@@ -207,6 +205,7 @@ class Archiver(Device):
             data_directory(self.client.domain) / "spool" / self.device_id.replace("/", "_")
         )
         self._directory = Path(place)
+        self.set_values({"store": self.open_store(), "database_state": "not opened yet"})
         self._registry = Registry()
         self._spool = Spool(
             self._directory,
@@ -225,7 +224,7 @@ class Archiver(Device):
         self._following = Following(
             self.client,
             self._recorder,
-            self,
+            Choice(self.device_id, str(self.store), self.is_selected),
             read_marks=self.read_marks,
             clock_ns=self.clock.time_ns,
         )
@@ -235,7 +234,6 @@ class Archiver(Device):
         self._durables: deque[tuple[int, float]] = deque()
         self._limited_before: dict[str, int] = {}
         self._samples_before = 0
-        self.set_values({"store": self.open_store(), "database_state": "not opened yet"})
         self.state = State.ON
 
     async def on_start(self) -> None:
