@@ -74,6 +74,15 @@ if TYPE_CHECKING:
         without_member,
     )
     from ._json import from_json, read_json, to_json, write_json
+    from ._kept import (
+        Kept,
+        checked_configuration,
+        class_property,
+        filled_configuration,
+        is_default,
+        kept_configuration,
+        live_configuration,
+    )
     from ._nodes import ChoiceOfNodes, ListOfNodes, Node
     from ._structures import DateTime, Image, Table
     from ._sync import sync_path
@@ -128,6 +137,7 @@ __all__ = [
     "Int16",
     "Int32",
     "Int64",
+    "Kept",
     "Limits",
     "ListOfNodes",
     "Node",
@@ -169,10 +179,13 @@ __all__ = [
     "VectorUInt32",
     "VectorUInt64",
     "arrays_in",
+    "checked_configuration",
+    "class_property",
     "configured_properties",
     "declared_class",
     "decode",
     "encode",
+    "filled_configuration",
     "filter_by_tags",
     "flat_configuration",
     "from_binary",
@@ -182,9 +195,12 @@ __all__ = [
     "has_changes",
     "has_deadband",
     "has_limits",
+    "is_default",
     "is_quantity",
     "is_unit",
     "iterate_leaves",
+    "kept_configuration",
+    "live_configuration",
     "load",
     "members_of",
     "most_significant",
@@ -260,6 +276,18 @@ if not TYPE_CHECKING:
             **dict.fromkeys(("load", "save"), "_files"),
             "sync_path": "_sync",
             **dict.fromkeys(("from_json", "read_json", "to_json", "write_json"), "_json"),
+            **dict.fromkeys(
+                (
+                    "Kept",
+                    "checked_configuration",
+                    "class_property",
+                    "filled_configuration",
+                    "is_default",
+                    "kept_configuration",
+                    "live_configuration",
+                ),
+                "_kept",
+            ),
             **dict.fromkeys(("from_xml", "read_xml", "to_xml", "write_xml"), "_xml"),
             **dict.fromkeys(("read_hdf5", "write_hdf5"), "_hdf5"),
             "filter_by_tags": "_filter",
