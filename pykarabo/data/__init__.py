@@ -82,6 +82,7 @@ if TYPE_CHECKING:
         is_default,
         kept_configuration,
         live_configuration,
+        without_defaults,
     )
     from ._nodes import ChoiceOfNodes, ListOfNodes, Node
     from ._structures import DateTime, Image, Table
@@ -222,6 +223,7 @@ __all__ = [
     "to_xml",
     "with_attributes",
     "with_members",
+    "without_defaults",
     "without_member",
     "write_binary",
     "write_hdf5",
@@ -285,6 +287,7 @@ if not TYPE_CHECKING:
                     "is_default",
                     "kept_configuration",
                     "live_configuration",
+                    "without_defaults",
                 ),
                 "_kept",
             ),

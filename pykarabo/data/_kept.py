@@ -98,7 +98,7 @@ def checked_configuration(
     """
     found: dict[str, Any] = {}
     for key, value in configuration.items():
-        _take(schema, key, value, device, found, errors)
+        _take(schema, key, value, device, found=found, errors=errors)
     for info, key in _leaves(schema.properties, "", found):
         names = _node_names(info, key, found) if info.node else []
         if info.node_kind == _CHOICE and len(names) > 1:
@@ -131,6 +131,7 @@ def _take(
     key: str,
     value: Any,
     device: str,
+    *,
     found: dict[str, Any],
     errors: list[BadInputError],
 ) -> None:
@@ -149,7 +150,8 @@ def _take(
         errors.append(error)
         return
     for name, item in below.items():
-        _take(schema, f"{key}.{name}", {} if item is None else item, device, found, errors)
+        given = {} if item is None and info.node_kind else item
+        _take(schema, f"{key}.{name}", given, device, found=found, errors=errors)
 
 
 def _configurable(schema: Schema, key: str, value: Any, device: str) -> PropertyInfo:
@@ -252,20 +254,29 @@ def kept_configuration(schema: Schema, live: Schema, values: Mapping[str, Any]) 
         values: the device's plain values by key.
     """
     given, left_out = live_configuration(schema, live, values)
-    kept: dict[str, Any] = {}
-    for key, value in filled_configuration(schema, given).items():
+    kept = without_defaults(schema, given)
+    for key in list(kept):
         info = class_property(schema, key)
-        if info is None or (key in left_out):
-            continue
-        if info.secret:
+        if info is not None and info.secret:
             left_out[key] = "it is secret"
-        elif not is_default(info, value) or (info.required and not info.node):
-            kept[key] = value
+            del kept[key]
     return Kept(kept, left_out)
 
 
+def without_defaults(schema: Schema, configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a configuration by dotted key is needed to have it again."""
+    kept: dict[str, Any] = {}
+    for key, value in filled_configuration(schema, configuration).items():
+        info = class_property(schema, key)
+        if info is None:
+            continue
+        if not is_default(info, value) or (info.required and not info.node):
+            kept[key] = value
+    return kept
+
+
 def is_default(info: PropertyInfo, value: Any) -> bool:
-    """Tell whether a value, or what a node consists of, is what there is without a configuration."""
+    """Tell whether a value, or what is below a node, is so without a configuration."""
     if info.node_kind == _CHOICE:
         return list(value) == [info.default]
     return not value if info.node else same(value, info.initial_value())
