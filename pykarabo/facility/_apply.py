@@ -162,6 +162,8 @@ class Applier:
                 self._save(step, step.named)
             case Kind.DELETE:
                 self._store("delete", step.target, step.name)
+            case _:
+                raise AssertionError(f"a step that says too little: {step}")
 
     def _undo(self, step: Step) -> None:
         match step.kind:

@@ -15,6 +15,7 @@ from pykarabo.client import BlockingClient, connect
 from pykarabo.errors import ChangedMeanwhileError, OutcomeUnknownError
 from pykarabo.facility import (
     Applier,
+    FacilityServer,
     Outcome,
     Result,
     check_facility,
@@ -154,11 +155,11 @@ def test_B9_unknown_classes_and_properties_are_named_with_line_and_near_match(
 class _NoProcesses:
     """Refuses to start and stop servers, which the tests below do not."""
 
-    def start(self, *_arguments: Any) -> None:
-        raise AssertionError
+    def start(self, server_id: str, server: FacilityServer, time_source: str | None) -> None:
+        raise AssertionError(server_id, server, time_source)
 
-    def stop(self, *_arguments: Any) -> None:
-        raise AssertionError
+    def stop(self, server_id: str) -> None:
+        raise AssertionError(server_id)
 
 
 def _planned(client: BlockingClient, path: Path) -> Any:
