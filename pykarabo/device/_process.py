@@ -76,6 +76,7 @@ class ServerSettings:
         time_source: device id of the train clock.
         memory_mib: what the process may take; beyond that ZeroMQ cuts off who sends too much, and
             Python raises `MemoryError`. Default is no limit of ours.
+        start_options: how a facility file says this; empty for a program with a life of its own.
     """
 
     server_id: str
@@ -91,6 +92,7 @@ class ServerSettings:
     trusted_networks: tuple[str, ...] = ()
     time_source: str | None = None
     memory_mib: int | None = None
+    start_options: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 def _stem_name(settings: ServerSettings) -> str:
@@ -235,6 +237,7 @@ async def running_server(settings: ServerSettings) -> AsyncGenerator[Server, Non
                 memory=data_directory(settings.domain) / "memory",
                 audit=data_directory(settings.domain) / audit.DIRECTORY,
                 apart={name: getattr(settings, name) for name in _IN_COMMON},
+                start_options=settings.start_options,
                 rights=accounts or all_rights,
                 clock=clock,
             )
