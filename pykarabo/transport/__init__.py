@@ -29,6 +29,7 @@ from ._ports import (
     PeerCallback,
     PublisherPort,
     RouterPort,
+    Sender,
     SubscriberPort,
     Transport,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "PeerCallback",
     "PublisherPort",
     "RouterPort",
+    "Sender",
     "Socket",
     "SubscriberPort",
     "SystemClock",

@@ -27,7 +27,7 @@ from ._client_session import (
     Target,
     Welcomed,
 )
-from ._greetings import ClientIdentity, Hello, Welcome, parse_hello, parse_welcome
+from ._greetings import ClientIdentity, Granted, Hello, Welcome, parse_hello, parse_welcome
 from ._header import (
     CHECKSUM,
     HEADER_LAYOUT,
@@ -193,6 +193,7 @@ __all__ = [
     "GapFound",
     "Get",
     "GetSchema",
+    "Granted",
     "Header",
     "Heartbeat",
     "Hello",

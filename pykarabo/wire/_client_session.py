@@ -112,6 +112,7 @@ class ClientSession:
         identity: who calls.
         line: what this session has in common with those before and after it; see `Hello`.
         role: the highest role that it asks for.
+        login: the token that shows who uses it; see `Hello`.
         peer: what error messages call the other side, for example ``server 'main'``.
         checksum: protect each message with a CRC-32 (plaintext TCP).
     """
@@ -123,6 +124,7 @@ class ClientSession:
         *,
         line: bytes = NO_LINE,
         role: AccessLevel = AccessLevel.ADMINISTRATOR,
+        login: bytes = b"",
         peer: str = "server",
         checksum: bool = False,
     ) -> None:
@@ -130,7 +132,7 @@ class ClientSession:
         self.peer = peer
         self.welcome: Welcome | None = None
         self._token = token
-        self._hello = Hello(*identity, line, role)
+        self._hello = Hello(*identity, line, role, login)
         self._checksum = checksum
         self._counter = 0
         self._taken = 0
