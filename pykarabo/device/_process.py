@@ -35,6 +35,7 @@ from pykarabo.transport import (
     data_directory,
     deadline,
     domain_name,
+    joined_site,
     run_directory,
 )
 
@@ -68,7 +69,8 @@ class ServerSettings:
         more_classes: classes besides the installed ones.
         directory: host the domain's directory, or one of its replicas.
         allow_offline: start devices without a majority of the directory's replicas.
-        host, advertise, ports: see `Binding`; without a host it listens on Unix sockets.
+        host, advertise, ports: see `Binding`; without a host it listens on Unix sockets, in a
+            site at this host's address there.
         trusted_networks: where data needs no encryption, see `Binding`; ``192.0.2.0/24``.
         time_source: device id of the train clock.
         memory_mib: what the process may take; beyond that ZeroMQ cuts off who sends too much, and
@@ -203,10 +205,11 @@ async def running_server(settings: ServerSettings) -> AsyncGenerator[Server, Non
     """
     directory = run_directory(settings.domain, create=True)
     with _stem(settings, directory) as stem:
+        site = joined_site(settings.domain)
         binding = Binding(
             directory,
             stem,
-            settings.host,
+            settings.host or (site.address if site is not None else None),
             settings.advertise,
             dict(settings.ports),
             _networks(settings.trusted_networks),
