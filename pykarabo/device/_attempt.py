@@ -72,7 +72,7 @@ class Attempt(Entry):
         self._identity = call.identity
         self._certain = call.certain
         self._role = call.role
-        self._login = call.granted.login
+        self._login = {"login": call.granted.login, "through": call.granted.through}
         self._call_id = call.call_id
         self._target = target
         self._given = target.given
@@ -150,8 +150,7 @@ class Attempt(Entry):
             "user": identity.user, "certain": self._certain, "host": identity.host,
             "pid": identity.pid, "program": identity.program, "role": self._role.name.lower(),
         }  # fmt: skip
-        if self._login:
-            told["login"] = self._login
+        told |= {name: text for name, text in self._login.items() if text}
         if target.acting is not None:
             told["for"] = target.acting
         given = self._given  # read before: it is given up when it is shown

@@ -11,6 +11,7 @@ from ._keys import DomainKeys, KeyPair, joined_site
 from ._places import (
     DEFAULT_DOMAIN,
     DOMAIN_VARIABLE,
+    accounts_folder,
     cache_directory,
     config_directory,
     data_directory,
@@ -92,6 +93,7 @@ __all__ = [
     "TaskOwner",
     "Transport",
     "ZmqTransport",
+    "accounts_folder",
     "acting_as",
     "cache_directory",
     "called_by",

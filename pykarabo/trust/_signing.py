@@ -141,6 +141,16 @@ def verify(
     return statement
 
 
+def stated(blob: bytes, purpose: str, remedy: str) -> Statement:
+    """Return what a statement says, without any proof of it.
+
+    Raises:
+        DamagedCredentialError: it is for another purpose, or is none.
+    """
+    signer, content, _signature = _opened(blob, purpose, remedy)
+    return _parsed(content, signer, purpose, remedy)
+
+
 def _require_present(statement: Statement, purpose: str, now_s: float, remedy: str) -> None:
     name = statement.claims.get("name")
     what = f"the {purpose} of '{name}'" if isinstance(name, str) else f"the {purpose}"

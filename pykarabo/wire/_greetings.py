@@ -35,6 +35,7 @@ class Granted(NamedTuple):
         until_ns: UTC; from then on it is to be asked again. 0 is never.
         login: names the login that he has shown.
         note: why it is not more, if there is a reason that he can do something about.
+        through: the gateway that acts for him, where one does.
     """
 
     role: AccessLevel = AccessLevel.OBSERVER
@@ -42,6 +43,7 @@ class Granted(NamedTuple):
     until_ns: int = 0
     login: str = ""
     note: str = ""
+    through: str = ""
 
 
 class Hello(NamedTuple):

@@ -136,6 +136,11 @@ class Session:
         """What a client's connections to this server have in common; see `Hello`."""
         return self.hello.line
 
+    def goes_on(self, before: "Session") -> None:
+        """Count on where another session on the same connection has ended."""
+        self.calls, self.last_call = before.calls, before.last_call
+        self.sent, self.taken = before.sent, before.taken
+
     def grant(self, granted: Granted) -> None:
         """Let the client have what it has a right to, if it has asked for it."""
         self.granted = granted
@@ -321,6 +326,7 @@ class ServerSessions:
         What it called there and has not begun yet is not run any more: as soon as the client is
         welcome here, what it sees of the devices is all that its earlier calls have done or begun.
         """
+        before = self._sessions.get(peer)
         self.forget(peer)
         former = self._peer_on.get(hello.line)
         if former is not None:
@@ -331,6 +337,8 @@ class ServerSessions:
             self.forget(min(self._sessions, key=lambda known: self._sessions[known].heard_ns))
         session = Session(hello, granted, hello.identity, AccessLevel.OBSERVER, sent_ns, now_ns)
         session.grant(granted)
+        if before is not None:  # it is still the same connection
+            session.goes_on(before)
         self._sessions[peer] = session
         return former
 

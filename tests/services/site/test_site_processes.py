@@ -124,6 +124,19 @@ def test_a_bridge_reaches_pipelines_and_nothing_else(site: Hosts, tmp_path: Path
     assert _knock(record.data, bridge) & UP_EVENTS
 
 
+@pytest.mark.parametrize(("role", "expected"), [("client", "EXPERT"), ("server", "ADMINISTRATOR")])
+def test_who_is_no_server_tells_the_directory_nothing(
+    site: Hosts, role: str, expected: str
+) -> None:
+    site.join("b", role)
+    site.be("b")
+    with BlockingClient() as client:
+        assert client.role_at().name == expected
+        if role == "client":
+            with pytest.raises(DeniedError, match="needs the role administrator"):
+                client.directory("unregister", "00" * 16)
+
+
 # -- whom a client speaks to ----------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ from pykarabo.data import AccessLevel, encode
 from pykarabo.errors import DeniedError, MalformedMessageError
 from pykarabo.wire import (
     Answer,
+    Answered,
     ClientIdentity,
     ClientSession,
     Execute,
@@ -206,3 +207,40 @@ def test_who_has_shown_a_token_is_the_one_whom_it_names(vouched: str) -> None:
     call = _call_at(server, client, 1)
     assert (call.identity.user, call.certain) == ("alice", True)
     assert call.address == "localhost:1:2:3"
+
+
+def test_another_token_is_shown_on_the_same_connection() -> None:
+    roles = {b"": AccessLevel.OBSERVER, b"signed": _EXPERT}
+    server = ServerSessions(_WELCOME, grant=lambda hello: Granted(roles[hello.token]))
+    client = _client()
+    client.receive(_greet(server, client), 0)
+    assert client.greet_again(b"", 1) is None
+    assert _role_of_call(server, client) is AccessLevel.OBSERVER
+    before = server.sessions[0]
+    hello = client.greet_again(b"signed", 1)
+    assert hello is not None
+    answer = server.receive(b"a", hello, now_ns=1, utc_ns=1)
+    assert isinstance(answer, Answer)
+    assert answer.ended is None
+    assert isinstance(client.receive(answer.frames, 1), Welcomed)
+    assert client.role is _EXPERT
+    assert _role_of_call(server, client) is _EXPERT
+    (session,) = server.sessions
+    assert (session.calls, session.last_call) == (2, before.last_call + 1)
+    assert client.greet_again(b"signed", 2) is None
+
+
+def test_calls_under_way_go_on_when_another_token_is_shown() -> None:
+    server, client = ServerSessions(_WELCOME, grant=lambda _hello: Granted(_EXPERT)), _client()
+    client.receive(_greet(server, client), 0)
+    _call_id, frames = client.call(Get("A/1"), Target(), timeout_s=5, now_ns=0)
+    call = server.receive(b"a", frames, now_ns=0, utc_ns=0)
+    assert isinstance(call, Execute)
+    hello = client.greet_again(b"signed", 1)
+    assert hello is not None
+    server.receive(b"a", hello, now_ns=1, utc_ns=1)
+    assert not server.has_forgotten(b"a")
+    assert server.in_flight == client.in_flight == 1
+    event = client.receive(server.reply(call, 7), 2)
+    assert isinstance(event, Answered)
+    assert event.result == 7
