@@ -138,7 +138,9 @@ def answer_in(frames: list[Any]) -> dict[str, Any]:
     """Return an answer of the service; raises the error that it holds."""
     answer = decode(frames)
     if not isinstance(answer, dict):
-        raise MalformedMessageError("the site's service answered with what is no answer")
+        raise MalformedMessageError(
+            "the site's service answered with what is no answer", remedy="update pykarabo here"
+        )
     if isinstance(wire := answer.get("error"), dict):
         raise PykaraboError.from_wire(wire)
     return answer

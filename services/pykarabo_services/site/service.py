@@ -178,7 +178,7 @@ class SiteService:
     def _answered(self, asker: Asker, question: Mapping[str, Any]) -> dict[str, Any]:
         now_s, theirs_s = self._now_s(), question.get("time")
         if not isinstance(theirs_s, float):
-            raise MalformedMessageError("a question to the site's service without a time")
+            raise _malformed("a question to the site's service without a time")
         match question.get("op"):
             case "enrol":
                 return self._enrol(asker, question, now_s, theirs_s)
@@ -187,7 +187,7 @@ class SiteService:
             case "rotate":
                 return self._replace_key(asker, question, now_s)
             case _:
-                raise MalformedMessageError("a question that the site's service does not know")
+                raise _malformed("a question that the site's service does not know")
 
     def _enrol(
         self, asker: Asker, question: Mapping[str, Any], now_s: float, theirs_s: float
@@ -197,7 +197,7 @@ class SiteService:
         require_same_time(now_s, theirs_s, f"host '{host}'")
         issuer = question.get("issuer", b"")
         if not isinstance(issuer, bytes):
-            raise MalformedMessageError("an issuer's key that is none")
+            raise _malformed("an issuer's key that is none")
         try:
             with self._store.changed() as state:
                 grant = state.enrol(
@@ -235,7 +235,7 @@ class SiteService:
     ) -> dict[str, Any]:
         new = question.get("key")
         if not isinstance(new, bytes) or len(new) != len(asker.key):
-            raise MalformedMessageError("a new key that is none")
+            raise _malformed("a new key that is none")
         with self._store.changed() as state:
             grant = state.replace_key(asker.key, new, now_s=now_s)
         _log.info("'%s' has another key from now on", grant.name)
@@ -243,8 +243,12 @@ class SiteService:
         return {"list": self._blob, "time": now_s}
 
 
+def _malformed(message: str) -> MalformedMessageError:
+    return MalformedMessageError(message, remedy="update pykarabo on the host that asks")
+
+
 def _text(question: Mapping[str, Any], key: str) -> str:
     value = question.get(key)
     if not isinstance(value, str):
-        raise MalformedMessageError(f"who wants to join says no {key}")
+        raise _malformed(f"who wants to join says no {key}")
     return value
