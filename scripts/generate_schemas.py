@@ -158,6 +158,12 @@ def _bodies() -> dict[Kind, dict[str, Any]]:
             "maxItems": MAX_BUNDLE,
         },
         Kind.EVENT: _event(),
+        Kind.EVENTS: {
+            "description": "Several events of a stream that follow each other.",
+            "type": "array",
+            "items": _event(),
+            "minItems": 1,
+        },
         Kind.HEARTBEAT: {
             "description": inspect.getdoc(Heartbeat),
             **_fields_of(Heartbeat, without=in_header),

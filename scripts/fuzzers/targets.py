@@ -38,6 +38,7 @@ from pykarabo.wire import (
     ClientSession,
     DeviceStream,
     Event,
+    Events,
     Execute,
     Frame,
     Get,
@@ -147,6 +148,8 @@ def fuzz_stream(data: bytes) -> None:
             message = parse_published([b"A/1\0", *_message(part)])
             if isinstance(message, Event):
                 stream.event(message)
+            elif isinstance(message, Events):
+                stream.events(message)
             rows = parse_rows(decode(_frames(part)))
             stream.snapshot(Header(Kind.REPLY, _INSTANCE, 1, number), rows, 1)
 
