@@ -4,14 +4,18 @@ from typing import TYPE_CHECKING
 
 from pykarabo._lazy import lazy_attributes
 
-from ._app import common, report, run
+from ._app import ROLES, common, report, run
 from ._complete import complete_devices, complete_targets
 from ._text import print_json, print_table, to_text
 
 if TYPE_CHECKING:
+    from ._logging_in import accounts_service, ask_secret
     from ._roles import require_role
 
 __all__ = [
+    "ROLES",
+    "accounts_service",
+    "ask_secret",
     "common",
     "complete_devices",
     "complete_targets",
@@ -24,4 +28,10 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-    __getattr__ = lazy_attributes(__name__, {"require_role": "_roles"})
+    __getattr__ = lazy_attributes(
+        __name__,
+        {
+            "require_role": "_roles",
+            **dict.fromkeys(("accounts_service", "ask_secret"), "_logging_in"),
+        },
+    )

@@ -6,5 +6,6 @@ import click
 
 from ._bridge import bridge_group
 from ._runs import run_group
+from ._users import user_group
 
-commands: Final[list[click.Command]] = [run_group, bridge_group]
+commands: Final[list[click.Command]] = [run_group, bridge_group, user_group]
