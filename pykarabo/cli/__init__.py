@@ -11,6 +11,7 @@ from ._text import print_json, print_table, to_text
 if TYPE_CHECKING:
     from ._logging_in import accounts_service, ask_secret
     from ._roles import require_role
+    from ._serving import set_up_log
 
 __all__ = [
     "ROLES",
@@ -24,6 +25,7 @@ __all__ = [
     "report",
     "require_role",
     "run",
+    "set_up_log",
     "to_text",
 ]
 
@@ -32,6 +34,7 @@ if not TYPE_CHECKING:
         __name__,
         {
             "require_role": "_roles",
+            "set_up_log": "_serving",
             **dict.fromkeys(("accounts_service", "ask_secret"), "_logging_in"),
         },
     )

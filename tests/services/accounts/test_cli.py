@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import pexpect
+import psutil
 import pytest
 
 from pykarabo.cli import run
@@ -177,7 +178,9 @@ def test_accounts_are_turned_on_with_three_commands(short_runtime: Path) -> None
         told = json.loads(_apart("whoami", "--json"))
         assert (told["user"], told["role"]) == ("boss", "ADMINISTRATOR")
     finally:
+        pids = [item["pid"] for item in json.loads(_apart("status", "--json"))["servers"]]
         stopped = _apart("down")
+        until_blocking(lambda: not any(map(psutil.pid_exists, pids)), timeout_s=_WAIT_S)
     assert "ended by" not in stopped
 
 
