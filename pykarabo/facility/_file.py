@@ -21,6 +21,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final
@@ -46,6 +47,7 @@ _TRUSTED: Final = "trusted_networks"
 SERVER_ENTRIES: Final = frozenset(
     {"classes", "devices", "host", "advertise", "ports", "memory", "own_process", _TRUSTED}
 )
+_ARCHIVING: Final = ("sqlalchemy", "alembic", "zstandard")
 _ACCOUNTS: Final = "Accounts"
 PORT_ENTRIES: Final = frozenset({"rpc", "events", "data"})
 LAST_PORT: Final = 65_535
@@ -117,11 +119,16 @@ class Facility:
 
 
 def default_facility(host: str) -> Facility:
-    """Return what ``pykarabo up`` starts without a file: the host's monitor and a train clock."""
+    """Return what ``pykarabo up`` starts without a file.
+
+    That is the host's monitor, a train clock, and an archiver where its libraries are installed.
+    """
     devices = {
         "HOST/MONITOR/1": FacilityDevice("HostMonitor"),
         "TIMING/CLOCK/1": FacilityDevice("TrainClock"),
     }
+    if all(map(find_spec, _ARCHIVING)):
+        devices["ARCHIVER/1"] = FacilityDevice("Archiver")
     return Facility({f"{_host(host)}/MAIN": FacilityServer(devices)}, "TIMING/CLOCK/1")
 
 
