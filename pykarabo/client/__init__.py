@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from ._input import PipelineReader
     from ._job import AsyncJob, Job
     from ._lock import AsyncDeviceLock, DeviceLock
+    from ._login import LOGIN_VARIABLE, Login, login_file, login_of_user, own_proofs
     from ._population import DeviceNews
     from ._proxy import AsyncDeviceProxy, AsyncNodeProxy
     from ._simple import (
@@ -107,6 +108,7 @@ __all__ = [
     "DIRECTORY_STEM",
     "DIRECTORY_VARIABLE",
     "EVENT",
+    "LOGIN_VARIABLE",
     "MISSING",
     "PAGE",
     "REPLICA_TIMEOUT_S",
@@ -138,6 +140,7 @@ __all__ = [
     "Happening",
     "Job",
     "Live",
+    "Login",
     "Missed",
     "NewSchema",
     "NodeProxy",
@@ -188,7 +191,10 @@ __all__ = [
     "get_property",
     "instantiate",
     "key_of_alias",
+    "login_file",
+    "login_of_user",
     "own_identity",
+    "own_proofs",
     "own_server_id",
     "quantity",
     "set_property",
@@ -244,6 +250,9 @@ if not TYPE_CHECKING:
                 ("CALL_TIMEOUT_S", "ROLE_VARIABLE", "asked_role", "own_identity"), "_identity"
             ),
             "PipelineReader": "_input",
+            **dict.fromkeys(
+                ("LOGIN_VARIABLE", "Login", "login_file", "login_of_user", "own_proofs"), "_login"
+            ),
             **dict.fromkeys(("AsyncJob", "Job"), "_job"),
             **dict.fromkeys(("AsyncDeviceLock", "DeviceLock"), "_lock"),
             "DeviceNews": "_population",
