@@ -9,6 +9,7 @@ from pykarabo.device import Device, DeviceServer
 from pykarabo_services.bridge.service import KaraboBridge
 from pykarabo_services.daq.service import RunRecorder
 from pykarabo_services.directory.service import Directory
+from pykarabo_services.project.service import ProjectStore
 
 _PAGE: Final = Path(__file__).resolve().parents[2] / "docs/reference/roles.md"
 _CLASSES: Final[dict[str, type[Device]]] = {
@@ -17,6 +18,7 @@ _CLASSES: Final[dict[str, type[Device]]] = {
     "the directory": Directory,
     "a run recorder": RunRecorder,
     "a bridge": KaraboBridge,
+    "a project store": ProjectStore,
 }
 
 
