@@ -9,9 +9,11 @@ from ._complete import complete_devices, complete_targets
 from ._text import print_json, print_table, to_text
 
 if TYPE_CHECKING:
+    from ._finding import Finding
     from ._roles import require_role
 
 __all__ = [
+    "Finding",
     "common",
     "complete_devices",
     "complete_targets",
@@ -24,4 +26,4 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-    __getattr__ = lazy_attributes(__name__, {"require_role": "_roles"})
+    __getattr__ = lazy_attributes(__name__, {"Finding": "_finding", "require_role": "_roles"})

@@ -5,6 +5,8 @@ from typing import Final
 import click
 
 from ._bridge import bridge_group
+from ._database import db_group
+from ._projects import project_group
 from ._runs import run_group
 
-commands: Final[list[click.Command]] = [run_group, bridge_group]
+commands: Final[list[click.Command]] = [run_group, bridge_group, project_group, db_group]
