@@ -11,6 +11,7 @@ from ._text import print_json, print_table, to_text
 if TYPE_CHECKING:
     from ._finding import Finding
     from ._roles import require_role
+    from ._serving import set_up_log
 
 __all__ = [
     "Finding",
@@ -22,8 +23,12 @@ __all__ = [
     "report",
     "require_role",
     "run",
+    "set_up_log",
     "to_text",
 ]
 
 if not TYPE_CHECKING:
-    __getattr__ = lazy_attributes(__name__, {"Finding": "_finding", "require_role": "_roles"})
+    __getattr__ = lazy_attributes(
+        __name__,
+        {"Finding": "_finding", "require_role": "_roles", "set_up_log": "_serving"},
+    )

@@ -8,5 +8,12 @@ from ._bridge import bridge_group
 from ._database import db_group
 from ._projects import project_group
 from ._runs import run_group
+from ._site import site_group
 
-commands: Final[list[click.Command]] = [run_group, bridge_group, project_group, db_group]
+commands: Final[list[click.Command]] = [
+    run_group,
+    bridge_group,
+    project_group,
+    db_group,
+    site_group,
+]
