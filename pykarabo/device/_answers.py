@@ -141,7 +141,7 @@ class Answers:
 
     def _told(self, hosted: Hosted) -> int:
         """Have what was changed leave before the answer does; returns the latest event's number."""
-        hosted.device.flush()
+        hosted.device.flush_changes()
         self._streams.release()
         return hosted.source.sequence
 

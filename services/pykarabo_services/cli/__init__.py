@@ -9,6 +9,7 @@ from ._database import db_group
 from ._projects import project_group
 from ._runs import run_group
 from ._site import site_group
+from ._users import user_group
 
 commands: Final[list[click.Command]] = [
     run_group,
@@ -16,4 +17,5 @@ commands: Final[list[click.Command]] = [
     project_group,
     db_group,
     site_group,
+    user_group,
 ]
