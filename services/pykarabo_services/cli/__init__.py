@@ -5,6 +5,7 @@ from typing import Final
 import click
 
 from ._bridge import bridge_group
+from ._configurations import config_group
 from ._runs import run_group
 
-commands: Final[list[click.Command]] = [run_group, bridge_group]
+commands: Final[list[click.Command]] = [run_group, bridge_group, config_group]
