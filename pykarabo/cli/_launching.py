@@ -24,7 +24,7 @@ from pykarabo.client import (
 from pykarabo.data import AccessLevel
 from pykarabo.errors import NotConnectedError, PykaraboError
 from pykarabo.facility import Facility, FacilityServer, default_facility, read_facility
-from pykarabo.transport import DOMAIN_VARIABLE, data_directory, domain_name
+from pykarabo.transport import DOMAIN_VARIABLE, data_directory, domain_name, site_state_file
 
 from ._app import common
 from ._processes import NOTE, living_processes, one_at_a_time
@@ -96,7 +96,7 @@ class Launcher:
         self._logs.mkdir(parents=True, exist_ok=True)
         if directory_answers():
             return True
-        process = self._spawn(DIRECTORY_SERVER, FacilityServer({}), directory=True)
+        process = self._spawn_directory()
         self._wait({DIRECTORY_SERVER: process})
         if not self.problems:
             self._await_return()
@@ -166,6 +166,12 @@ class Launcher:
     def _log(self, server_id: str) -> Path:
         return self._logs / f"{_file_name(server_id)}.log"
 
+    def _spawn_directory(self) -> "subprocess.Popen[bytes]":
+        """Start the directory, in the site's authority with what takes new members in."""
+        if not site_state_file().exists():
+            return self._spawn(DIRECTORY_SERVER, FacilityServer({}), directory=True)
+        return self._run(DIRECTORY_SERVER, ["site", "serve"])
+
     def _spawn(
         self, server_id: str, server: FacilityServer, *, directory: bool
     ) -> "subprocess.Popen[bytes]":
@@ -179,12 +185,16 @@ class Launcher:
             for device_id, item in server.devices.items()
         }
         note.write_text(json.dumps(devices))
-        log = self._log(server_id)
-        command = [sys.executable, "-m", "pykarabo", "server", "start", "--id", server_id]
-        command += ["--init", str(note), "--log", str(log), "--domain", domain_name()]
+        command = ["server", "start", "--id", server_id, "--init", str(note)]
         command += _options(server, self._facility.time_source)
         if directory:
             command.append("--directory")
+        return self._run(server_id, command)
+
+    def _run(self, server_id: str, command: list[str]) -> "subprocess.Popen[bytes]":
+        log = self._log(server_id)
+        command = [sys.executable, "-m", "pykarabo", *command, "--log", str(log)]
+        command += ["--domain", domain_name()]
         with log.open("ab") as output:
             return subprocess.Popen(
                 command,

@@ -36,7 +36,8 @@ class ProcessLog(RotatingFileHandler):
         return stream
 
 
-def _set_up_log(path: Path | None) -> None:
+def set_up_log(path: Path | None) -> None:
+    """Write the log to stderr, or to a file that is never larger than its share."""
     handlers: list[logging.Handler] | None = None
     if path is not None:
         try:
@@ -86,7 +87,7 @@ def start_command(
     from pykarabo.device import DeviceSettings, Server, ServerSettings, run_server
 
     require_role(AccessLevel.EXPERT, "starting a server")
-    _set_up_log(log)
+    set_up_log(log)
     ports = {
         name: options.pop(f"{option}_port")
         for name, option in (("rpc", "rpc"), ("events", "event"), ("data", "data"))

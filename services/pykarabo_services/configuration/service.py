@@ -386,7 +386,9 @@ class ConfigurationStore(Device):
             return version.to_plain()
         if action is Action.RESTORED and await self._storage.history(device_id, name):
             raise BadConfigurationError(
-                f"configuration '{name}' of '{device_id}' was not deleted", device=device_id
+                f"configuration '{name}' of '{device_id}' was not deleted",
+                device=device_id,
+                remedy=f"it is there: show it with 'pykarabo config show {device_id} {name}'",
             )
         raise await self._unknown(device_id, name)
 
