@@ -1,7 +1,7 @@
 """Versions of configurations on SQLite and on PostgreSQL: nothing is overwritten."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -40,7 +40,7 @@ def _saving(name: str = "fast", device_id: str = "M/1", **more: Any) -> Saving:
 
 
 @asynccontextmanager
-async def _open(databases: Databases) -> AsyncIterator[Configurations]:
+async def _open(databases: Databases) -> AsyncGenerator[Configurations]:
     store = Configurations(Database(STORE, databases.place(STORE.name)))
     await store.open()
     try:
