@@ -8,6 +8,7 @@ from pykarabo.data import AccessLevel
 from pykarabo.device import Device, DeviceServer
 from pykarabo_services.accounts.service import Accounts
 from pykarabo_services.bridge.service import KaraboBridge
+from pykarabo_services.configuration.service import ConfigurationStore
 from pykarabo_services.daq.service import RunRecorder
 from pykarabo_services.directory.service import Directory
 from pykarabo_services.project.service import ProjectStore
@@ -20,6 +21,7 @@ _CLASSES: Final[dict[str, type[Device]]] = {
     "a run recorder": RunRecorder,
     "a bridge": KaraboBridge,
     "a project store": ProjectStore,
+    "a configuration store": ConfigurationStore,
     "the accounts": Accounts,
 }
 

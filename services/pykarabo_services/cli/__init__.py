@@ -5,6 +5,7 @@ from typing import Final
 import click
 
 from ._bridge import bridge_group
+from ._configurations import config_group
 from ._database import db_group
 from ._projects import project_group
 from ._runs import run_group
@@ -16,6 +17,7 @@ commands: Final[list[click.Command]] = [
     bridge_group,
     project_group,
     db_group,
+    config_group,
     site_group,
     user_group,
 ]
