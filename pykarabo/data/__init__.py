@@ -74,6 +74,7 @@ if TYPE_CHECKING:
         without_member,
     )
     from ._json import from_json, read_json, to_json, write_json
+    from ._moments import moment_ns, span_ns
     from ._nodes import ChoiceOfNodes, ListOfNodes, Node
     from ._structures import DateTime, Image, Table
     from ._sync import sync_path
@@ -187,6 +188,7 @@ __all__ = [
     "iterate_leaves",
     "load",
     "members_of",
+    "moment_ns",
     "most_significant",
     "most_significant_alarm",
     "raise_all",
@@ -199,6 +201,7 @@ __all__ = [
     "root_of",
     "same",
     "save",
+    "span_ns",
     "sync_path",
     "to_binary",
     "to_json",
@@ -274,6 +277,7 @@ if not TYPE_CHECKING:
                 ),
                 "_injection",
             ),
+            **dict.fromkeys(("moment_ns", "span_ns"), "_moments"),
             **dict.fromkeys(("ChoiceOfNodes", "ListOfNodes", "Node"), "_nodes"),
             **dict.fromkeys(("DateTime", "Image", "Table"), "_structures"),
             **dict.fromkeys(
