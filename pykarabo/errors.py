@@ -23,7 +23,10 @@ The tree's first level answers it::
     ├── StaleValueError            a value may be out of date
     ├── ChangesLostError           a reader of every change has missed some
     ├── LockLostError              a lock ended before the work under it: others may have come in
-    └── FrameFileError, DiskFullError, RunStateError    services
+    ├── FrameFileError, DiskFullError, RunStateError    services
+    └── DatabaseError              a store cannot do its work
+        └── DatabaseUnavailableError, DatabaseReadOnlyError, DatabaseUnansweredError,
+            DatabaseInUseError, DatabaseRevisionError, DatabaseDamagedError
 """
 
 import difflib
@@ -335,6 +338,36 @@ class RunStateError(PykaraboError):
     """A run cannot be started or stopped now."""
 
     exit_code = 7
+
+
+class DatabaseError(PykaraboError):
+    """A store cannot do its work; nothing was written, unless the class says otherwise."""
+
+    exit_code = 7
+
+
+class DatabaseUnavailableError(DatabaseError):
+    """The database cannot be reached, or does not answer; nothing was written."""
+
+
+class DatabaseReadOnlyError(DatabaseError):
+    """The database cannot be written to."""
+
+
+class DatabaseUnansweredError(DatabaseError):
+    """Nobody knows whether something was written: the database did not say in time."""
+
+
+class DatabaseInUseError(DatabaseError):
+    """Another process writes to the same file; `details` has its ``pid``."""
+
+
+class DatabaseRevisionError(DatabaseError):
+    """The tables are of another version of pykarabo, or none of ours."""
+
+
+class DatabaseDamagedError(DatabaseError):
+    """The file is damaged, or no database."""
 
 
 def near_matches(name: str, candidates: Iterable[str]) -> list[str]:

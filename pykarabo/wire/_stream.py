@@ -140,10 +140,13 @@ class DeviceStream:
 
     Args:
         replays: ask for lost events themselves, not just for the present values.
+        instance, sequence: the latest event that an earlier process has handed on; the stream goes
+            on after it.
 
     Attributes:
         state: where the stream stands.
         sequence: number of the latest event that was handed on.
+        complete: whether nothing was missing when the connection was lost.
         missed_total: how many events of known number were lost since the stream was made.
         recovered_total: how many were lost and handed on after all.
     """
@@ -156,25 +159,34 @@ class DeviceStream:
         "_request",
         "_stale",
         "_tail",
+        "complete",
         "missed_total",
         "recovered_total",
         "sequence",
         "state",
     )
 
-    def __init__(self, *, replays: bool = False) -> None:
+    def __init__(
+        self, *, replays: bool = False, instance: bytes | None = None, sequence: int = 0
+    ) -> None:
         self.state = StreamState.UNSYNCED
-        self.sequence = 0
+        self.sequence = sequence
+        self.complete = False
         self.missed_total = 0
         self.recovered_total = 0
         self._replays = replays
-        self._instance: bytes | None = None
+        self._instance = instance
         self._kept: deque[Event] = deque()
         self._request = 0
         self._stale = True
         # What heartbeats told, or may have told, since the answer was asked for.
         self._tail: tuple[bytes, int] | None = None
         self._doubted = False
+
+    @property
+    def instance(self) -> bytes | None:
+        """The life of the device that the events handed on are of; None before the first."""
+        return self._instance
 
     @property
     def is_live(self) -> bool:
@@ -360,6 +372,7 @@ class DeviceStream:
         """The connection is gone, or the server does not answer any more."""
         if self.state is StreamState.UNSYNCED:
             return []
+        self.complete = self.state is StreamState.LIVE
         self.state = StreamState.UNSYNCED
         self._kept.clear()
         return self.late(reason)

@@ -1,0 +1,1 @@
+"""What Alembic runs for the migrations of every store; nothing else imports it."""
