@@ -9,7 +9,8 @@ import numpy as np
 from pykarabo.errors import LimitExceededError
 from pykarabo_services.archiver.buckets import Buckets, equal_buckets, regular_buckets
 from pykarabo_services.archiver.figures import Columns, kept
-from pykarabo_services.archiver.filling import FILLS, Holes
+from pykarabo_services.archiver.filling import FILLS
+from pykarabo_services.archiver.gaps import Holes
 from pykarabo_services.archiver.operators import (
     OPERATORS,
     Operator,

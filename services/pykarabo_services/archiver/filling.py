@@ -1,11 +1,10 @@
 """Values at given moments, made of the samples around them, with holes where nobody knows.
 
-The archive stores changes: until the next sample a value stays as it was, unless there is a gap
-between, of which nobody knows what happened in it.
+The archive stores changes: until the next sample a value stays as it was, except in a gap, of which
+nobody knows what happened in it.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -13,33 +12,8 @@ from numpy.typing import NDArray
 
 from pykarabo_services.archiver.buckets import Buckets
 from pykarabo_services.archiver.figures import Columns
+from pykarabo_services.archiver.gaps import Holes
 from pykarabo_services.archiver.samples import Floats, Places, Samples, Times
-
-
-@dataclass(frozen=True, slots=True)
-class Holes:
-    """Spans of time of which the archive does not know all, in order and apart from each other."""
-
-    from_ns: Times
-    to_ns: Times
-
-    @classmethod
-    def of(cls, spans: "list[tuple[int, int]]") -> "Holes":
-        """Return spans in order; those that touch each other become one."""
-        merged: list[list[int]] = []
-        for start, end in sorted(spans):
-            if merged and start <= merged[-1][1]:
-                merged[-1][1] = max(merged[-1][1], end)
-            else:
-                merged.append([start, end])
-        table = np.array(merged, np.int64).reshape(-1, 2)
-        return cls(table[:, 0], table[:, 1])
-
-    def between(self, earlier: Times, later: Times) -> NDArray[np.bool_]:
-        """Tell for each pair of moments whether a hole is between them."""
-        begun = np.searchsorted(self.from_ns, later, side="left")
-        over = np.searchsorted(self.to_ns, earlier, side="right")
-        return begun > over
 
 
 def _rows(samples: Samples, times: Times, places: Places) -> Columns:
@@ -66,15 +40,15 @@ def _last_fill(samples: Samples, buckets: Buckets, holes: Holes) -> Columns:
     begins, ends = buckets.edges[:-1], buckets.edges[1:]
     places = np.searchsorted(samples.time_ns, ends) - 1
     own = places >= np.searchsorted(samples.time_ns, begins)
-    keep = own | _is_known(samples, places, ends, holes)
+    keep = own | _is_known(samples, places, ends - 1, holes)
     return _rows(samples, begins[keep], places[keep])
 
 
 def _is_known(samples: Samples, places: Places, until: Times, holes: Holes) -> NDArray[np.bool_]:
-    """Tell where there is a sample, and no hole between it and a moment."""
+    """Tell where there is a sample that holds until a moment."""
     exists = places >= 0
     earlier = samples.time_ns[np.where(exists, places, 0)] if len(samples) else until
-    return exists & ~holes.between(earlier, until)
+    return exists & ~holes.cover(earlier, until)
 
 
 def _neighbours(samples: Samples, times: Times) -> tuple[Places, Places]:
@@ -93,7 +67,7 @@ def _nearest(samples: Samples, buckets: Buckets, holes: Holes) -> Columns:
     before, after = _neighbours(samples, times)
     at_before = samples.time_ns[np.maximum(before, 0)]
     at_after = samples.time_ns[np.minimum(after, len(samples) - 1)]
-    no_before = (before < 0) | holes.between(at_before, times)
+    no_before = (before < 0) | ((at_before < times) & holes.cover(at_before, times))
     no_after = (after >= len(samples)) | holes.between(times, at_after)
     back = np.where(no_before, _FAR, times - at_before)
     ahead = np.where(no_after, _FAR, at_after - times)

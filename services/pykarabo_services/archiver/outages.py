@@ -1,11 +1,12 @@
 """What an archive does not know of a device, from when to when, and why."""
 
 from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from sqlalchemy import Connection, or_, select
 
 from pykarabo_services.archiver import tables
+from pykarabo_services.archiver.gaps import Outage
 from pykarabo_services.archiver.model import HOLES, EventKind
 
 _AWAY: Final[dict[str, str]] = {
@@ -14,21 +15,6 @@ _AWAY: Final[dict[str, str]] = {
 }
 _HERE: Final = frozenset({EventKind.BACK, EventKind.STARTED})
 _TURNS: Final = (*_AWAY, *_HERE)
-
-
-class Outage(NamedTuple):
-    """A span of time in which changes are missing, or may be.
-
-    Attributes:
-        to_ns: None when it is not over.
-        lost: how many messages or values; None when nobody knows.
-    """
-
-    from_ns: int
-    to_ns: int | None
-    kind: str
-    lost: int | None
-    reason: str
 
 
 def outages_of(

@@ -15,9 +15,9 @@ from pykarabo.data import ValueType
 from pykarabo_services.archiver import tables
 from pykarabo_services.archiver.buckets import Buckets
 from pykarabo_services.archiver.codec import ChunkSamples, decode_chunk
-from pykarabo_services.archiver.filling import Holes
+from pykarabo_services.archiver.gaps import Holes, Outage
 from pykarabo_services.archiver.model import Series, from_columns, is_number, packed
-from pykarabo_services.archiver.outages import Outage, outages_of
+from pykarabo_services.archiver.outages import outages_of
 from pykarabo_services.archiver.samples import Pieces, Samples, Times
 
 PAGE_SAMPLES: Final = 50_000
@@ -310,10 +310,7 @@ class ArchivedProperty:
 
     def holes(self, start_ns: int, end_ns: int) -> Holes:
         """Return the spans, also those that only begin or end there, of which not all is known."""
-        known = self.outages(start_ns, end_ns)
-        return Holes.of(
-            [(item.from_ns, end_ns if item.to_ns is None else item.to_ns) for item in known]
-        )
+        return Holes(self.outages(start_ns, end_ns))
 
     def outages(self, start_ns: int, end_ns: int) -> list[Outage]:
         """Return what is missing in a span, and why."""

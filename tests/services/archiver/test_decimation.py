@@ -296,7 +296,7 @@ def test_values_at_moments_are_known_ones_and_never_cross_a_hole(
         inside = [item for item in samples if start_ns <= item.time_ns < end_ns]
         before = [item for item in samples if item.time_ns < start_ns][-1:]
         _check(found["first_fill"], start_ns, inside[:1] or _known(before, start_ns, hole))
-        _check(found["last_fill"], start_ns, inside[-1:] or _known(before, end_ns, hole))
+        _check(found["last_fill"], start_ns, inside[-1:] or _known(before, end_ns - 1, hole))
         _check_nearest(found["nearest"], start_ns, samples, hole)
         _check_linear(found["linear"], start_ns, samples, hole)
 
@@ -305,8 +305,9 @@ def _crosses(earlier: int, later: int, hole: tuple[int, int]) -> bool:
     return hole[0] < later and hole[1] > earlier
 
 
-def _known(samples: list[Sample], until: int, hole: tuple[int, int]) -> list[Sample]:
-    return [item for item in samples if not _crosses(item.time_ns, until, hole)]
+def _known(samples: list[Sample], at: int, hole: tuple[int, int]) -> list[Sample]:
+    """Return what holds at a moment: all values are read at the end of a gap."""
+    return [] if hole[0] <= at < hole[1] else samples
 
 
 def _check(columns: Any, time_ns: int, expected: list[Sample]) -> None:
@@ -316,11 +317,11 @@ def _check(columns: Any, time_ns: int, expected: list[Sample]) -> None:
 
 def _check_nearest(columns: Any, at: int, samples: list[Sample], hole: tuple[int, int]) -> None:
     rows = np.flatnonzero(columns["time_ns"] == at)
-    reachable = [
-        abs(item.time_ns - at)
-        for item in samples
-        if not _crosses(min(item.time_ns, at), max(item.time_ns, at), hole)
-    ]
+    before = [item for item in samples if item.time_ns <= at][-1:]
+    known = before if before and before[0].time_ns == at else _known(before, at, hole)
+    after = [item for item in samples if item.time_ns >= at][:1]
+    known += [item for item in after if not _crosses(at, item.time_ns, hole)]
+    reachable = [abs(item.time_ns - at) for item in known]
     found = [abs(time_ns - at) for time_ns in columns["sample_ns"][rows].tolist()]
     assert found == ([min(reachable)] if reachable else [])
 
