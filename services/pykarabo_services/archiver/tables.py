@@ -9,7 +9,6 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     SmallInteger,
     String,
     Table,
@@ -17,7 +16,9 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-metadata: Final = MetaData()
+from pykarabo_services.kernel.database import new_metadata
+
+metadata: Final = new_metadata()
 _LONGEST_KEY: Final = 512
 _LONGEST_ID: Final = 128
 # SQLite numbers rows only by a column of exactly this type.
@@ -59,6 +60,7 @@ chunk: Final = Table(
     Column("series_id", BigInteger, primary_key=True, autoincrement=False),
     Column("first_ns", BigInteger, primary_key=True, autoincrement=False),
     Column("last_ns", BigInteger, nullable=False),
+    Column("last_epoch", BigInteger, nullable=False),
     Column("count", Integer, nullable=False),
     Column("worst_quality", SmallInteger, nullable=False),
     # Of the finite ones among its numbers; NULL where there are none.
@@ -147,4 +149,4 @@ about: Final = Table(
     Column("value", Text, nullable=False),
 )
 
-Index("archive_event_by_time", event.c.time_ns)
+Index(None, event.c.time_ns)
