@@ -61,6 +61,8 @@ if TYPE_CHECKING:
     )
     from ._finding import DeviceFilter
     from ._group import AsyncDeviceGroup, DeviceGroup
+    from ._history import HistoryOptions, Moment
+    from ._history_types import History, HistoryGap, Past
     from ._identity import CALL_TIMEOUT_S, ROLE_VARIABLE, asked_role, own_identity
     from ._input import PipelineReader
     from ._job import AsyncJob, Job
@@ -79,6 +81,7 @@ if TYPE_CHECKING:
         instantiate,
         shutdown,
     )
+    from ._tail import AsyncTail, Tail
     from ._together import (
         Background,
         Ended,
@@ -118,6 +121,7 @@ __all__ = [
     "AsyncDeviceProxy",
     "AsyncJob",
     "AsyncNodeProxy",
+    "AsyncTail",
     "Background",
     "BlockingClient",
     "Change",
@@ -137,17 +141,23 @@ __all__ = [
     "Follower",
     "Gap",
     "Happening",
+    "History",
+    "HistoryGap",
+    "HistoryOptions",
     "Job",
     "Live",
     "Missed",
+    "Moment",
     "NewSchema",
     "NodeProxy",
     "Occurred",
+    "Past",
     "PipelineReader",
     "ServerRecord",
     "Stale",
     "StreamCounters",
     "StreamFollower",
+    "Tail",
     "TopologyCache",
     "Update",
     "Watch",
@@ -243,6 +253,9 @@ if not TYPE_CHECKING:
             "stop_watching": "_event_thread",
             "DeviceFilter": "_finding",
             **dict.fromkeys(("AsyncDeviceGroup", "DeviceGroup"), "_group"),
+            **dict.fromkeys(("HistoryOptions", "Moment"), "_history"),
+            **dict.fromkeys(("History", "HistoryGap", "Past"), "_history_types"),
+            **dict.fromkeys(("AsyncTail", "Tail"), "_tail"),
             **dict.fromkeys(
                 ("CALL_TIMEOUT_S", "ROLE_VARIABLE", "asked_role", "own_identity"), "_identity"
             ),
