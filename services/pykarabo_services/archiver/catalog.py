@@ -1,9 +1,9 @@
 """What an archive knows of devices: which there are, their properties and schemas."""
 
-from collections.abc import Iterable
 from fnmatch import translate
 from functools import lru_cache
 from re import compile as compiled
+from typing import Final
 
 from sqlalchemy import Connection, select
 
@@ -11,6 +11,9 @@ from pykarabo.data import Schema, ValueType
 from pykarabo.errors import UnknownDeviceError, UnknownPropertyError, did_you_mean
 from pykarabo_services.archiver import tables
 from pykarabo_services.archiver.model import Series, unpacked
+
+_SCHEMAS: Final = 20
+"""So many schemas back a property is looked for that the device no longer has."""
 
 
 def devices(connection: Connection, pattern: str = "*") -> list[str]:
@@ -68,7 +71,7 @@ def all_series(connection: Connection, device_id: str) -> list[Series]:
     statement = select(series.id, series.key, series.value_type).where(
         series.device_id == device_id
     )
-    rows: Iterable[tuple[int, str, str]] = connection.execute(statement).tuples()
+    rows = connection.execute(statement)
     return [Series(number, device_id, key, ValueType(kind)) for number, key, kind in rows]
 
 
@@ -95,7 +98,16 @@ def _schema(content: bytes) -> Schema:
 
 
 def unit_of(connection: Connection, device_id: str, key: str, time_ns: int) -> str:
-    """Return the unit that a property had at a moment; empty if nobody knows."""
-    found = schema_at(connection, device_id, time_ns)
-    info = None if found is None else found[0].properties.get(key)
-    return "" if info is None else info.unit
+    """Return the unit that a property had last before a moment; empty if nobody knows."""
+    described = tables.described.c
+    statement = (
+        select(tables.schema.c.content)
+        .join(tables.described, described.digest == tables.schema.c.digest)
+        .where(described.device_id == device_id, described.time_ns <= time_ns)
+        .order_by(described.time_ns.desc(), described.epoch.desc())
+    )
+    for content in connection.execute(statement.limit(_SCHEMAS)).scalars():
+        info = _schema(bytes(content)).properties.get(key)
+        if info is not None:
+            return info.unit
+    return ""

@@ -122,10 +122,11 @@ def _identity(sample: Sample) -> tuple[int, int, int, int]:
 def _of_rows(
     connection: Connection, device_id: str, series: dict[int, Series], time_ns: int
 ) -> Iterator[tuple[int, Sample]]:
-    sample = tables.sample
+    sample, earlier = tables.sample, tables.sample.alias()
     last_ns = (
-        select(func.max(sample.c.time_ns))
-        .where(sample.c.series_id == tables.series.c.id, sample.c.time_ns <= time_ns)
+        select(func.max(earlier.c.time_ns))
+        .where(earlier.c.series_id == tables.series.c.id, earlier.c.time_ns <= time_ns)
+        .correlate(tables.series)
         .scalar_subquery()
     )
     statement = (
@@ -165,6 +166,7 @@ def _of_chunks(
     first_ns = (
         select(func.max(tables.chunk.c.first_ns))
         .where(tables.chunk.c.series_id == tables.series.c.id, tables.chunk.c.first_ns <= time_ns)
+        .correlate(tables.series)
         .scalar_subquery()
     )
     statement = (

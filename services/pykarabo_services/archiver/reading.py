@@ -24,6 +24,8 @@ PAGE_SAMPLES: Final = 50_000
 """Of numbers: 2.5 MB of columns."""
 PAGE_BYTES: Final = 3 * 2**20
 """Of other values; one alone may be larger, as large as a message lets it be."""
+_EARLIEST: Final = -(2**63)
+_LATEST: Final = 2**63 - 1
 _BATCH: Final = 1000
 """Chunks that one statement asks for by name."""
 _IDENTITY: Final = (
@@ -139,6 +141,21 @@ class ArchivedProperty:
         """Return the first sample at or after a moment, if there is one."""
         later = [self._first_from(item, time_ns) for item in self._series]
         return Samples.joined(later)[:1]
+
+    def reaches_train(self, train_id: int) -> int:
+        """Return when the first sample of a train or of a later one is; trains grow with time."""
+        first, last = self.after(_EARLIEST), self.before(_LATEST)
+        if not len(first):
+            return 0
+        low, high = int(first.time_ns[0]), int(last.time_ns[0]) + 1
+        while low < high:
+            middle = (low + high) // 2
+            found = self.before(middle + 1)
+            if int(found.train_id[0]) >= train_id:
+                high = middle
+            else:
+                low = middle + 1
+        return low
 
     def _last_before(self, item: Series, time_ns: int) -> Samples:
         statement = select(*_ALL).where(

@@ -70,6 +70,7 @@ class Stored:
                 series_id=series.id,
                 first_ns=first_ns,
                 last_ns=samples[-1].time_ns,
+                last_epoch=samples[-1].epoch,
                 count=len(samples),
                 worst_quality=max(sample.quality for sample in samples),
                 **summary,
