@@ -5,6 +5,8 @@ from typing import Final
 import click
 
 from ._bridge import bridge_group
+from ._history import history_command
+from ._past import past_command
 from ._runs import run_group
 
-commands: Final[list[click.Command]] = [run_group, bridge_group]
+commands: Final[list[click.Command]] = [run_group, bridge_group, history_command, past_command]
