@@ -12,8 +12,9 @@ The tree's first level answers it::
     │   │   ├── OutOfRangeError, NotAnOptionError, ReadOnlyError
     │   │   ├── MissingValueError, InvalidValuesError
     │   │   └── InvalidNameError, BadConfigurationError
-    │   ├── StateForbidsError, DeniedError, LockedError, DuplicateDeviceError,
-    │   │   ChangedMeanwhileError
+    │   ├── DeniedError
+    │   │   └── ExpiredCredentialError, ClockError, WrongSignerError, DamagedCredentialError
+    │   ├── StateForbidsError, LockedError, DuplicateDeviceError, ChangedMeanwhileError
     │   └── NotConnectedError, WrongInstanceError, HelloRequiredError, BusyError, ExpiredError,
     │       VersionMismatchError, WrongThreadError
     ├── OutcomeUnknownError        nobody knows: look at the device first
@@ -207,6 +208,22 @@ class DeniedError(NotExecutedError):
     """The caller has no right to it."""
 
     exit_code = 3
+
+
+class ExpiredCredentialError(DeniedError):
+    """The time of a grant or a token is over."""
+
+
+class ClockError(DeniedError):
+    """Two clocks differ so much that nothing can be said of what is valid now."""
+
+
+class WrongSignerError(DeniedError):
+    """Who has signed a grant or a token is not trusted here."""
+
+
+class DamagedCredentialError(DeniedError):
+    """What was shown is no grant or token of ours."""
 
 
 class LockedError(NotExecutedError):

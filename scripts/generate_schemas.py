@@ -65,6 +65,7 @@ _PLAIN: Final[Mapping[Any, dict[str, Any]]] = {
 }
 _NARROWER: Final[Mapping[str, dict[str, Any]]] = {
     "line": {"type": "string", "pattern": "^([0-9a-f]{2}){0,16}$"},
+    "token": {"type": "string", "pattern": "^([0-9a-f]{2}){0,4096}$"},
     "credits": {**_NUMBER, "minimum": 1},
     "role": {**_NUMBER, "maximum": max(AccessLevel)},
     "policy": {"type": "string", "enum": [policy.value for policy in Policy]},
@@ -157,6 +158,12 @@ def _bodies() -> dict[Kind, dict[str, Any]]:
             "maxItems": MAX_BUNDLE,
         },
         Kind.EVENT: _event(),
+        Kind.EVENTS: {
+            "description": "Several events of a stream that follow each other.",
+            "type": "array",
+            "items": _event(),
+            "minItems": 1,
+        },
         Kind.HEARTBEAT: {
             "description": inspect.getdoc(Heartbeat),
             **_fields_of(Heartbeat, without=in_header),

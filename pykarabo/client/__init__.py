@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from ._job import AsyncJob, Job
     from ._keeping_on import StreamFollower, has_ended
     from ._lock import AsyncDeviceLock, DeviceLock
+    from ._login import LOGIN_VARIABLE, Login, login_file, login_of_user, own_proofs
     from ._population import DeviceNews
     from ._proxy import AsyncDeviceProxy, AsyncNodeProxy
     from ._simple import (
@@ -111,6 +112,7 @@ __all__ = [
     "DIRECTORY_STEM",
     "DIRECTORY_VARIABLE",
     "EVENT",
+    "LOGIN_VARIABLE",
     "MISSING",
     "PAGE",
     "REPLICA_TIMEOUT_S",
@@ -146,6 +148,7 @@ __all__ = [
     "HistoryOptions",
     "Job",
     "Live",
+    "Login",
     "Missed",
     "Moment",
     "NewSchema",
@@ -201,7 +204,10 @@ __all__ = [
     "has_ended",
     "instantiate",
     "key_of_alias",
+    "login_file",
+    "login_of_user",
     "own_identity",
+    "own_proofs",
     "own_server_id",
     "quantity",
     "set_property",
@@ -260,6 +266,9 @@ if not TYPE_CHECKING:
                 ("CALL_TIMEOUT_S", "ROLE_VARIABLE", "asked_role", "own_identity"), "_identity"
             ),
             "PipelineReader": "_input",
+            **dict.fromkeys(
+                ("LOGIN_VARIABLE", "Login", "login_file", "login_of_user", "own_proofs"), "_login"
+            ),
             **dict.fromkeys(("AsyncJob", "Job"), "_job"),
             **dict.fromkeys(("AsyncDeviceLock", "DeviceLock"), "_lock"),
             "DeviceNews": "_population",

@@ -48,6 +48,7 @@ from ._directory import (
     too_slow,
 )
 from ._identity import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S, asked_role, line_to, own_identity
+from ._login import Login, login_of_user
 from ._recalling import Recalling
 from ._records import DIRECTORY_ID, DeviceRecord, ServerRecord, check_device_id
 from ._topology_cache import CACHED
@@ -66,6 +67,7 @@ class BlockingClient(Administration, Recalling):
         domain: the domain; default is that of the environment.
         directory: endpoint of the directory; default are the replicas of the domain.
         role: the highest role to ask for, or its name; see `asked_role`.
+        login: tells the token of whoever uses it; default is that of the user's login.
     """
 
     def __init__(
@@ -74,10 +76,12 @@ class BlockingClient(Administration, Recalling):
         *,
         directory: str | None = None,
         role: AccessLevel | str | None = None,
+        login: Login | None = None,
     ) -> None:
         self.domain = domain_name(domain)
         self.access = access_to(self.domain, directory)
         self.role = asked_role(role)
+        self._login = login or login_of_user(self.domain)
         self.place = (self.domain, directory, self.role)
         self._context: zmq.Context[Socket] = make_context()
         self._keys = DomainKeys(self.domain)
@@ -224,10 +228,16 @@ class BlockingClient(Administration, Recalling):
                     self._identity,
                     line=line_to(self._token, rpc),
                     role=self.role,
+                    login=self._login(),
                     peer=peer,
                 )
                 link = BlockingLink(
-                    self._context, rpc, session, self._keys, timeout_s=_left_s(timeout_s)
+                    self._context,
+                    rpc,
+                    session,
+                    self._keys,
+                    login=self._login,
+                    timeout_s=_left_s(timeout_s),
                 )
                 self._links[rpc] = link
             return link

@@ -54,6 +54,7 @@ from ._identity import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S, asked_role, line_to, o
 from ._input import PipelineReader
 from ._link import ServerLink
 from ._lock import AsyncHold
+from ._login import Login, login_of_user
 from ._proxy import AsyncDeviceProxy
 from ._recalling import AsyncRecalling
 from ._records import DIRECTORY_ID, DeviceRecord, ServerRecord, check_device_id, split_target
@@ -104,6 +105,7 @@ class Client(AsyncAdministration, AsyncRecalling):
         clock: default is the host's.
         directory: endpoint of the directory; default are the replicas of the domain.
         role: the highest role to ask for, or its name; see `asked_role`.
+        login: tells the token of whoever uses it; default is that of the user's login.
     """
 
     def __init__(
@@ -114,9 +116,11 @@ class Client(AsyncAdministration, AsyncRecalling):
         clock: Clock | None = None,
         directory: str | None = None,
         role: AccessLevel | str | None = None,
+        login: Login | None = None,
     ) -> None:
         self.domain = domain_name(domain)
         self.role = asked_role(role)
+        self.login = login or login_of_user(self.domain)
         self.clock = clock or SystemClock()
         self.access = access_to(self.domain, directory)
         self._own_transport = transport is None
@@ -315,6 +319,7 @@ class Client(AsyncAdministration, AsyncRecalling):
                 identity=self.identity,
                 line=line_to(self._token, rpc),
                 role=self.role,
+                login=self.login,
                 peer=peer,
                 tasks=self._tasks,
                 closed=self._link_closed,

@@ -12,6 +12,7 @@ from typing import Any, Final
 from pykarabo.data import AccessLevel
 from pykarabo.errors import (
     BusyError,
+    DeniedError,
     HelloRequiredError,
     LimitExceededError,
     MalformedMessageError,
@@ -37,6 +38,7 @@ from pykarabo.wire import (
     unbundled,
 )
 
+from ._login import Login
 from ._subscriptions import Followed, Subscriptions
 
 MAX_UNDER_WAY: Final = 1_000
@@ -51,6 +53,7 @@ class ServerLink:
     Args:
         line: what the client's connections to this server have in common; see `Hello`.
         role: the highest role that it asks for.
+        login: tells the token of whoever uses the client.
         peer: what error messages call the other side.
         tasks: whose tasks repair streams.
         closed: called once when the link is over.
@@ -69,6 +72,7 @@ class ServerLink:
         identity: ClientIdentity,
         line: bytes,
         role: AccessLevel,
+        login: Login,
         peer: str,
         tasks: TaskOwner,
         closed: Callable[["ServerLink"], None],
@@ -78,8 +82,9 @@ class ServerLink:
         self._transport = transport
         self._clock = clock
         self._closed = closed
+        self._login = login
         self._session = ClientSession(
-            secrets.token_bytes(8), identity, line=line, role=role, peer=peer
+            secrets.token_bytes(8), identity, line=line, role=role, login=login(), peer=peer
         )
         self._loop = asyncio.get_running_loop()
         self._port: DealerPort | None = None
@@ -98,6 +103,11 @@ class ServerLink:
     def role(self) -> AccessLevel:
         """What the server lets this client do."""
         return self._session.role
+
+    @property
+    def welcome(self) -> Welcome | None:
+        """How the server has welcomed this client; None before it has."""
+        return self._session.welcome
 
     async def open(self, *, timeout_s: float) -> Welcome:
         """Connect and greet.
@@ -160,9 +170,28 @@ class ServerLink:
     async def call(self, request: Request, target: Target, *, timeout_s: float) -> tuple[Any, int]:
         """Make a call; returns the result and the device's event number.
 
+        A call that was denied is made once more if somebody has logged in meanwhile.
+
         Raises:
             PykaraboError: as the session and the server say.
         """
+        shown, began_ns = self._session.login, self._clock.monotonic_ns()
+        try:
+            return await self._call(request, target, timeout_s)
+        except DeniedError:
+            if not self._greet_again(shown):
+                raise
+        timeout_s -= (self._clock.monotonic_ns() - began_ns) / 1e9
+        return await self._call(request, target, timeout_s)
+
+    def _greet_again(self, shown: bytes) -> bool:
+        """Greet with another token than was shown, if there is one."""
+        frames = self._session.greet_again(self._login(), self._clock.monotonic_ns())
+        if frames is not None and self._port is not None:
+            self._port.send(frames)
+        return self._session.login != shown
+
+    async def _call(self, request: Request, target: Target, timeout_s: float) -> tuple[Any, int]:
         if self._session.in_flight >= MAX_UNDER_WAY:
             raise BusyError(
                 f"{self._session.peer} has {MAX_UNDER_WAY} calls of this client under way",

@@ -30,6 +30,7 @@ from pykarabo.wire import (
     Echo,
     Ending,
     Event,
+    Events,
     Frame,
     Header,
     Heartbeat,
@@ -243,7 +244,7 @@ class Subscriptions:
         except _BAD_MESSAGE:
             self.malformed += 1
             return
-        if isinstance(message, Event):
+        if isinstance(message, Event | Events):
             self._event(message)
         elif isinstance(message, Heartbeat):
             self._heartbeat(message)
@@ -252,7 +253,7 @@ class Subscriptions:
         elif isinstance(message, Echo):
             self._echo(message)
 
-    def _event(self, event: Event) -> None:
+    def _event(self, event: Event | Events) -> None:
         entries = self._followed.get(event.stream)
         if not entries:
             return
@@ -262,7 +263,10 @@ class Subscriptions:
             self._skip_from_ns = now_ns + SKIP_NS
             self._skip_the_past()
         for entry in tuple(entries):
-            self._hand_on(entry, entry.stream.event(event))
+            if isinstance(event, Events):
+                self._hand_on(entry, entry.stream.events(event))
+            else:
+                self._hand_on(entry, entry.stream.event(event))
 
     def _skip_the_past(self) -> None:
         """Give up what waits: a display shows present values, after everything that is queued."""

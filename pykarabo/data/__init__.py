@@ -11,7 +11,7 @@ from ._alarms import (
     has_limits,
     most_significant_alarm,
 )
-from ._codec import decode, encode
+from ._codec import decode, encode, encoded_list
 from ._compare import has_changes, same
 from ._deadband import DeadBand, has_deadband
 from ._hash import Hash
@@ -174,6 +174,7 @@ __all__ = [
     "declared_class",
     "decode",
     "encode",
+    "encoded_list",
     "filter_by_tags",
     "flat_configuration",
     "from_binary",

@@ -184,6 +184,22 @@ def encode(
     return encoder.frames
 
 
+_FEW: Final = 16
+_MANY: Final = 0x10000
+
+
+def encoded_list(bodies: Sequence[Frame]) -> bytes:
+    """Return the list of values that are encoded already, one body each: without arrays beside it.
+
+    At most 65 535 of them.
+    """
+    count = len(bodies)
+    if count >= _MANY:
+        raise LimitExceededError(f"a list of {count} bodies", remedy=_REMEDY)
+    head = bytes([0x90 | count]) if count < _FEW else b"\xdc" + count.to_bytes(2, "big")
+    return b"".join([head, *bodies])
+
+
 _packers: Final[list[msgpack.Packer]] = []
 """Packers that are not in use: making one costs five times as much as packing a row."""
 _LARGE: Final = 2**20

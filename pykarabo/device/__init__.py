@@ -1,5 +1,6 @@
 """Writing devices and serving them."""
 
+from ._accounts import ENDED_KEY
 from ._backend import Backend
 from ._classes import DeviceClasses
 from ._command import command
@@ -28,6 +29,7 @@ from ._transitions import Transition
 from ._versions import ENTRY_POINT_GROUP
 
 __all__ = [
+    "ENDED_KEY",
     "ENTRY_POINT_GROUP",
     "Backend",
     "Device",

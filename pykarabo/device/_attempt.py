@@ -54,7 +54,7 @@ class Attempt(Entry):
 
     __slots__ = (
         "_asked", "_call_id", "_certain", "_changes", "_clock", "_error", "_given", "_identity",
-        "_is_told", "_outcome", "_role", "_schema", "_started_ns", "_target", "_time_ns",
+        "_is_told", "_login", "_outcome", "_role", "_schema", "_started_ns", "_target", "_time_ns",
         "_took_ns", "_writer",
     )  # fmt: skip
 
@@ -72,6 +72,7 @@ class Attempt(Entry):
         self._identity = call.identity
         self._certain = call.certain
         self._role = call.role
+        self._login = {"login": call.granted.login, "through": call.granted.through}
         self._call_id = call.call_id
         self._target = target
         self._given = target.given
@@ -149,6 +150,7 @@ class Attempt(Entry):
             "user": identity.user, "certain": self._certain, "host": identity.host,
             "pid": identity.pid, "program": identity.program, "role": self._role.name.lower(),
         }  # fmt: skip
+        told |= {name: text for name, text in self._login.items() if text}
         if target.acting is not None:
             told["for"] = target.acting
         given = self._given  # read before: it is given up when it is shown

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from pykarabo.errors import (
@@ -123,8 +124,9 @@ class CallHost:
 
     def _answered(self, action: Answer) -> None:
         """Send what the session itself has answered."""
-        if action.greeted and (user := self.router.sender):
-            self.sessions.identify(action.peer, user)
+        if action.greeted:
+            sender = self.router.sender
+            self.sessions.identify(action.peer, sender.user, sender.address)
         if action.ended is not None:
             self._room.took(action.ended)  # what waits there is given up now
         if action.refused is not None and action.error is not None:
@@ -170,7 +172,7 @@ class CallHost:
         outcome = Outcome()
         try:
             await self._room.wait(call)
-            caller = Caller.of(call.identity, getattr(call.request, "caller", None), call.role)
+            caller = _caller_of(call)
             given_up = functools.partial(self.sessions.has_forgotten, call.peer)
             with deadline(call.deadline_ns, given_up), called_by(caller):
                 require_time(self._clock)
@@ -231,6 +233,11 @@ class CallHost:
             self.sessions.forget(peer)
             if delivery is Delivery.FULL:
                 self.slow_clients += 1
+
+
+def _caller_of(call: Execute) -> Caller:
+    known = Caller.of(call.identity, getattr(call.request, "caller", None), call.role)
+    return replace(known, granted=call.granted, address=call.address)
 
 
 def _end(attempts: Sequence[Attempt], error: PykaraboError | None) -> None:

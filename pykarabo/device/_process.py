@@ -31,6 +31,7 @@ from pykarabo.data import AccessLevel
 from pykarabo.errors import BadConfigurationError, NotConnectedError, PykaraboError
 from pykarabo.transport import (
     Binding,
+    SystemClock,
     ZmqTransport,
     data_directory,
     deadline,
@@ -38,9 +39,11 @@ from pykarabo.transport import (
     run_directory,
 )
 
+from ._accounts import accounts_of
 from ._classes import DeviceClasses
 from ._device import Device
 from ._loop_watch import Blockage, LoopWatch
+from ._rights import all_rights
 from ._server import Server
 from ._starting import DeviceSettings
 
@@ -176,7 +179,10 @@ class _BusyTeller:
         for endpoint in self._own.access.endpoints:
             if endpoint not in self._clients:
                 self._clients[endpoint] = BlockingClient(
-                    self._own.domain, directory=endpoint, role=AccessLevel.ADMINISTRATOR
+                    self._own.domain,
+                    directory=endpoint,
+                    role=AccessLevel.ADMINISTRATOR,
+                    login=self._own.login,
                 )
             try:
                 with deadline(time.monotonic_ns() + _TELL_NS):
@@ -211,9 +217,13 @@ async def running_server(settings: ServerSettings) -> AsyncGenerator[Server, Non
             dict(settings.ports),
             _networks(settings.trusted_networks),
         )
+        clock = SystemClock()
+        accounts, login = accounts_of(settings.domain, settings.server_id, clock)
         transport = ZmqTransport(binding, settings.domain)
         # Whatever the one may do who has started it: a server serves its domain.
-        client = Client(settings.domain, transport=transport, role=AccessLevel.ADMINISTRATOR)
+        client = Client(
+            settings.domain, transport=transport, role=AccessLevel.ADMINISTRATOR, login=login
+        )
         try:
             server = Server(
                 settings.server_id,
@@ -225,6 +235,8 @@ async def running_server(settings: ServerSettings) -> AsyncGenerator[Server, Non
                 memory=data_directory(settings.domain) / "memory",
                 audit=data_directory(settings.domain) / audit.DIRECTORY,
                 apart={name: getattr(settings, name) for name in _IN_COMMON},
+                rights=accounts or all_rights,
+                clock=clock,
             )
             teller = _BusyTeller(client, server)
             watch = LoopWatch(teller.tell)
@@ -235,6 +247,8 @@ async def running_server(settings: ServerSettings) -> AsyncGenerator[Server, Non
                     client.access = _access_of_replica(settings, server.record().rpc)
                 ledger = data_directory(settings.domain) / DIRECTORY_STEM / f"{stem}.json"
                 await server.start(directory=settings.directory, ledger_file=str(ledger))
+                if accounts is not None:
+                    accounts.start(client, server.review_rights)
                 await server.start_devices(settings.devices)
                 yield server
             finally:

@@ -16,26 +16,25 @@ from pykarabo.data import (
     configured_properties,
 )
 from pykarabo.errors import DeniedError
-from pykarabo.transport import Caller
-from pykarabo.wire import Hello
+from pykarabo.transport import Caller, Sender
+from pykarabo.wire import Granted, Hello
 
-Rights: TypeAlias = Callable[[Hello, str], AccessLevel]
-"""Tells the highest role that whoever greets has a right to: takes the greeting, and the user as
-the kernel names him, '' where nobody vouches for him. It may refuse him, as with a
-`DeniedError`; one that fails lets nobody in."""
+Rights: TypeAlias = Callable[[Hello, Sender], Granted]
+"""Tells what whoever greets has a right to: takes the greeting, and what the kernel or his key
+tells of him. It may refuse him, as with a `DeniedError`; one that fails lets nobody in."""
 
 _NOTHING: Final = {"": AccessLevel.OPERATOR}
 _SHOWN: Final = 5
 """So many properties of a write are named."""
 
 
-def all_rights(_hello: Hello, _user: str) -> AccessLevel:
+def all_rights(_hello: Hello, _sender: Sender) -> Granted:
     """Grant every role to everybody who can connect.
 
     A domain belongs to one user: on Unix sockets nobody else can connect, and over TCP nobody who
     does not have his key.
     """
-    return AccessLevel.ADMINISTRATOR
+    return Granted(AccessLevel.ADMINISTRATOR)
 
 
 def permit_command(caller: Caller, info: CommandInfo, device_id: str) -> None:
@@ -85,8 +84,9 @@ def _denied(
     caller: Caller, required: AccessLevel, what: str, device_id: str, key: str | None
 ) -> DeniedError:
     needed, have = required.name.lower(), caller.role.name.lower()
+    why = f" ({caller.granted.note})" if caller.granted.note else ""
     return DeniedError(
-        f"{what} needs the role {needed}, and '{caller.name}' is connected as {have}; "
+        f"{what} needs the role {needed}, and '{caller.name}' is connected as {have}{why}; "
         "nothing was done",
         device=device_id,
         key=key,

@@ -211,6 +211,10 @@ class Server:
         """How many clients are connected."""
         return len(self._calls.sessions.sessions)
 
+    def review_rights(self) -> None:
+        """Ask anew, at its next call, what each client has a right to."""
+        self._calls.sessions.review()
+
     @property
     def calls_in_flight(self) -> int:
         """How many calls are being worked on."""

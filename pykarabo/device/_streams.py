@@ -13,6 +13,7 @@ from pykarabo.wire import (
     ChosenStream,
     EventSource,
     Frame,
+    Message,
     Publisher,
     parse_stream,
 )
@@ -43,6 +44,7 @@ class EventStreams:
         self._chosen: dict[str, ChosenStream] = {}
         self._by_device: dict[str, list[ChosenStream]] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._releasing: asyncio.TimerHandle | None = None
 
     @property
     def endpoint(self) -> str:
@@ -66,19 +68,31 @@ class EventStreams:
 
     # -- publishing -----------------------------------------------------------------------------
 
+    def _publish(self, messages: list[Message], now_ns: int) -> None:
+        for message in messages:
+            self._port.publish(message)
+        due_ns = self._publisher.due_ns
+        if due_ns is not None and self._releasing is None:
+            self._releasing = self._loop.call_later((due_ns - now_ns) / 1e9, self._release)
+
+    def _release(self) -> None:
+        """Send what has waited."""
+        self._releasing = None
+        self._publish(self._publisher.waiting(), self._clock.monotonic_ns())
+
     def changed(self, hosted: Hosted, rows: list[Row]) -> None:
         """Publish changes of a device: in one message, unless they are too much for one."""
         now_ns = self._clock.monotonic_ns()
         source = hosted.source
         try:
-            frames = self._publisher.event(source, rows, now_ns)
+            messages = self._publisher.event(source, rows, now_ns)
         except LimitExceededError:
             if len(rows) == 1:
                 raise
             self.changed(hosted, rows[: len(rows) // 2])
             self.changed(hosted, rows[len(rows) // 2 :])
             return
-        self._port.publish(frames)
+        self._publish(messages, now_ns)
         for row in rows:
             hosted.changed_at[row[0]] = source.sequence
         for chosen in self._by_device.get(source.stream, ()):
@@ -90,12 +104,12 @@ class EventStreams:
         now_ns = self._clock.monotonic_ns()
         schema = hosted.device.schema()
         wire = schema.to_wire()
-        self._port.publish(self._publisher.schema(hosted.source, wire, now_ns))
+        self._publish(self._publisher.schema(hosted.source, wire, now_ns), now_ns)
         for key in [key for key in hosted.changed_at if key not in schema.properties]:
             del hosted.changed_at[key]
         for chosen in self._by_device.get(hosted.source.stream, ()):
             chosen.keep(schema.properties)
-            self._port.publish(self._publisher.schema(chosen.source, wire, now_ns))
+            self._publish(self._publisher.schema(chosen.source, wire, now_ns), now_ns)
 
     def _schedule(self, chosen: ChosenStream, now_ns: int) -> None:
         due_ns = chosen.due_ns(now_ns)
@@ -113,27 +127,28 @@ class EventStreams:
 
     def _publish_chosen(self, chosen: ChosenStream, now_ns: int) -> None:
         rows = chosen.take(now_ns)
-        self._port.publish(self._publisher.event(chosen.source, rows, now_ns))
+        self._publish(self._publisher.event(chosen.source, rows, now_ns), now_ns)
 
     def ended(self, hosted: Hosted) -> None:
         """Tell that a device has ended."""
         now_ns = self._clock.monotonic_ns()
-        self._port.publish(self._publisher.ended(hosted.source, now_ns))
+        self._publish(self._publisher.ended(hosted.source, now_ns), now_ns)
         for chosen in self._by_device.pop(hosted.source.stream, []):
             name = chosen.source.stream
-            self._port.publish(self._publisher.farewell(name, hosted.source, now_ns))
+            self._publish(self._publisher.farewell(name, hosted.source, now_ns), now_ns)
             self._forget(chosen)
 
     def heartbeat(self, lag_s: float) -> None:
         """Publish the heartbeat."""
-        self._port.publish(self._publisher.heartbeat(self._clock.monotonic_ns(), lag_s=lag_s))
+        now_ns = self._clock.monotonic_ns()
+        self._publish(self._publisher.heartbeat(now_ns, lag_s=lag_s), now_ns)
 
     # -- subscriptions --------------------------------------------------------------------------
 
     def _subscription(self, frame: Frame) -> None:
         echo = self._publisher.subscribed(frame)
         if echo is not None:
-            self._port.publish(echo)
+            self._publish(echo, self._clock.monotonic_ns())
             return
         topic = bytes(frame[1:])
         if topic.startswith(CHOICE_PREFIX.encode()):
@@ -216,7 +231,10 @@ class EventStreams:
         return self._publisher.replay(hosted.source, first)
 
     def close(self) -> None:
-        """Stop publishing."""
+        """Stop publishing; what has waited leaves."""
+        self._publish(self._publisher.waiting(), self._clock.monotonic_ns())
+        if self._releasing is not None:
+            self._releasing.cancel()
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()

@@ -6,11 +6,13 @@ read cost little more than ZeroMQ itself. Several threads may share a link; they
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 import zmq
 
 from pykarabo.errors import (
+    DeniedError,
     HelloRequiredError,
     LimitExceededError,
     MalformedMessageError,
@@ -54,6 +56,7 @@ class BlockingLink:
         endpoint: the server's ``rpc`` endpoint.
         session: a new session; the link drives it.
         keys: of the domain.
+        login: tells the token of whoever uses the link.
         timeout_s: for connecting and greeting.
 
     Raises:
@@ -67,10 +70,12 @@ class BlockingLink:
         session: ClientSession,
         keys: DomainKeys,
         *,
+        login: Callable[[], bytes],
         timeout_s: float,
     ) -> None:
         self.session = session
         self._endpoint = endpoint
+        self._login = login
         self._lock = threading.Lock()
         self._answers: dict[bytes, Answered | Failed] = {}
         self._socket = make_dealer(context)
@@ -121,9 +126,29 @@ class BlockingLink:
     def call(self, request: Request, target: Target, *, timeout_s: float) -> tuple[Any, int]:
         """Make a call and wait; returns the result and the device's event number.
 
+        A call that was denied is made once more if somebody has logged in meanwhile.
+
         Raises:
             PykaraboError: as the session and the server say.
         """
+        shown, began_ns = self.session.login, time.monotonic_ns()
+        try:
+            return self._call(request, target, timeout_s)
+        except DeniedError:
+            if not self._greet_again(shown):
+                raise
+        timeout_s -= (time.monotonic_ns() - began_ns) / 1e9
+        return self._call(request, target, timeout_s)
+
+    def _greet_again(self, shown: bytes) -> bool:
+        """Greet with another token than was shown, if there is one."""
+        with self._lock:
+            frames = self.session.greet_again(self._login(), time.monotonic_ns())
+            if frames is not None:
+                self._send(frames)
+            return self.session.login != shown
+
+    def _call(self, request: Request, target: Target, timeout_s: float) -> tuple[Any, int]:
         with self._lock:
             now_ns = time.monotonic_ns()
             call_id, frames = self.session.call(

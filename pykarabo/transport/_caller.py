@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pykarabo.data import AccessLevel
-from pykarabo.wire import Call, ClientIdentity, Request, Set, SetMany
+from pykarabo.wire import Call, ClientIdentity, Granted, Request, Set, SetMany
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +23,15 @@ class Caller:
         name: the id of the calling device, or ``host/user/pid/program``.
         identity: the process that it is in.
         role: what it may do; the same caller may connect with several.
+        granted: why it may do no more, and by which login it may do so much.
+        address: where it connects from, see `Sender`.
     """
 
     name: str
     identity: ClientIdentity
     role: AccessLevel = field(default=AccessLevel.OBSERVER, compare=False)
+    granted: Granted = field(default=Granted(), compare=False)
+    address: str = field(default="", compare=False)
 
     @classmethod
     def of(

@@ -14,6 +14,7 @@ from zmq.backend import Socket as _Plain
 
 from pykarabo.wire import Frame
 
+from ._ports import Sender
 from ._sockets import Socket
 
 NOBLOCK: Final = int(zmq.NOBLOCK)
@@ -21,6 +22,7 @@ _MORE: Final = int(zmq.SNDMORE)
 _EVENTS: Final = int(zmq.EVENTS)
 _POLLIN: Final = int(zmq.POLLIN)
 _USER: Final = "User-Id"
+_ADDRESS: Final = "Peer-Address"
 _EVENT_SIZE: Final = 2
 _send: Final[Any] = _Plain.send
 _receive: Final = _Plain.recv
@@ -61,14 +63,15 @@ class SenderReader:
         return frames
 
     @property
-    def user(self) -> str:
+    def sender(self) -> Sender:
         """Who was admitted; empty where nobody is asked who he is."""
         if self._last is None:
-            return ""
+            return Sender()
         try:
-            return str(self._last.get(_USER))
+            user, _, proof = str(self._last.get(_USER)).rpartition(" ")
+            return Sender(user, proof, str(self._last.get(_ADDRESS)))
         except zmq.ZMQError:  # the message has no such property
-            return ""
+            return Sender()
 
 
 def receive_views(socket: Socket, flags: int = 0) -> list[Frame]:

@@ -1,18 +1,14 @@
 """The file with the key of a domain."""
 
-import contextlib
 import json
-import os
-import stat
-import tempfile
 from pathlib import Path
 from typing import Any, Final
 
 import zmq
 from zmq.utils import z85
 
-from pykarabo.data import sync_path
 from pykarabo.errors import BadConfigurationError
+from pykarabo.trust import make_private, read_private
 
 from ._keys import KeyPair
 
@@ -50,15 +46,7 @@ def domain_key(path: Path) -> KeyPair:
 
 
 def _read(path: Path) -> KeyPair:
-    with path.open("rb") as file:
-        status = os.fstat(file.fileno())
-        if stat.S_IMODE(status.st_mode) & 0o077 or status.st_uid != os.getuid():
-            raise BadConfigurationError(
-                f"the key of the domain, {path}, is not readable by its owner alone "
-                f"(mode {stat.S_IMODE(status.st_mode):o})",
-                remedy=f"remove it, unless nobody else has read it: then chmod 600 {path}",
-            )
-        text = file.read()
+    text = read_private(path, "the key of the domain")
     try:
         return _parse(json.loads(text))
     except (ValueError, KeyError, TypeError):
@@ -77,16 +65,6 @@ def _parse(stored: Any) -> KeyPair:
 
 def _make(path: Path) -> None:
     """Write a new key, unless another program has been faster."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     public, secret = (z85.decode(key).hex() for key in zmq.curve_keypair())
-    handle, new = tempfile.mkstemp(dir=path.parent, prefix=path.name)  # mode 0600
-    try:
-        with os.fdopen(handle, "w") as file:
-            json.dump({"format": _FORMAT, "public": public, "secret": secret}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):
-            os.link(new, path)
-        sync_path(path.parent)
-    finally:
-        Path(new).unlink()
+    text = json.dumps({"format": _FORMAT, "public": public, "secret": secret})
+    make_private(path, text.encode())

@@ -161,6 +161,11 @@ def config_directory(domain: str | None = None) -> Path:
     return root / "pykarabo" / domain_name(domain)
 
 
+def accounts_folder(domain: str | None = None) -> Path:
+    """Return the folder that makes a domain one with accounts, whether it is there or not."""
+    return config_directory(domain) / "accounts"
+
+
 def key_file(domain: str | None = None) -> Path:
     """Return the file with the key that the domain's programs share."""
     return config_directory(domain) / "domain.key"

@@ -7,7 +7,7 @@ method is called in the event loop's thread, and every callback comes from there
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Final, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from pykarabo.wire import Frame
 
@@ -18,6 +18,21 @@ class Delivery(StrEnum):
     SENT = "sent"
     FULL = "full"
     GONE = "gone"
+
+
+class Sender(NamedTuple):
+    """Who sends, by what those know who vouch for him; all of it is empty where nobody does.
+
+    Attributes:
+        user: his name, as the kernel or his key tells it.
+        proof: what tells it: ``uid:NUMBER`` on a Unix socket, ``key:HEX`` the CURVE key of the
+            connection.
+        address: where the connection comes from: ``localhost:UID:GID:PID``, or an IP address.
+    """
+
+    user: str = ""
+    proof: str = ""
+    address: str = ""
 
 
 NOBODY_LISTENS: Final = "nobody listens there"
@@ -42,10 +57,10 @@ class RouterPort(Protocol):
         ...
 
     @property
-    def sender(self) -> str:
-        """The user who sent the message that is being handled, if somebody vouches for him.
+    def sender(self) -> Sender:
+        """Who sent the message that is being handled, as far as somebody vouches for him.
 
-        On a Unix socket that is the kernel. It is empty where nobody does.
+        On a Unix socket that is the kernel, over TCP the key of the connection.
         """
         ...
 

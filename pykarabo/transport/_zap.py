@@ -31,6 +31,8 @@ _ENDPOINT: Final = "inproc://zeromq.zap.01"  # the RFC's name
 _VERSION: Final = b"1.0"
 _FIELDS: Final = 6
 _PEER: Final = "localhost"
+_NUMBERS: Final = 3
+"""User, group and process."""
 _ENCRYPTED: Final = "CURVE"
 _TELL_AGAIN_S: Final = 10.0
 """Whoever keeps knocking, under whatever name, fills no disk: the log tells of him this often."""
@@ -50,12 +52,31 @@ class Question(NamedTuple):
     mechanism: str
     key: bytes
 
+    @property
+    def uid(self) -> int | None:
+        """The user at the other end of a Unix socket; None for other peers."""
+        host, *numbers = self.address.split(":")
+        known = host == _PEER and len(numbers) == _NUMBERS and all(map(str.isdigit, numbers))
+        return int(numbers[0]) if known else None
+
+    @property
+    def proof(self) -> str:
+        """What tells who the peer is; see `Sender`."""
+        if self.mechanism == _ENCRYPTED:
+            return f"key:{self.key.hex()}"
+        return "" if self.uid is None else f"uid:{self.uid}"
+
 
 class Verdict(NamedTuple):
-    """The answer: who the peer is, or why it may not connect."""
+    """The answer: who the peer is, or why it may not connect.
+
+    Attributes:
+        proof: what told the judge; the doorkeeper fills it in.
+    """
 
     user: str = ""
     refused: str = ""
+    proof: str = ""
 
 
 Judge: TypeAlias = Callable[[Question], Verdict]
@@ -63,12 +84,11 @@ Judge: TypeAlias = Callable[[Question], Verdict]
 
 def own_user_only(question: Question) -> Verdict:
     """Admit programs of the user that this process runs as, by what the kernel says of them."""
-    host, _, peer = question.address.partition(":")
-    numbers = peer.split(":")
-    if host != _PEER or len(numbers) != 3 or not all(number.isdigit() for number in numbers):  # noqa: PLR2004 - user, group, process
+    uid = question.uid
+    if uid is None:
         return Verdict(refused=f"{question.address} does not come over a Unix socket")
-    uid, _gid, pid = (int(number) for number in numbers)
     if uid != os.getuid():
+        pid = question.address.rpartition(":")[2]
         return Verdict(
             refused=f"process {pid} of user '{user_name(uid)}': this domain belongs to "
             f"'{user_name(os.getuid())}' alone"
@@ -149,7 +169,7 @@ class Doorkeeper:
         answer = [b"500", b"who it is could not be found out", b""]
         try:
             verdict = self._judged(frames)
-            answer = [b"200", b"OK", verdict.user.encode()]
+            answer = [b"200", b"OK", f"{verdict.user} {verdict.proof}".encode()]
             if verdict.refused:
                 self._note(verdict.refused)
                 answer = [b"400", b"refused", b""]
@@ -166,7 +186,7 @@ class Doorkeeper:
             mechanism.decode("ascii", "replace"),
             credentials[0] if credentials else b"",
         )
-        return self._judge(question)
+        return self._judge(question)._replace(proof=question.proof)
 
     def _note(self, reason: str) -> None:
         """Tell in the log who was refused; only now and then while somebody keeps trying."""

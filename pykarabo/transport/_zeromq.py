@@ -24,6 +24,7 @@ from ._ports import (
     PeerCallback,
     PublisherPort,
     RouterPort,
+    Sender,
     SubscriberPort,
 )
 from ._pump import SocketPump
@@ -108,8 +109,8 @@ class _Router:
         self._pump = SocketPump(socket, self._message, receive=receive)
 
     @property
-    def sender(self) -> str:
-        return self._reader.user
+    def sender(self) -> Sender:
+        return self._reader.sender
 
     def _message(self, frames: list[Any]) -> None:
         self._received(bytes(frames[0]), frames[1:])

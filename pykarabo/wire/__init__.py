@@ -2,9 +2,9 @@
 
 Read in this order: `_header` (what every message says), `_requests` (what may be asked),
 `_client_session` and `_server_session` (one link, both ends), `_bundle` (many small messages as
-one), `_once` (calls that run once however often they are sent), `_publisher`, `_journal` and
-`_stream` (events without silent loss, both ends), `_choice` and `_chosen` (what a subscriber
-wants of them), `_pipeline` (bulk data with credits, both ends), `_liveness`.
+one), `_once` (calls that run once however often they are sent), `_publisher`, `_outbox`,
+`_journal` and `_stream` (events without silent loss, both ends), `_choice` and `_chosen` (what a
+subscriber wants of them), `_pipeline` (bulk data with credits, both ends), `_liveness`.
 """
 
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ from ._client_session import (
     Target,
     Welcomed,
 )
-from ._greetings import ClientIdentity, Hello, Welcome, parse_hello, parse_welcome
+from ._greetings import ClientIdentity, Granted, Hello, Welcome, parse_hello, parse_welcome
 from ._header import (
     CHECKSUM,
     HEADER_LAYOUT,
@@ -45,6 +45,7 @@ from ._header import (
 )
 from ._journal import Entry, Journal
 from ._liveness import BUSY_LAG_S, GONE_AFTER_S, RENEW_S, SUSPECT_AFTER_S, Liveness, liveness
+from ._outbox import AT_ONCE, WINDOW_NS, Message
 from ._publisher import (
     HEARTBEAT_INTERVAL_S,
     HEARTBEAT_TOPIC,
@@ -52,11 +53,13 @@ from ._publisher import (
     Echo,
     Ending,
     Event,
+    Events,
     EventSource,
     Heartbeat,
     Publisher,
     Tail,
     echo_topic,
+    parse_changes,
     parse_published,
     parse_replay,
     parse_rows,
@@ -135,6 +138,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "AT_ONCE",
     "BUSY_LAG_S",
     "CHECKSUM",
     "CHOICE_PREFIX",
@@ -165,6 +169,7 @@ __all__ = [
     "SILENT_AFTER_S",
     "SUSPECT_AFTER_S",
     "TELL_BYTES",
+    "WINDOW_NS",
     "AgeMeter",
     "Answer",
     "Answered",
@@ -187,12 +192,14 @@ __all__ = [
     "Entry",
     "Event",
     "EventSource",
+    "Events",
     "Execute",
     "Failed",
     "Frame",
     "GapFound",
     "Get",
     "GetSchema",
+    "Granted",
     "Header",
     "Heartbeat",
     "Hello",
@@ -204,6 +211,7 @@ __all__ = [
     "LinkState",
     "Liveness",
     "Locate",
+    "Message",
     "NeedReplay",
     "NeedSnapshot",
     "OnceMemory",
@@ -242,6 +250,7 @@ __all__ = [
     "liveness",
     "pack",
     "parse_attach",
+    "parse_changes",
     "parse_hello",
     "parse_published",
     "parse_replay",

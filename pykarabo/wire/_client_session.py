@@ -13,6 +13,9 @@ GREETING       welcome            calls may be made             READY
 GREETING       error              the link is refused           CLOSED
 GREETING       another version    the link is refused           CLOSED
 READY          reply, error       the call of that id ends      READY
+READY          greeted again      hello is sent, with a token   READY
+                                  that is another one
+READY          welcome            the role may be another one   READY
 READY          1 MiB of answers   the server is told: it does   READY
                taken              not answer far ahead of us
 any            deadline passed    that call ends: unknown       same
@@ -112,6 +115,7 @@ class ClientSession:
         identity: who calls.
         line: what this session has in common with those before and after it; see `Hello`.
         role: the highest role that it asks for.
+        login: the token that shows who uses it; see `Hello`.
         peer: what error messages call the other side, for example ``server 'main'``.
         checksum: protect each message with a CRC-32 (plaintext TCP).
     """
@@ -123,6 +127,7 @@ class ClientSession:
         *,
         line: bytes = NO_LINE,
         role: AccessLevel = AccessLevel.ADMINISTRATOR,
+        login: bytes = b"",
         peer: str = "server",
         checksum: bool = False,
     ) -> None:
@@ -130,7 +135,8 @@ class ClientSession:
         self.peer = peer
         self.welcome: Welcome | None = None
         self._token = token
-        self._hello = Hello(*identity, line, role)
+        self._hello = Hello(*identity, line, role, login)
+        self._greeted = False
         self._checksum = checksum
         self._counter = 0
         self._taken = 0
@@ -151,9 +157,28 @@ class ClientSession:
         welcome = self.welcome
         return AccessLevel.OBSERVER if welcome is None else AccessLevel(welcome.role)
 
+    @property
+    def login(self) -> bytes:
+        """The token that was shown last."""
+        return self._hello.token
+
     def connected(self, now_ns: int) -> list[Frame]:
         """Tell that the transport is connected; returns the hello to send."""
         self.state = LinkState.GREETING
+        return self._greeting(now_ns)
+
+    def greet_again(self, login: bytes, now_ns: int) -> list[Frame] | None:
+        """Show another token on the same connection; returns the hello to send.
+
+        Calls that are sent after it are judged by it. None where it would change nothing.
+        """
+        if self.state is not LinkState.READY or login == self._hello.token:
+            return None
+        self._hello = self._hello._replace(token=login)
+        return self._greeting(now_ns)
+
+    def _greeting(self, now_ns: int) -> list[Frame]:
+        self._greeted = True
         header = Header(Kind.HELLO, sent_ns=now_ns)
         return pack(header, encode(list(self._hello)), checksum=self._checksum)
 
@@ -252,7 +277,8 @@ class ClientSession:
             if kind == Kind.REPLY:
                 self._taken += message_size(frames)
             return self._answered(header, frames)
-        if kind == Kind.WELCOME and self.state is LinkState.GREETING:
+        if kind == Kind.WELCOME and self._greeted:
+            self._greeted = False
             self.welcome = parse_welcome(decode(frames[1:]))
             self.state = LinkState.READY
             return Welcomed(self.welcome)

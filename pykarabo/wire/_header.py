@@ -18,7 +18,7 @@ from pykarabo.errors import MalformedMessageError, VersionMismatchError
 Frame: TypeAlias = bytes | memoryview
 
 MAGIC: Final = b"pK"
-PROTOCOL_MAJOR: Final = 2
+PROTOCOL_MAJOR: Final = 3
 """Messages of another major version are refused with both versions named."""
 PROTOCOL_MINOR: Final = 0
 """Additions that an older peer may ignore raise this number."""
@@ -71,6 +71,7 @@ class Kind(IntEnum):
     HEARTBEAT = 17
     ECHO = 18
     SCHEMA = 19
+    EVENTS = 20
     ATTACH = 32
     ATTACHED = 33
     ITEM = 34

@@ -13,22 +13,24 @@ ZeroMQ topics are byte prefixes, so a topic ends with a NUL: ``MOTOR/1`` does no
 for streams with a choice, see `Choice`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from pykarabo.data import Quality, Row, Schema, decode, encode
+from pykarabo.data import Quality, Row, Schema, decode, encode, encoded_list
 from pykarabo.errors import MalformedMessageError
 
 from ._checks import MAX_FRAME, are_bytes, check_size, is_instance, is_number
 from ._header import Frame, Header, Kind, pack, unpack
 from ._journal import Entry, Journal
+from ._outbox import Message, Numbered, Outbox
 
 HEARTBEAT_TOPIC: Final = b"\x02\0"
 ENDED_BEATS: Final = 5
 """So many heartbeats tell the end of a device, for those who missed its goodbye."""
 HEARTBEAT_INTERVAL_S: Final = 1.0
 """A lost last event is found this late at worst (plus the journey)."""
+_CHANGES: Final = (Kind.EVENT, Kind.EVENTS)
 _ECHO_PREFIX: Final = b"\x01"
 _SUBSCRIBE: Final = 1
 MAX_TOPIC: Final = 256
@@ -67,7 +69,11 @@ class EventSource:
 
 
 class Publisher:
-    """All event streams of one server process."""
+    """All event streams of one server process.
+
+    Every method that publishes something returns the messages that are to be sent now, topics
+    first: those of events that have waited come before it. See `Outbox`.
+    """
 
     def __init__(self, instance: bytes, epoch: int, *, checksum: bool = False) -> None:
         self._instance = instance
@@ -77,22 +83,37 @@ class Publisher:
         # By instance: a device may end twice before its first end has been told often enough.
         self._ended: dict[bytes, tuple[str, int]] = {}
         self._beats = 0
+        self._outbox = Outbox(self._composed)
         self.journal = Journal()
         self.published = 0
 
-    def event(self, source: EventSource, rows: list[Row], now_ns: int) -> list[Frame]:
-        """Number one set of changes and return its message, topic first.
+    @property
+    def due_ns(self) -> int | None:
+        """When `waiting` is to be called for what waits; None when nothing does."""
+        return self._outbox.due_ns
+
+    def waiting(self) -> list[Message]:
+        """Return the events that have waited."""
+        return self._outbox.take()
+
+    def event(self, source: EventSource, rows: list[Row], now_ns: int) -> list[Message]:
+        """Number one set of changes; it may wait for a moment.
 
         Raises:
             LimitExceededError: they are too much for one message; nothing was numbered.
         """
-        return self._numbered(Kind.EVENT, source, rows, now_ns)
+        body = self._number(Kind.EVENT, source, rows, now_ns)
+        return self._outbox.add(
+            Numbered(source.topic, source.instance, source.epoch, source.sequence, body, now_ns)
+        )
 
-    def schema(self, source: EventSource, schema: Mapping[str, Any], now_ns: int) -> list[Frame]:
+    def schema(self, source: EventSource, schema: Mapping[str, Any], now_ns: int) -> list[Message]:
         """Announce that the device's schema has become another one: all of it, as a plain map."""
-        return self._numbered(Kind.SCHEMA, source, schema, now_ns)
+        body = self._number(Kind.SCHEMA, source, schema, now_ns)
+        header = Header(Kind.SCHEMA, source.instance, source.epoch, source.sequence, sent_ns=now_ns)
+        return self._after_waiting(source.topic, header, body)
 
-    def _numbered(self, kind: Kind, source: EventSource, body: Any, now_ns: int) -> list[Frame]:
+    def _number(self, kind: Kind, source: EventSource, body: Any, now_ns: int) -> list[Frame]:
         encoded = encode(body)
         if len(encoded) > 1 or len(encoded[0]) > MAX_FRAME:
             check_size(encoded, "an event", device=source.stream)
@@ -102,8 +123,21 @@ class Publisher:
         if source.journaled:
             kept = encoded if len(encoded) == 1 else [bytes(frame) for frame in encoded]
             self.journal.add(source.instance, Entry(source.sequence, kind, kept), now_ns)
-        header = Header(kind, source.instance, source.epoch, source.sequence, sent_ns=now_ns)
-        return [source.topic, *pack(header, encoded, checksum=self._checksum)]
+        return encoded
+
+    def _composed(self, events: list[Numbered]) -> Message:
+        """Make one message of events of one stream that follow each other."""
+        topic, instance, epoch, sequence, body, sent_ns = events[0]
+        if len(events) == 1:
+            header = Header(Kind.EVENT, instance, epoch, sequence, sent_ns=sent_ns)
+        else:
+            header = Header(Kind.EVENTS, instance, epoch, sequence, sent_ns=sent_ns)
+            body = [encoded_list([event.body[0] for event in events])]
+        return [topic, *pack(header, body, checksum=self._checksum)]
+
+    def _after_waiting(self, topic: bytes, header: Header, body: list[Frame]) -> list[Message]:
+        """Return what waits, and a message that must not overtake it."""
+        return [*self._outbox.take(), [topic, *pack(header, body, checksum=self._checksum)]]
 
     def replay(self, source: EventSource, first: int) -> list[Any] | None:
         """Return the answer to a `Replay` request; None when `first` was forgotten."""
@@ -115,24 +149,24 @@ class Publisher:
         entries, more = found
         return [[[item.sequence, item.kind, item.frames] for item in entries], more]
 
-    def ended(self, source: EventSource, now_ns: int) -> list[Frame]:
+    def ended(self, source: EventSource, now_ns: int) -> list[Message]:
         """Announce that the device has ended; the next heartbeats say it again."""
         self._changed.pop(source.stream, None)
         self._ended[source.instance] = (source.stream, ENDED_BEATS)
         return self.farewell(source.stream, source, now_ns)
 
-    def farewell(self, stream: str, source: EventSource, now_ns: int) -> list[Frame]:
+    def farewell(self, stream: str, source: EventSource, now_ns: int) -> list[Message]:
         """Tell the subscribers of a stream that the device behind it has ended."""
         header = Header(
             Kind.GOODBYE, source.instance, source.epoch, source.sequence, sent_ns=now_ns
         )
-        return [stream_topic(stream), *pack(header, [], checksum=self._checksum)]
+        return self._after_waiting(stream_topic(stream), header, [])
 
     def forget(self, source: EventSource) -> None:
         """Tell nothing more of a stream that nobody subscribes to."""
         self._changed.pop(source.stream, None)
 
-    def heartbeat(self, now_ns: int, *, lag_s: float) -> list[Frame]:
+    def heartbeat(self, now_ns: int, *, lag_s: float) -> list[Message]:
         """Return the heartbeat: the latest numbers of what changed since the last one."""
         self._beats += 1
         tails = [
@@ -147,9 +181,9 @@ class Publisher:
         }
         header = Header(Kind.HEARTBEAT, self._instance, self._epoch, self._beats, sent_ns=now_ns)
         body = encode([lag_s, tails, ended])
-        return [HEARTBEAT_TOPIC, *pack(header, body, checksum=self._checksum)]
+        return self._after_waiting(HEARTBEAT_TOPIC, header, body)
 
-    def subscribed(self, frame: Frame) -> list[Frame] | None:
+    def subscribed(self, frame: Frame) -> list[Message] | None:
         """Answer a subscription frame of the XPUB socket, if it asks for an echo."""
         topic = bytes(frame[1:])
         if not frame or frame[0] != _SUBSCRIBE or not topic.startswith(_ECHO_PREFIX):
@@ -157,7 +191,7 @@ class Publisher:
         if len(topic) > MAX_TOPIC:
             return None
         header = Header(Kind.ECHO, self._instance, self._epoch, self._beats)
-        return [topic, *pack(header, [], checksum=self._checksum)]
+        return self._after_waiting(topic, header, [])
 
 
 class Tail(NamedTuple):
@@ -195,6 +229,25 @@ class Event(NamedTuple):
     schema: Schema | None = None
 
 
+class Events(NamedTuple):
+    """Events of a stream that follow each other, as one message.
+
+    Attributes:
+        header: its `sequence` is the number of the first.
+        changes: the rows of each.
+    """
+
+    stream: str
+    header: Header
+    changes: list[list[Row]]
+
+    def each(self) -> Iterator[Event]:
+        """Return them as if they had come one by one."""
+        stream, header, changes = self
+        for number, rows in enumerate(changes, header.sequence):
+            yield Event(stream, header._replace(kind=Kind.EVENT, sequence=number), rows)
+
+
 class Echo(NamedTuple):
     """The publisher has seen the subscription of this topic and all that came before it.
 
@@ -227,7 +280,7 @@ class BeatWatch:
         return lost
 
 
-def parse_published(frames: list[Frame]) -> Event | Ending | Heartbeat | Echo | None:
+def parse_published(frames: list[Frame]) -> Event | Events | Ending | Heartbeat | Echo | None:
     """Decode one message of an event stream; None for a kind of a later protocol.
 
     Raises:
@@ -236,8 +289,8 @@ def parse_published(frames: list[Frame]) -> Event | Ending | Heartbeat | Echo | 
     topic = bytes(frames[0]) if frames else b""
     header = unpack(frames[1:])
     kind = header.kind
-    if kind == Kind.EVENT:
-        return Event(_stream_of(topic), header, parse_rows(decode(frames[2:])))
+    if kind in _CHANGES:
+        return _changes(_stream_of(topic), header, decode(frames[2:]))
     if kind == Kind.HEARTBEAT:
         return _heartbeat(header, decode(frames[2:]))
     if kind == Kind.SCHEMA:
@@ -247,6 +300,12 @@ def parse_published(frames: list[Frame]) -> Event | Ending | Heartbeat | Echo | 
     if kind == Kind.ECHO:
         return Echo(topic, header.instance, header.sequence)
     return None
+
+
+def _changes(stream: str, header: Header, body: object) -> Event | Events:
+    if header.kind == Kind.EVENT:
+        return Event(stream, header, parse_rows(body))
+    return Events(stream, header, parse_changes(body))
 
 
 def _stream_of(topic: bytes) -> str:
@@ -295,6 +354,13 @@ def parse_rows(body: object) -> list[Row]:
         else:
             return [row if len(row) == _ROW_LENGTH else row[:_ROW_LENGTH] for row in body]
     raise _malformed("a message with values holds no list of property rows")
+
+
+def parse_changes(body: object) -> list[list[Row]]:
+    """Rebuild the rows of several events; raises `MalformedMessageError`."""
+    if isinstance(body, list) and body:
+        return [parse_rows(rows) for rows in body]
+    raise _malformed("a message with several events holds no list of them")
 
 
 def parse_schema(body: object) -> Schema:

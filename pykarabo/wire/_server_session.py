@@ -24,7 +24,7 @@ from pykarabo.errors import (
 )
 
 from ._checks import check_size
-from ._greetings import NOBODY, ClientIdentity, Hello, Welcome, parse_hello
+from ._greetings import NOBODY, ClientIdentity, Granted, Hello, Welcome, parse_hello
 from ._header import NO_CALL, Frame, Header, Kind, message_size, pack, unpack
 from ._requests import Request, parse_request
 
@@ -37,6 +37,7 @@ MAX_SESSIONS: Final = 10_000
 MAX_UNTAKEN: Final = 16 * 2**20
 """Bytes of answers on their way to one client; above it its calls wait until it has taken some.
 ZeroMQ would keep them all in our memory for a client that is frozen."""
+NOTHING_GRANTED: Final = Granted()
 _MS: Final = 1_000_000
 
 
@@ -44,7 +45,8 @@ class Execute(NamedTuple):
     """Run this request and answer with `ServerSessions.reply` or `.fail`.
 
     `identity` is that of the peer's greeting, `role` what it has a right to; `certain` says that
-    its user is known for sure, see `ServerSessions.identify`.
+    its user is known for sure, and `address` where it connects from, see `ServerSessions.identify`.
+    `granted` says why it has this role.
     """
 
     peer: bytes
@@ -56,6 +58,8 @@ class Execute(NamedTuple):
     identity: ClientIdentity = NOBODY
     role: AccessLevel = AccessLevel.OBSERVER
     certain: bool = False
+    granted: Granted = NOTHING_GRANTED
+    address: str = ""
 
 
 class Answer(NamedTuple):
@@ -101,7 +105,8 @@ class Session:
     """One greeted peer.
 
     Attributes:
-        line: what a client's connections to this server have in common; see `Hello`.
+        hello: how it greeted.
+        granted: what it has a right to.
         role: the smaller one of what the client asked for and what it has a right to.
         greeted_ns: when it greeted, by the client's clock.
         heard_ns: when its last hello or call came.
@@ -110,10 +115,12 @@ class Session:
         sent: bytes of answers that it was sent.
         taken: how many of them it has taken, as it told last.
         certain: whether its user is known for sure.
+        address: where it connects from, as far as that is known.
     """
 
+    hello: Hello
+    granted: Granted
     identity: ClientIdentity
-    line: bytes
     role: AccessLevel
     greeted_ns: int
     heard_ns: int
@@ -122,11 +129,30 @@ class Session:
     sent: int = 0
     taken: int = 0
     certain: bool = False
+    address: str = ""
+
+    @property
+    def line(self) -> bytes:
+        """What a client's connections to this server have in common; see `Hello`."""
+        return self.hello.line
+
+    def goes_on(self, before: "Session") -> None:
+        """Count on where another session on the same connection has ended."""
+        self.calls, self.last_call = before.calls, before.last_call
+        self.sent, self.taken = before.sent, before.taken
+
+    def grant(self, granted: Granted) -> None:
+        """Let the client have what it has a right to, if it has asked for it."""
+        self.granted = granted
+        self.role = min(AccessLevel(self.hello.role), granted.role)
+        if granted.user:
+            self.identity = self.identity._replace(user=granted.user)
+            self.certain = True
 
 
-def _nothing(_hello: Hello) -> AccessLevel:
+def _nothing(_hello: Hello) -> Granted:
     """Grant nobody more than to look: whoever drives the sessions must say otherwise."""
-    return AccessLevel.OBSERVER
+    return NOTHING_GRANTED
 
 
 class ServerSessions:
@@ -134,8 +160,9 @@ class ServerSessions:
 
     Args:
         welcome: who this server is; `time_ns` and `role` are filled in at each greeting.
-        grant: tells the highest role that whoever greets has a right to; a `PykaraboError` of it
-            refuses the greeting.
+        grant: tells what whoever greets has a right to; a `PykaraboError` of it refuses the
+            greeting. It is asked again, while a call of the same peer is received, when what it has
+            granted is over; an error then leaves nothing but to look.
         checksum: protect each message with a CRC-32 (plaintext TCP).
     """
 
@@ -143,7 +170,7 @@ class ServerSessions:
         self,
         welcome: Welcome,
         *,
-        grant: Callable[[Hello], AccessLevel] = _nothing,
+        grant: Callable[[Hello], Granted] = _nothing,
         checksum: bool = False,
     ) -> None:
         self._welcome = welcome
@@ -175,7 +202,7 @@ class ServerSessions:
         try:
             header = unpack(frames)
             if header.kind == Kind.CALL:
-                return self._call(peer, header, frames, now_ns)
+                return self._call(peer, header, frames, now_ns, utc_ns)
             return self._other(peer, header, frames, now_ns, utc_ns)
         except VersionMismatchError as error:
             return Answer(peer, self._error(NO_CALL, error))
@@ -183,7 +210,9 @@ class ServerSessions:
             self.dropped += 1
             return Dropped(str(error))
 
-    def _call(self, peer: bytes, header: Header, frames: list[Frame], now_ns: int) -> ServerAction:
+    def _call(
+        self, peer: bytes, header: Header, frames: list[Frame], now_ns: int, utc_ns: int
+    ) -> ServerAction:
         session = self._sessions.get(peer)
         if session is None:
             error = HelloRequiredError(
@@ -200,6 +229,8 @@ class ServerSessions:
             return Dropped("a call came twice")
         session.last_call = header.sequence
         session.heard_ns = now_ns
+        if utc_ns >= session.granted.until_ns > 0:
+            self._ask_again(session)
         age_ns = max(0, now_ns - header.sent_ns) if header.sent_ns else 0
         left_ns = header.ttl_ms * _MS - age_ns
         call = Execute(
@@ -212,6 +243,8 @@ class ServerSessions:
             session.identity,
             session.role,
             session.certain,
+            session.granted,
+            session.address,
         )
         refusal = self._refusal(peer, left_ns, age_ns)
         if refusal is not None:
@@ -258,15 +291,27 @@ class ServerSessions:
     ) -> ServerAction:
         try:
             hello = parse_hello(decode(frames[1:]))
-            role = min(AccessLevel(hello.role), self._grant(hello))
+            granted = self._grant(hello)
         except PykaraboError as error:
             self.dropped += 1
             return Answer(peer, self._error(NO_CALL, error))
         if self._is_outdated(peer, hello.line, header.sent_ns):
             self.dropped += 1
             return Dropped("a greeting came after a later one of the same client")
-        ended = self._greeted(peer, hello, role, header.sent_ns, now_ns)
-        return Answer(peer, self._welcoming(role, now_ns, utc_ns), greeted=True, ended=ended)
+        ended = self._greeted(peer, hello, granted, header.sent_ns, now_ns)
+        return Answer(peer, self._welcoming(peer, now_ns, utc_ns), greeted=True, ended=ended)
+
+    def _ask_again(self, session: Session) -> None:
+        try:
+            session.grant(self._grant(session.hello))
+        except PykaraboError as error:
+            session.grant(Granted(user=session.granted.user, note=error.message))
+
+    def review(self) -> None:
+        """Ask for each session anew, when it calls next, what it has a right to."""
+        for session in self._sessions.values():
+            if session.granted.until_ns:
+                session.granted = session.granted._replace(until_ns=1)
 
     def _is_outdated(self, peer: bytes, line: bytes, sent_ns: int) -> bool:
         """Tell whether a connection has been replaced already by the one that followed it."""
@@ -274,13 +319,14 @@ class ServerSessions:
         return present != peer and sent_ns < self._sessions[present].greeted_ns
 
     def _greeted(
-        self, peer: bytes, hello: Hello, role: AccessLevel, sent_ns: int, now_ns: int
+        self, peer: bytes, hello: Hello, granted: Granted, sent_ns: int, now_ns: int
     ) -> bytes | None:
         """Begin a session, and end what the client had before it; returns the peer of that.
 
         What it called there and has not begun yet is not run any more: as soon as the client is
         welcome here, what it sees of the devices is all that its earlier calls have done or begun.
         """
+        before = self._sessions.get(peer)
         self.forget(peer)
         former = self._peer_on.get(hello.line)
         if former is not None:
@@ -289,17 +335,34 @@ class ServerSessions:
             self._peer_on[hello.line] = peer
         if len(self._sessions) >= MAX_SESSIONS:
             self.forget(min(self._sessions, key=lambda known: self._sessions[known].heard_ns))
-        self._sessions[peer] = Session(hello.identity, hello.line, role, sent_ns, now_ns)
+        session = Session(hello, granted, hello.identity, AccessLevel.OBSERVER, sent_ns, now_ns)
+        session.grant(granted)
+        if before is not None:  # it is still the same connection
+            session.goes_on(before)
+        self._sessions[peer] = session
         return former
 
-    def identify(self, peer: bytes, user: str) -> None:
-        """Take the user of a peer from who knows him for sure, whatever its greeting said."""
-        session = self._sessions[peer]
-        session.identity = session.identity._replace(user=user)
-        session.certain = True
+    def identify(self, peer: bytes, user: str, address: str = "") -> None:
+        """Take the user of a peer from who knows him for sure, whatever its greeting said.
 
-    def _welcoming(self, role: AccessLevel, now_ns: int, utc_ns: int) -> list[Frame]:
-        welcome = self._welcome._replace(time_ns=utc_ns, role=role)
+        Whoever has shown a token is the one that it names.
+        """
+        session = self._sessions[peer]
+        session.address = address
+        if user and not session.granted.user:
+            session.identity = session.identity._replace(user=user)
+            session.certain = True
+
+    def _welcoming(self, peer: bytes, now_ns: int, utc_ns: int) -> list[Frame]:
+        session = self._sessions[peer]
+        granted = session.granted
+        welcome = self._welcome._replace(
+            time_ns=utc_ns,
+            role=session.role.value,
+            user=granted.user,
+            until_ns=granted.until_ns,
+            note=granted.note,
+        )
         header = Header(Kind.WELCOME, welcome.instance, welcome.epoch, sent_ns=now_ns)
         return pack(header, encode(list(welcome)), checksum=self._checksum)
 

@@ -49,7 +49,7 @@ from typing import Final, NamedTuple, TypeAlias
 from pykarabo.data import Row, Schema
 
 from ._header import Header
-from ._publisher import Event
+from ._publisher import Event, Events
 
 MAX_KEPT: Final = 10_000
 """Events kept while an answer is under way; above it they are dropped and asked for again."""
@@ -222,6 +222,19 @@ class DeviceStream:
         if self.state is not StreamState.UNSYNCED and len(self._kept) < MAX_KEPT:
             self._kept.append(event)
         return []
+
+    def events(self, events: Events) -> list[StreamOutput]:
+        """Take several events of the stream that follow each other."""
+        _stream, header, changes = events
+        first = header.sequence
+        ours = self.state is StreamState.LIVE and header.instance == self._instance
+        if ours and first == self.sequence + 1:
+            self.sequence += len(changes)
+            return [Changed(rows, number) for number, rows in enumerate(changes, first)]
+        outputs: list[StreamOutput] = []
+        for event in events.each():
+            outputs.extend(self.event(event))
+        return outputs
 
     def _live(self, event: Event) -> list[StreamOutput]:
         header = event.header

@@ -99,16 +99,19 @@ class Specimen(Device):
         self.flush()
 
     @command()
-    async def produce(self, total: int, per_second: float = 0.0) -> None:
-        """Produce so many changes in the background, as fast as possible or at a rate."""
-        self._producing = self.spawn(self._produce(total, per_second), name="produce")
+    async def produce(self, total: int, per_second: float = 0.0, at_once: int = 100) -> None:
+        """Produce so many changes in the background, as fast as possible or at a rate.
 
-    async def _produce(self, total: int, per_second: float) -> None:
+        `at_once` are made without letting other devices of the server do so.
+        """
+        self._producing = self.spawn(self._produce(total, per_second, at_once), name="produce")
+
+    async def _produce(self, total: int, per_second: float, at_once: int = 100) -> None:
         loop = asyncio.get_running_loop()
         begun = loop.time()
         made = 0
         while made < total:
-            due = int((loop.time() - begun) * per_second) if per_second else made + 100
+            due = int((loop.time() - begun) * per_second) if per_second else made + at_once
             while made < min(due, total):
                 self._change()
                 made += 1

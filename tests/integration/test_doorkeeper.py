@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 import zmq
+from zmq.utils import z85
 from zmq.utils.monitor import recv_monitor_message
 
 from pykarabo.errors import BadConfigurationError
-from pykarabo.transport import make_context
+from pykarabo.transport import Sender, make_context
 from pykarabo.transport._frames import SenderReader
 from pykarabo.transport._sockets import (
     DOWN_EVENTS,
@@ -79,7 +80,33 @@ def test_a_program_of_the_same_user_comes_in_and_is_known(door: Door) -> None:
     reader = SenderReader()
     assert door.router.poll(_PATIENCE_MS)
     assert reader(door.router)[1:] == [b"hello", b"world"]
-    assert reader.user == _NAME
+    sender = reader.sender
+    assert sender == Sender(_NAME, f"uid:{_UID}", sender.address)
+    assert sender.address == f"localhost:{_UID}:{os.getgid()}:{os.getpid()}"
+
+
+def test_over_tcp_the_key_is_known() -> None:
+    public, secret = zmq.curve_keypair()
+    own_public, own_secret = zmq.curve_keypair()
+    with ExitStack() as stack:
+        context = stack.enter_context(make_context())
+        keeper = Doorkeeper(context, lambda _question: Verdict("alice"))
+        stack.callback(keeper.close)
+        router, dealer = (stack.enter_context(make(context)) for make in (make_router, make_dealer))
+        router.curve_server, router.curve_publickey, router.curve_secretkey = True, public, secret
+        guard(router)
+        port = router.bind_to_random_port("tcp://127.0.0.1")
+        dealer.curve_serverkey = public
+        dealer.curve_publickey, dealer.curve_secretkey = own_public, own_secret
+        dealer.connect(f"tcp://127.0.0.1:{port}")
+        assert dealer.poll(_PATIENCE_MS, zmq.POLLOUT)
+        dealer.send(b"hello")
+        reader = SenderReader()
+        assert router.poll(_PATIENCE_MS)
+        reader(router)
+        user, proof, address = reader.sender
+        assert (user, proof) == ("alice", f"key:{z85.decode(own_public).hex()}")
+        assert address.endswith("127.0.0.1")
 
 
 def test_whoever_is_refused_is_told_and_named_in_the_log_once(

@@ -21,13 +21,14 @@ from pykarabo.data import (
     encode,
 )
 from pykarabo.device import Device, DeviceClasses, Server, command, device_of, serve
-from pykarabo.transport import Binding, ZmqTransport, make_context, run_directory
+from pykarabo.transport import Binding, Sender, ZmqTransport, make_context, run_directory
 from pykarabo.transport._frames import receive_frames, send_frames
 from pykarabo.transport._sockets import Socket, make_dealer
 from pykarabo.wire import (
     Call,
     Get,
     GetSchema,
+    Granted,
     Header,
     Hello,
     Kind,
@@ -577,11 +578,12 @@ def test_rights_are_asked_with_the_user_whom_the_kernel_names(
 ) -> None:
     del short_runtime
     monkeypatch.setenv("USER", "mallory")
-    asked: list[tuple[str, str]] = []
+    asked: list[tuple[str, str, str]] = []
 
-    def rights(hello: Hello, user: str) -> AccessLevel:
-        asked.append((hello.user, user))
-        return AccessLevel.ADMINISTRATOR if hello.program == "server" else AccessLevel.USER
+    def rights(hello: Hello, sender: Sender) -> Granted:
+        asked.append((hello.user, sender.user, sender.proof))
+        is_server = hello.program == "server"
+        return Granted(AccessLevel.ADMINISTRATOR if is_server else AccessLevel.USER)
 
     async def scenario() -> None:
         transport = ZmqTransport(Binding(run_directory(create=True), DIRECTORY_STEM))
@@ -604,4 +606,4 @@ def test_rights_are_asked_with_the_user_whom_the_kernel_names(
             transport.close()
 
     asyncio.run(scenario())
-    assert set(asked) == {("mallory", _user())}
+    assert set(asked) == {("mallory", _user(), f"uid:{os.getuid()}")}

@@ -15,6 +15,7 @@ import pytest
 from pykarabo.data import PropertyValue, Quality, Schema, Timestamp, decode, to_row
 from pykarabo.errors import MalformedMessageError, StateForbidsError
 from pykarabo.wire import (
+    AT_ONCE,
     HEADER_SIZE,
     TELL_BYTES,
     Answer,
@@ -45,6 +46,7 @@ from pykarabo.wire import (
     bundled,
     pack,
     parse_attach,
+    parse_changes,
     parse_request,
     parse_rows,
     unpack,
@@ -136,13 +138,13 @@ def _published_messages() -> list[list[Frame]]:
         to_row("a", PropertyValue(1.5, Timestamp(1, 2, 3), Quality.ALARM)),
         to_row("b.c", PropertyValue("x", Timestamp(-1, 0))),
     ]
-    messages = [
-        publisher.event(source, rows, 0),
-        publisher.schema(source, Schema("Motor").to_wire(), 0),
-    ]
-    messages.append(publisher.heartbeat(0, lag_s=0.1))
-    messages += [publisher.ended(source, 0), publisher.heartbeat(0, lag_s=0.0)]
-    return [frames[1:] for frames in messages]
+    messages: list[list[Frame]] = []
+    for _ in range(AT_ONCE + 2):  # the last two wait for each other
+        messages += publisher.event(source, rows, 0)
+    messages += publisher.schema(source, Schema("Motor").to_wire(), 0)
+    messages += publisher.heartbeat(0, lag_s=0.1)
+    messages += [*publisher.ended(source, 0), *publisher.heartbeat(0, lag_s=0.0)]
+    return [frames[1:] for frames in messages[AT_ONCE - 1 :]]
 
 
 def _pipeline_messages() -> list[list[Frame]]:
@@ -218,6 +220,7 @@ _TAKES: Final[dict[Kind, Callable[[Any], object]]] = {
     Kind.CALL: parse_request,
     Kind.ATTACH: parse_attach,
     Kind.EVENT: parse_rows,
+    Kind.EVENTS: parse_changes,
 }
 
 
@@ -256,6 +259,11 @@ def _is_taken(kind: Kind, body: object) -> bool:
         (Kind.EVENT, [["a", 1, 2, 3, "4", "valid"]]),
         (Kind.EVENT, [["a", 1, 2, 3, 4, "splendid"]]),
         (Kind.EVENT, [[1, 1, 2, 3, 4, "valid"]]),
+        (Kind.EVENTS, {}),
+        (Kind.EVENTS, []),
+        (Kind.EVENTS, [[]]),
+        (Kind.EVENTS, [["a", 1, 2, 3, 4, "valid"]]),
+        (Kind.EVENTS, [[["a", 1, 2, 3, 4, "valid"]], [["b", 1, 2, 3, 4, "valid"]]]),
     ],
     ids=repr,
 )

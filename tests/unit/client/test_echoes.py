@@ -55,9 +55,10 @@ def test_lost_echo_is_asked_for_again() -> None:
         def subscribed(frame: Any) -> None:
             echo = publisher.subscribed(frame)
             if echo is not None:
-                asked.append(bytes(echo[0]))
+                (message,) = echo
+                asked.append(bytes(message[0]))
                 if len(asked) > 1:
-                    port.publish(echo)
+                    port.publish(message)
 
         port = transport.bind_publisher("events", subscribed)
         sink = _Sink()

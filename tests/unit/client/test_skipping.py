@@ -55,9 +55,8 @@ def test_who_is_behind_looks_through_all_of_its_streams_only_now_and_then() -> N
         source = EventSource("D/1", _LIFE, 1, journaled=False)
 
         def subscribed(frame: Frame) -> None:
-            echo = publisher.subscribed(frame)
-            if echo is not None:
-                port.publish(echo)
+            for message in publisher.subscribed(frame) or ():
+                port.publish(message)
 
         port = transport.bind_publisher("events", subscribed)
         subscriptions = Subscriptions(transport, clock, _Calls(source), tasks)
@@ -67,7 +66,9 @@ def test_who_is_behind_looks_through_all_of_its_streams_only_now_and_then() -> N
         await _until_live(stream)
 
         async def hear(lag_s: float) -> None:
-            port.publish(publisher.event(source, [], clock.monotonic_ns() - round(lag_s * 1e9)))
+            sent_ns = clock.monotonic_ns() - round(lag_s * 1e9)
+            (message,) = publisher.event(source, [], sent_ns)
+            port.publish(message)
             await _arrived(subscriptions, lag_s)
 
         clock.advance(10.0)

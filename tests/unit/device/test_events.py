@@ -291,9 +291,11 @@ def test_events_that_a_slow_command_cannot_take_are_counted() -> None:
     async def check(facility: MemoryFacility) -> None:
         camera, stage = await _start(facility)
         stage.gate.clear()
-        for number in range(100, 100 + MAX_WAITING + 51):
+        camera.emit("image_done", number=100, exposure=0.0)
+        await _until(lambda: stage.commands_at_work)
+        for number in range(101, 100 + MAX_WAITING + 51):
             camera.emit("image_done", number=number, exposure=0.0)
-        await _until(lambda: _shown(stage).get("missed"))
+        await _until(lambda: _shown(stage).get("missed", 0) >= 50)
         stage.gate.set()
         await _until(lambda: _shown(stage)["delivered"] + _shown(stage)["missed"] == 1051)
         assert stage.steps == list(range(100, 100 + _shown(stage)["delivered"]))

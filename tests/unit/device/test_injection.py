@@ -316,7 +316,7 @@ def test_a_watcher_that_does_not_read_is_told_the_present_schema() -> None:
         async with stage.client.watch("STAGE/1.speed") as updates:
             assert isinstance(await _next(updates), Live)
             stage.inject(gain=_gain())
-            for number in range(MAX_WAITING + 10):
+            for number in range(MAX_WAITING + 100):  # the last ones are on their way
                 stage.speed = number % 5
                 await asyncio.sleep(0)
             told = [await _next(updates) for _ in range(3)]

@@ -11,8 +11,8 @@ from pykarabo.data import AccessLevel, Configurable, Float64, Int64, ListOfNodes
 from pykarabo.device import Device, command
 from pykarabo.errors import DeniedError, LockedError, ReadOnlyError, UnknownPropertyError
 from pykarabo.testing import MemoryFacility, run_facility
-from pykarabo.transport import acting_as
-from pykarabo.wire import Hello
+from pykarabo.transport import Sender, acting_as
+from pykarabo.wire import Granted, Hello
 
 
 class _Axis(Configurable):
@@ -67,11 +67,11 @@ def _as(facility: MemoryFacility, role: AccessLevel) -> Client:
     return client
 
 
-def _by_user(hello: Hello, user: str) -> AccessLevel:
-    assert user == ""  # nobody vouches for anybody in memory
+def _by_user(hello: Hello, sender: Sender) -> Granted:
+    assert sender == Sender()  # nobody vouches for anybody in memory
     if hello.user == "banned":
         raise DeniedError("you are banned", remedy="ask to be let in again")
-    return AccessLevel.OPERATOR if hello.user == "op" else AccessLevel.ADMINISTRATOR
+    return Granted(AccessLevel.OPERATOR if hello.user == "op" else AccessLevel.ADMINISTRATOR)
 
 
 @pytest.mark.parametrize("asked", AccessLevel)

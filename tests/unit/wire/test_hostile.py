@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pykarabo.data import PropertyValue, Schema, Timestamp, decode, encode, to_row
 from pykarabo.errors import LimitExceededError, MalformedMessageError, VersionMismatchError
 from pykarabo.wire import (
+    AT_ONCE,
     Answer,
     Attach,
     ClientIdentity,
@@ -200,13 +201,13 @@ _ROW = to_row("value", PropertyValue([1.5, "x"], Timestamp(10, 20, 30)))
 def _published() -> list[list[Frame]]:
     publisher = Publisher(_INSTANCE, 1)
     source = EventSource("A/1", _INSTANCE, 1)
-    return [
-        publisher.event(source, [_ROW], 0),
-        publisher.schema(source, Schema("Motor").to_wire(), 0),
-        publisher.heartbeat(0, lag_s=0.5),
-        publisher.ended(source, 0),
-        publisher.heartbeat(0, lag_s=0.5),
-    ]
+    messages: list[list[Frame]] = []
+    for _ in range(AT_ONCE + 2):  # the last two leave as one
+        messages += publisher.event(source, [_ROW], 0)
+    messages += publisher.schema(source, Schema("Motor").to_wire(), 0)
+    messages += publisher.heartbeat(0, lag_s=0.5)
+    messages += publisher.ended(source, 0)
+    return [*messages[AT_ONCE - 1 :], *publisher.heartbeat(0, lag_s=0.5)]
 
 
 @given(st.sampled_from(_published()), st.data())

@@ -16,6 +16,7 @@ from pykarabo.wire import (
     Header,
     Heartbeat,
     Kind,
+    Message,
     Publisher,
     Tail,
     echo_topic,
@@ -39,8 +40,14 @@ def _source(device_id: str = "MOTOR/1") -> EventSource:
     return EventSource(device_id, _DEVICE, 77)
 
 
+def _only(messages: list[Message] | None) -> Message:
+    assert messages is not None
+    (message,) = messages
+    return message
+
+
 def _beat(publisher: Publisher) -> Heartbeat:
-    message = parse_published(publisher.heartbeat(0, lag_s=0.25))
+    message = parse_published(publisher.heartbeat(0, lag_s=0.25)[-1])
     assert isinstance(message, Heartbeat)
     return message
 
@@ -57,7 +64,7 @@ def test_event_tells_device_life_number_and_values(checksum: bool) -> None:
     publisher = _publisher(checksum=checksum)
     source = _source()
     publisher.event(source, [_ROW], 4)
-    event = parse_published(publisher.event(source, [_ROW, _ROW], 5))
+    event = parse_published(_only(publisher.event(source, [_ROW, _ROW], 5)))
     assert isinstance(event, Event)
     assert event.stream == "MOTOR/1"
     assert event.rows == [_ROW, _ROW]
@@ -70,7 +77,7 @@ def test_change_of_the_schema_is_numbered_with_the_events() -> None:
     source = _source()
     publisher.event(source, [_ROW], 0)
     schema = Schema("Motor", properties={"speed": PropertyInfo("speed", ValueType.FLOAT64)})
-    message = parse_published(publisher.schema(source, schema.to_wire(), 0))
+    message = parse_published(_only(publisher.schema(source, schema.to_wire(), 0)))
     assert isinstance(message, Event)
     assert message.schema is not None
     assert message.schema.version == schema.version
@@ -98,7 +105,7 @@ def test_end_of_a_device_is_told_at_once_and_again_by_heartbeats() -> None:
     publisher = _publisher()
     source = _source()
     publisher.event(source, [_ROW], 0)
-    assert parse_published(publisher.ended(source, 0)) == Ending("MOTOR/1", _DEVICE)
+    assert parse_published(_only(publisher.ended(source, 0))) == Ending("MOTOR/1", _DEVICE)
     beat = _beat(publisher)
     assert (beat.tails, beat.ended) == ([], [Ending("MOTOR/1", _DEVICE)])
     assert [bool(_beat(publisher).ended) for _ in range(6)].count(True) >= 2
@@ -117,8 +124,7 @@ def test_subscription_of_an_echo_is_answered_on_its_topic() -> None:
     _beat(publisher)
     topic = echo_topic(b"token")
     answer = publisher.subscribed(b"\x01" + topic)
-    assert answer is not None
-    assert parse_published(answer) == Echo(topic, _SERVER, 1)
+    assert parse_published(_only(answer)) == Echo(topic, _SERVER, 1)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +149,7 @@ def test_kind_of_a_later_protocol_is_nothing() -> None:
 
 
 def test_checksum_covers_the_body_but_not_the_topic() -> None:
-    frames = _publisher(checksum=True).event(_source(), [_ROW], 0)
+    frames = _only(_publisher(checksum=True).event(_source(), [_ROW], 0))
     assert unpack(frames[1:]).sequence == 1
 
 

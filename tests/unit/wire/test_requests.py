@@ -162,6 +162,8 @@ def test_greetings_of_a_later_version_may_have_more_fields() -> None:
         ("program", b""),
         ("line", "text"),
         ("line", bytes(17)),
+        ("token", "text"),
+        ("token", bytes(4_097)),
     ],
 )
 def test_hello_with_a_wrong_field_is_malformed(field: str, value: Any) -> None:
@@ -181,6 +183,9 @@ def test_hello_with_a_wrong_field_is_malformed(field: str, value: Any) -> None:
         ("time_ns", False),
         ("version", 1),
         ("data", None),
+        ("user", None),
+        ("until_ns", -1),
+        ("note", b""),
     ],
 )
 def test_welcome_with_a_wrong_field_is_malformed(field: str, value: Any) -> None:

@@ -10,12 +10,15 @@ from hypothesis import strategies as st
 
 from pykarabo.data import PropertyValue, Row, Schema, Timestamp, decode, encode, to_row
 from pykarabo.wire import (
+    AT_ONCE,
+    WINDOW_NS,
     BeatWatch,
     Changed,
     DeviceStream,
     Echo,
     Ending,
     Event,
+    Events,
     EventSource,
     Frame,
     GapFound,
@@ -23,6 +26,7 @@ from pykarabo.wire import (
     Heartbeat,
     Journal,
     Kind,
+    Message,
     NeedReplay,
     NeedSnapshot,
     Publisher,
@@ -388,11 +392,12 @@ class _Network:
         self.publisher = _publisher(b"S" * 16)
         self.source = EventSource("D/1", _LIFE, 1)
         self.stream = DeviceStream(replays=replays)
+        self.now_ns = 0
         self.beats = BeatWatch()
         self.echo = b""
         self.target = self.source.instance
         self.connected = False
-        self.events: deque[list[Frame]] = deque()
+        self.events: deque[Message] = deque()
         self.requests: deque[tuple[NeedSnapshot | NeedReplay, bytes]] = deque()
         self.answers: deque[Callable[[], None]] = deque()
         # What the subscriber made of it.
@@ -405,12 +410,24 @@ class _Network:
     # What the device and its server do.
 
     def publish(self) -> None:
+        self.now_ns += WINDOW_NS
+        self._publish()
+
+    def flood(self) -> None:
+        """Publish so much at once that some of it waits."""
+        for _ in range(AT_ONCE + 3):
+            self._publish()
+
+    def release(self) -> None:
+        self._send(self.publisher.waiting())
+
+    def _publish(self) -> None:
         value = self.values.get("a", 0) + 1
         self.values["a"] = value
         if value % 3 == 0:
             self.values["b"] = value
         rows = [_row(key, item) for key, item in self.values.items() if item == value]
-        self._send(self.publisher.event(self.source, rows, 0))
+        self._send(self.publisher.event(self.source, rows, self.now_ns))
 
     def change_schema(self) -> None:
         self._send(self.publisher.schema(self.source, _SCHEMA.to_wire(), 0))
@@ -457,9 +474,9 @@ class _Network:
             lambda: self.take(self.stream.replay(events, request.request, more=more))
         )
 
-    def _send(self, frames: list[Frame]) -> None:
+    def _send(self, messages: list[Message]) -> None:
         if self.connected:
-            self.events.append(frames)
+            self.events.extend(messages)
 
     # What the network does.
 
@@ -515,8 +532,8 @@ class _Network:
         message = parse_published(frames)
         if isinstance(message, Heartbeat | Echo) and self.beats.lost(message):
             self.take(self.stream.doubt())
-        if isinstance(message, Event):
-            self.take(self.stream.event(message))
+        if isinstance(message, Event | Events):
+            self._changed(message)
         elif isinstance(message, Ending):
             self._follow_again(message.instance)
         elif isinstance(message, Heartbeat):
@@ -526,6 +543,12 @@ class _Network:
                 self.take(self.stream.tail(tail.instance, tail.sequence))
         elif isinstance(message, Echo) and message.topic == self.echo:
             self.take(self.stream.echo())
+
+    def _changed(self, message: Event | Events) -> None:
+        if isinstance(message, Events):
+            self.take(self.stream.events(message))
+        else:
+            self.take(self.stream.event(message))
 
     def take(self, outputs: list[StreamOutput], instance: bytes | None = None) -> None:
         for output in outputs:
@@ -576,6 +599,8 @@ class _Network:
 
 _STEPS = {
     _Network.publish: 6,
+    _Network.flood: 1,
+    _Network.release: 1,
     _Network.deliver: 8,
     _Network.drop: 3,
     _Network.repeat: 1,
