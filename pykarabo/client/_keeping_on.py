@@ -87,6 +87,7 @@ class StreamFollower:
     async def _follow_once(self, backoff: Backoff) -> PykaraboError:
         link, target = await self._client.reach(self.device_id)
         self.target = target
+        await self.prepare()
         self._down = asyncio.get_running_loop().create_future()
         entry = Followed(self._name, self.device_id, target, self._stream, self, self._latest)
         try:
@@ -99,6 +100,9 @@ class StreamFollower:
             self._synchronised = False
             backoff.reset()
         return error
+
+    async def prepare(self) -> None:
+        """Get ready, each time before the stream is received."""
 
     def stream_failed(self, error: PykaraboError) -> None:
         """The device cannot be followed on this link any more."""

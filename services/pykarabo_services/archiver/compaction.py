@@ -246,7 +246,8 @@ def forget(connection: Connection, series_id: int, before_ns: int) -> int:
     gone = connection.execute(
         delete(rows).where(rows.c.series_id == series_id, rows.c.time_ns < kept_ns)
     )
-    return int(gone.rowcount) + sum(number for _first_ns, number in old)
+    in_chunks: int = sum(number for _first_ns, number in old)
+    return int(gone.rowcount) + in_chunks
 
 
 def _value_before(connection: Connection, series_id: int, before_ns: int) -> int | None:

@@ -247,6 +247,15 @@ class DeviceEvent:
         return json.dumps(dict(self.details), default=str) if self.details else ""
 
 
+class Mark(NamedTuple):
+    """Up to which message of a device everything is in the archive."""
+
+    instance: str
+    epoch: int
+    seq: int
+    time_ns: int
+
+
 class Series(NamedTuple):
     """A property of a device with one type."""
 

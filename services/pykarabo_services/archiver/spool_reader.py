@@ -61,13 +61,13 @@ class SpoolReader:
             if self._segment is None:
                 return []
             self._last = self._segment.first - 1
-        # Looked for before reading: if it is there, this segment is complete.
-        following = self._following(self._segment)
-        content = self._content(self._segment)
         found: list[Record | Damage] = []
-        used = self._take(content, up_to, found)
-        self._at += used
-        if not found and following is not None and following.first <= up_to:
+        while not found:
+            # Looked for before reading: if it is there, this segment is complete.
+            following = self._following(self._segment)
+            self._at += self._take(self._content(self._segment), up_to, found)
+            if found or following is None or following.first > up_to:
+                break
             self._segment, self._at = following, HEAD.size
             found = self._skipped_to(following.first)
         return found

@@ -16,6 +16,7 @@ from pykarabo.data import ValueType
 from pykarabo_services.archiver import tables
 from pykarabo_services.archiver.model import (
     DeviceEvent,
+    Mark,
     Sample,
     from_columns,
     to_columns,
@@ -61,15 +62,6 @@ class SeriesKey(NamedTuple):
     device_id: str
     key: str
     value_type: str
-
-
-class Mark(NamedTuple):
-    """Up to which message of a device everything is in the archive."""
-
-    instance: str
-    epoch: int
-    seq: int
-    time_ns: int
 
 
 class Description(NamedTuple):

@@ -48,7 +48,8 @@ def test_records_come_back_in_order_over_many_segments(tmp_path: Path) -> None:
     spool = _spool(tmp_path, segment_bytes=200)
     written = [f"record {i}".encode() * 5 for i in range(50)]
     for payload in written:
-        last = spool.write([payload])
+        spool.write([payload])
+    last = spool.last
 
     assert len(segments_of(tmp_path)) > 5
     found = _all(SpoolReader(tmp_path, after=0), last)

@@ -1,0 +1,44 @@
+"""Joins the archiver with its database; the class that device servers start."""
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from pykarabo_services.archiver import service
+
+if TYPE_CHECKING:
+    from pykarabo_services.archiver.model import Mark
+    from pykarabo_services.kernel.database import Database
+
+
+class Archiver(service.Archiver):
+    """Stores every change of every property of the domain's devices in the domain's database."""
+
+    _marks_in: "Database | None" = None
+
+    def open_store(self) -> str:
+        """Return the name of the database; what is written goes there."""
+        # SQLAlchemy is imported by servers that have an archiver, and by no others.
+        from pykarabo_services.archiver.store import STORE
+        from pykarabo_services.kernel.database import Database, place_of
+
+        place = place_of(STORE.name, domain=self.client.domain, url=self.database or None)
+        self._marks_in = Database(STORE, place, read_only=True)
+        return str(place)
+
+    async def read_marks(self, device_ids: Collection[str]) -> "dict[str, Mark]":
+        """Return up to where the database has everything of some devices."""
+        from pykarabo_services.archiver.store import marks
+        from pykarabo_services.kernel.database import Database
+
+        database = self._marks_in
+        assert isinstance(database, Database)  # noqa: S101 - `open_store` was called first
+        if not database.health.good:
+            await database.open(required=False)
+        return await database.read(
+            lambda connection: marks(connection, device_ids), deadline_s=service.MARKS_S
+        )
+
+    async def close_store(self) -> None:
+        """End the connections to the database."""
+        if self._marks_in is not None:
+            await self._marks_in.aclose()
