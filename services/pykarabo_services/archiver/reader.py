@@ -27,7 +27,13 @@ _LOOK_S: Final = 1.0
 class HistoryReader(History):
     """Answers what the properties of devices were, out of the archive's database."""
 
-    database = String(read_only=True, description="Where the archive is.")
+    database = String(
+        init_only=True,
+        secret=True,
+        access_level=AccessLevel.ADMINISTRATOR,
+        description="URL of the database; empty for the one that the domain's services share.",
+    )
+    store = String(read_only=True, description="The database that is read.")
     answers = UInt64(read_only=True, description="Questions that were answered.")
     failures = UInt64(read_only=True, description="Questions that the database did not answer.")
     longest = Float64(
@@ -53,8 +59,8 @@ class HistoryReader(History):
         from pykarabo_services.archiver.store import STORE
         from pykarabo_services.kernel.database import Database, place_of
 
-        place = place_of(STORE.name, domain=self.client.domain)
-        self.database = str(place)
+        place = place_of(STORE.name, domain=self.client.domain, url=self.database or None)
+        self.store = str(place)
         while True:
             archive = Database(STORE, place, read_only=True, on_health=self._show)
             try:
