@@ -303,7 +303,12 @@ def _joined(parts: Sequence[History]) -> History:
     columns = {
         name: _concatenated([part.columns[name] for part in parts]) for name in parts[0].columns
     }
-    return replace(parts[0], columns=columns)
+    gaps = {gap for part in parts for gap in part.gaps}
+    return replace(parts[0], columns=columns, gaps=tuple(sorted(gaps, key=_begins)))
+
+
+def _begins(gap: HistoryGap) -> int:
+    return gap.from_ns
 
 
 def _concatenated(columns: Sequence[NDArray[Any]]) -> NDArray[Any]:

@@ -46,7 +46,8 @@ def history(
         made, following = _page(source, question, after, trains)
     else:
         made, following = answer(source, question), None
-    outages = source.outages(question.start_ns, question.end_ns)
+    first = after is None
+    outages = source.outages(question.start_ns, question.end_ns) if first else source.damages()
     return {
         "device_id": device_id,
         "key": key,
@@ -54,8 +55,8 @@ def history(
         "sampled": made.sampled,
         "unit": catalog.unit_of(connection, device_id, key, question.end_ns),
         "columns": {name: _travelling(column) for name, column in made.columns.items()},
-        "before": _before(source, question.start_ns) if after is None else None,
-        "gaps": _gaps(outages) if after is None else [],
+        "before": _before(source, question.start_ns) if first else None,
+        "gaps": _gaps(outages),
         "following": None if following is None else list(following),
         "mark": _mark(connection, device_id),
     }

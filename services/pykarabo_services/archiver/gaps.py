@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pykarabo_services.archiver.model import EventKind
 from pykarabo_services.archiver.samples import Times
 
-_UNHEALED: Final = frozenset({EventKind.LIMITED, EventKind.REJECTED})
+_UNHEALED: Final = frozenset({EventKind.LIMITED, EventKind.REJECTED, EventKind.DAMAGED})
 
 
 class Outage(NamedTuple):

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, and_, func, select
 
 from pykarabo.data import Schema
+from pykarabo.errors import MalformedMessageError
 from pykarabo_services.archiver import catalog, tables
 from pykarabo_services.archiver.codec import decode_chunk
 from pykarabo_services.archiver.gaps import Outage
@@ -55,12 +56,12 @@ def past_device(connection: Connection, device_id: str, time_ns: int) -> PastDev
     """
     catalog.keys(connection, device_id)
     described = catalog.schema_at(connection, device_id, time_ns)
-    found = _last_samples(connection, catalog.all_series(connection, device_id), time_ns)
+    found, damaged = _last_samples(connection, catalog.all_series(connection, device_id), time_ns)
     if described is not None:
         known = described[0].properties
         found = {key: sample for key, sample in found.items() if key in known}
     earliest = min((sample.time_ns for sample in found.values()), default=time_ns)
-    outages = outages_of(connection, device_id, earliest, time_ns + 1)
+    outages = [*outages_of(connection, device_id, earliest, time_ns + 1), *damaged]
     away = _away(connection, device_id, time_ns)
     return PastDevice(
         device_id=device_id,
@@ -98,21 +99,22 @@ def _away(connection: Connection, device_id: str, time_ns: int) -> str:
 
 def _last_samples(
     connection: Connection, series: Sequence[Series], time_ns: int
-) -> dict[str, Sample]:
-    """Return by key the last sample at or before a moment."""
+) -> tuple[dict[str, Sample], list[Outage]]:
+    """Return by key the last sample at or before a moment, and which chunks cannot be read."""
+    damaged: list[Outage] = []
     by_number = {item.id: item for item in series}
     found: dict[str, Sample] = {}
     if not series:
-        return found
+        return found, damaged
     device_id = series[0].device_id
     for number, sample in (
         *_of_rows(connection, device_id, by_number, time_ns),
-        *_of_chunks(connection, device_id, by_number, time_ns),
+        *_of_chunks(connection, device_id, by_number, time_ns, damaged),
     ):
         key = by_number[number].key
         if key not in found or _identity(found[key]) < _identity(sample):
             found[key] = sample
-    return found
+    return found, damaged
 
 
 def _identity(sample: Sample) -> tuple[int, int, int, int]:
@@ -160,7 +162,11 @@ _VALUES = 4
 
 
 def _of_chunks(
-    connection: Connection, device_id: str, series: dict[int, Series], time_ns: int
+    connection: Connection,
+    device_id: str,
+    series: dict[int, Series],
+    time_ns: int,
+    damaged: list[Outage],
 ) -> Iterator[tuple[int, Sample]]:
     data = tables.chunk_data
     first_ns = (
@@ -170,13 +176,17 @@ def _of_chunks(
         .scalar_subquery()
     )
     statement = (
-        select(data.c.series_id, data.c.data)
+        select(data.c.series_id, data.c.first_ns, data.c.data)
         .join(data, and_(data.c.series_id == tables.series.c.id, data.c.first_ns == first_ns))
         .select_from(tables.series)
         .where(tables.series.c.device_id == device_id)
     )
-    for number, content in connection.execute(statement):
-        yield number, _last_of_chunk(content, time_ns)
+    for number, first, content in connection.execute(statement):
+        try:
+            yield number, _last_of_chunk(content, time_ns)
+        except MalformedMessageError as error:
+            reason = f"{series[number].key}: {error.message}"
+            damaged.append(Outage(first, None, EventKind.DAMAGED, None, reason))
 
 
 def _last_of_chunk(content: bytes, time_ns: int) -> Sample:

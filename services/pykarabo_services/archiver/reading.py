@@ -9,14 +9,15 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, and_, func, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, select
 
 from pykarabo.data import ValueType
+from pykarabo.errors import MalformedMessageError
 from pykarabo_services.archiver import tables
 from pykarabo_services.archiver.buckets import Buckets
 from pykarabo_services.archiver.codec import ChunkSamples, decode_chunk
 from pykarabo_services.archiver.gaps import Holes, Outage
-from pykarabo_services.archiver.model import Series, from_columns, is_number, packed
+from pykarabo_services.archiver.model import EventKind, Series, from_columns, is_number, packed
 from pykarabo_services.archiver.outages import outages_of
 from pykarabo_services.archiver.samples import Pieces, Samples, Times
 
@@ -92,6 +93,7 @@ class ArchivedProperty:
         self._connection = connection
         self._device_id = device_id
         self._series = list(series)
+        self._damaged: dict[tuple[int, int], str] = {}
 
     @property
     def name(self) -> str:
@@ -110,11 +112,12 @@ class ArchivedProperty:
         parts: list[Samples] = []
         for item in self._series:
             parts.append(self._rows(item, start_ns, end_ns))
-            statement = select(tables.chunk_data.c.data).where(
+            data = tables.chunk_data.c
+            statement = select(data.first_ns, data.data).where(
                 _in_span(tables.chunk_data, item.id, start_ns, end_ns)
             )
-            blobs = self._connection.execute(statement.order_by(tables.chunk_data.c.first_ns))
-            parts.append(_within(_of_chunks(item, blobs.scalars()), start_ns, end_ns))
+            chunks = self._connection.execute(statement.order_by(data.first_ns))
+            parts.append(_within(self._decoded(item, chunks), start_ns, end_ns))
         return Samples.joined(parts)
 
     def at(self, times: Times) -> Samples:
@@ -128,7 +131,7 @@ class ArchivedProperty:
             chunks = self._index(item, start_ns, end_ns)
             asked = np.searchsorted(times, chunks[:, 0], "left")
             has_some = asked < np.searchsorted(times, chunks[:, 1], "right")
-            parts.append(_of_chunks(item, self._data(item, chunks[has_some, 0])))
+            parts.append(self._decoded(item, self._data(item, chunks[has_some, 0])))
         found = Samples.joined(parts)
         return found[np.isin(found.time_ns, times)]
 
@@ -164,9 +167,11 @@ class ArchivedProperty:
         newest = [column.desc() for column in _IDENTITY]
         row = self._connection.execute(statement.order_by(*newest).limit(1)).all()
         data = tables.chunk_data.c
-        last = select(data.data).where(data.series_id == item.id, data.first_ns < time_ns)
-        blob = self._connection.execute(last.order_by(data.first_ns.desc()).limit(1)).scalars()
-        chunk = _of_chunks(item, blob)
+        last = select(data.first_ns, data.data).where(
+            data.series_id == item.id, data.first_ns < time_ns
+        )
+        found = self._connection.execute(last.order_by(data.first_ns.desc()).limit(1))
+        chunk = self._decoded(item, found)
         return Samples.joined([_of_rows(item, row), chunk[chunk.time_ns < time_ns][-1:]])[-1:]
 
     def _first_from(self, item: Series, time_ns: int) -> Samples:
@@ -177,8 +182,8 @@ class ArchivedProperty:
         span = _in_span(tables.chunk_data, item.id, time_ns, None)
         data = tables.chunk_data.c
         # The chunk before it may have such a sample, or all of its samples are earlier.
-        blobs = select(data.data).where(span).order_by(data.first_ns).limit(2)
-        chunk = _of_chunks(item, self._connection.execute(blobs).scalars())
+        first = select(data.first_ns, data.data).where(span).order_by(data.first_ns).limit(2)
+        chunk = self._decoded(item, self._connection.execute(first))
         return Samples.joined([_of_rows(item, row), chunk[chunk.time_ns >= time_ns][:1]])[:1]
 
     def _rows(self, item: Series, start_ns: int, end_ns: int) -> Samples:
@@ -189,13 +194,30 @@ class ArchivedProperty:
         )
         return _of_rows(item, self._connection.execute(statement.order_by(*_IDENTITY)).all())
 
-    def _data(self, item: Series, first_ns: Times) -> Iterable[bytes]:
+    def _decoded(
+        self,
+        item: Series,
+        rows: Iterable[Row[int, bytes]],
+        columns: Collection[str] = _WHOLE,
+    ) -> Samples:
+        """Return the samples of chunks; of a damaged one it is noted that they are missing."""
+        chunks: list[ChunkSamples] = []
+        for first_ns, content in rows:
+            try:
+                chunks.append(decode_chunk(content, columns))
+            except MalformedMessageError as error:
+                self._damaged[item.id, first_ns] = error.message
+        return _of_chunks(item, chunks, columns)
+
+    def _data(self, item: Series, first_ns: Times) -> Iterable[Row[int, bytes]]:
         """Return the chunks of a series that begin at some moments."""
         data = tables.chunk_data.c
         for start in range(0, len(first_ns), _BATCH):
             some = first_ns[start : start + _BATCH].tolist()
-            statement = select(data.data).where(data.series_id == item.id, data.first_ns.in_(some))
-            yield from self._connection.execute(statement.order_by(data.first_ns)).scalars()
+            statement = select(data.first_ns, data.data).where(
+                data.series_id == item.id, data.first_ns.in_(some)
+            )
+            yield from self._connection.execute(statement.order_by(data.first_ns))
 
     def _index(self, item: Series, start_ns: int, end_ns: int) -> Times:
         """Return first and last moment and number of samples of the chunks that touch a span."""
@@ -251,7 +273,7 @@ class ArchivedProperty:
         cut = chunks.first_ns[~whole]
         needed = _WHOLE if has_rows.any() else _MOMENTS
         samples = _within(
-            _of_chunks(item, self._data(item, cut), needed), buckets.start_ns, buckets.end_ns
+            self._decoded(item, self._data(item, cut), needed), buckets.start_ns, buckets.end_ns
         )
         loose = [Samples.joined([rows, samples])] if has_rows.any() else [rows, samples]
         return [chunks[whole], *(_in_runs(part, buckets, cut) for part in loose)]
@@ -331,9 +353,22 @@ class ArchivedProperty:
 
     def outages(self, start_ns: int, end_ns: int) -> list[Outage]:
         """Return what is missing in a span, and why."""
-        return outages_of(
+        known = outages_of(
             self._connection, self._device_id, start_ns, end_ns, key=self._series[0].key
         )
+        return sorted([*known, *self.damages()], key=lambda item: item.from_ns)
+
+    def damages(self) -> list[Outage]:
+        """Return which chunks were found damaged so far: their samples are missing."""
+        chunk = tables.chunk.c
+        found: list[Outage] = []
+        for (series_id, first_ns), reason in self._damaged.items():
+            statement = select(chunk.last_ns, chunk.count).where(
+                chunk.series_id == series_id, chunk.first_ns == first_ns
+            )
+            for last_ns, count in self._connection.execute(statement):
+                found.append(Outage(first_ns, last_ns, EventKind.DAMAGED, count, reason))
+        return found
 
 
 def _in_runs(samples: Samples, buckets: Buckets, chunks: Times) -> Pieces:
@@ -420,8 +455,7 @@ def objects(values: Sequence[Any]) -> NDArray[Any]:
     return array
 
 
-def _of_chunks(item: Series, blobs: Iterable[bytes], columns: Collection[str] = _WHOLE) -> Samples:
-    chunks = [decode_chunk(blob, columns) for blob in blobs]
+def _of_chunks(item: Series, chunks: Sequence[ChunkSamples], columns: Collection[str]) -> Samples:
     if not chunks:
         return Samples.none()
     count = sum(chunk.count for chunk in chunks)

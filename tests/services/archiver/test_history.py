@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, select, update
 
 from pykarabo.client import Client, History
 from pykarabo.data import (
@@ -31,15 +31,21 @@ from pykarabo.errors import (
     WrongTypeError,
 )
 from pykarabo.testing import run_facility, until
-from pykarabo_services.archiver import reading
+from pykarabo_services.archiver import reading, tables
 from pykarabo_services.archiver.compaction import compact, crowded
-from pykarabo_services.archiver.model import DeviceEvent, EventKind, Sample, packed
+from pykarabo_services.archiver.model import (
+    CHUNK_SAMPLES,
+    DeviceEvent,
+    EventKind,
+    Mark,
+    Sample,
+    packed,
+)
 from pykarabo_services.archiver.reader import HistoryReader
 from pykarabo_services.archiver.store import (
     STORE,
     Batch,
     Description,
-    Mark,
     SeriesKey,
     SeriesNumbers,
     tail_of,
@@ -157,6 +163,15 @@ async def archive(databases: Databases) -> AsyncGenerator[Database]:
         await database.aclose()
 
 
+@contextlib.asynccontextmanager
+async def reading_facility() -> AsyncGenerator[Client]:
+    """Run a reader and return a client that can ask it."""
+    async with run_facility({"HistoryReader": HistoryReader}) as facility:
+        reader = await facility.start("HistoryReader", "ARCHIVE/READER/1")
+        await until(lambda: reader.state == State.ON)
+        yield facility.client
+
+
 @pytest.fixture
 def ask(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Run a coroutine function with a client of a domain whose archive is filled."""
@@ -166,10 +181,8 @@ def ask(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     async def in_facility(work: Callable[[Client], Coroutine[Any, Any, Any]]) -> Any:
         async with archive(databases) as database:
             await database.write(fill)
-            async with run_facility({"HistoryReader": HistoryReader}) as facility:
-                reader = await facility.start("HistoryReader", "ARCHIVE/READER/1")
-                await until(lambda: reader.state == State.ON)
-                return await work(facility.client)
+            async with reading_facility() as client:
+                return await work(client)
 
     return lambda work: asyncio.run(in_facility(work))
 
@@ -224,6 +237,36 @@ def test_buckets_of_a_given_length_begin_at_its_multiples(ask: Any) -> None:
     assert found["count"].sum() == 190
     assert all(time_ns % (60 * SECOND) == 0 for time_ns in found.time_ns[1:].tolist())
     assert set(found.figures) == {"mean", "std", "min", "max", "count"}
+
+
+def test_samples_of_a_damaged_chunk_are_a_gap_and_the_rest_is_there(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damage(connection: Connection) -> None:
+        fill(connection)
+        data = tables.chunk_data
+        first = connection.execute(select(func.min(data.c.first_ns))).scalar_one()
+        connection.execute(update(data).where(data.c.first_ns == first).values(data=b"nonsense"))
+
+    async def work() -> tuple[History, History, Any]:
+        async with archive(databases) as database:
+            await database.write(damage)
+            async with reading_facility() as client:
+                raw = await client.history(PUMP, "pressure", since=moment(0))
+                mean = await client.history(
+                    PUMP, "pressure", since=moment(0), until=moment(COUNT), every=7, operator="mean"
+                )
+                return raw, mean, await client.past(PUMP, moment(50))
+
+    monkeypatch.setenv("PYKARABO_DATABASE_URL", databases.url)
+    monkeypatch.setenv("PYKARABO_DOMAIN", databases.domain)
+    raw, mean, past = asyncio.run(work())
+    (damaged,) = [gap for gap in raw.gaps if gap.kind == "damaged"]
+    assert damaged.lost == COUNT - len(raw) == CHUNK_SAMPLES
+    assert raw.time_ns[0] == START + CHUNK_SAMPLES * SECOND
+    assert "damaged" in {gap.kind for gap in mean.gaps}
+    assert "pressure" not in past.values
+    assert ["damaged" in gap.reason for gap in past.gaps] == [True]
 
 
 def test_trains_are_found_without_times(ask: Any) -> None:
