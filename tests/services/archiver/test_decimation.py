@@ -1,11 +1,13 @@
 """Every operator on real tables gives what a plain loop over the samples gives."""
 
 import math
+import re
 import statistics
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain, pairwise
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -414,3 +416,14 @@ def test_text_is_sampled_and_says_so_and_has_no_mean() -> None:
             answer(source, Question(start_ns=0, end_ns=100, operator="mean"))
     assert (found.operator, found.sampled) == ("last", True)
     assert found.columns["value"].tolist() == [f"text {n}" for n in range(9, 100, 10)]
+
+
+def test_page_of_the_reference_lists_the_operators() -> None:
+    page = Path(__file__).resolve().parents[3] / "docs/reference/history-operators.md"
+    written = re.findall(
+        r"^\| `(\w+)` \| (.+) \| (yes|no) \|$", page.read_text("utf-8"), re.MULTILINE
+    )
+    known = [
+        (item.name, item.meaning, "yes" if item.any_type else "no") for item in OPERATORS.values()
+    ]
+    assert written == known
