@@ -10,6 +10,7 @@ from ._text import print_json, print_table, to_text
 
 if TYPE_CHECKING:
     from ._roles import require_role
+    from ._serving import set_up_log
 
 __all__ = [
     "common",
@@ -20,8 +21,9 @@ __all__ = [
     "report",
     "require_role",
     "run",
+    "set_up_log",
     "to_text",
 ]
 
 if not TYPE_CHECKING:
-    __getattr__ = lazy_attributes(__name__, {"require_role": "_roles"})
+    __getattr__ = lazy_attributes(__name__, {"require_role": "_roles", "set_up_log": "_serving"})

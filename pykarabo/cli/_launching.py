@@ -23,10 +23,10 @@ from pykarabo.client import (
 )
 from pykarabo.data import AccessLevel
 from pykarabo.errors import NotConnectedError, PykaraboError
-from pykarabo.transport import DOMAIN_VARIABLE, data_directory, domain_name
+from pykarabo.facility import Facility, FacilityServer, default_facility, read_facility
+from pykarabo.transport import DOMAIN_VARIABLE, data_directory, domain_name, site_state_file
 
 from ._app import common
-from ._facility import Facility, FacilityServer, default_facility, read_facility
 from ._processes import NOTE, living_processes, one_at_a_time
 from ._roles import require_role
 from ._text import print_json
@@ -62,7 +62,7 @@ def up_command(config: Path | None, data: Path | None, *, as_json: bool) -> int:
     if not as_json:
         click.echo(f"domain {domain_name()}")
     with one_at_a_time() as directory:
-        launcher = _Launcher(directory, home or data_directory(), facility)
+        launcher = Launcher(directory, home or data_directory(), facility)
         launcher.start_missing()
     if as_json:
         print_json(
@@ -76,7 +76,7 @@ def up_command(config: Path | None, data: Path | None, *, as_json: bool) -> int:
     return 1 if launcher.problems else 0
 
 
-class _Launcher:
+class Launcher:
     """Starts processes and waits for what they host.
 
     Attributes:
@@ -91,15 +91,27 @@ class _Launcher:
         self._logs = home / "log"
         self._facility = facility
 
+    def start_directory(self) -> bool:
+        """Start the directory where there is none; returns whether there is one now."""
+        self._logs.mkdir(parents=True, exist_ok=True)
+        if directory_answers():
+            return True
+        process = self._spawn_directory()
+        self._wait({DIRECTORY_SERVER: process})
+        if not self.problems:
+            self._await_return()
+        return not self.problems
+
+    def start_all(self) -> None:
+        """Start every server of the facility, whose directory is there, and wait for them."""
+        self._logs.mkdir(parents=True, exist_ok=True)
+        servers = self._facility.servers
+        self._wait({name: self._spawn(name, servers[name], directory=False) for name in servers})
+
     def start_missing(self) -> None:
         """Start the directory, then every server that is not there, and wait for them."""
-        self._logs.mkdir(parents=True, exist_ok=True)
-        if not _directory_answers():
-            process = self._spawn(DIRECTORY_SERVER, FacilityServer({}), directory=True)
-            self._wait({DIRECTORY_SERVER: process})
-            if self.problems:
-                return
-            self._await_return()
+        if not self.start_directory():
+            return
         with BlockingClient() as client:
             servers, topology = client.servers(), client.topology()
         lives = self._life()
@@ -154,6 +166,12 @@ class _Launcher:
     def _log(self, server_id: str) -> Path:
         return self._logs / f"{_file_name(server_id)}.log"
 
+    def _spawn_directory(self) -> "subprocess.Popen[bytes]":
+        """Start the directory, in the site's authority with what takes new members in."""
+        if not site_state_file().exists():
+            return self._spawn(DIRECTORY_SERVER, FacilityServer({}), directory=True)
+        return self._run(DIRECTORY_SERVER, ["site", "serve"])
+
     def _spawn(
         self, server_id: str, server: FacilityServer, *, directory: bool
     ) -> "subprocess.Popen[bytes]":
@@ -167,12 +185,16 @@ class _Launcher:
             for device_id, item in server.devices.items()
         }
         note.write_text(json.dumps(devices))
-        log = self._log(server_id)
-        command = [sys.executable, "-m", "pykarabo", "server", "start", "--id", server_id]
-        command += ["--init", str(note), "--log", str(log), "--domain", domain_name()]
+        command = ["server", "start", "--id", server_id, "--init", str(note)]
         command += _options(server, self._facility.time_source)
         if directory:
             command.append("--directory")
+        return self._run(server_id, command)
+
+    def _run(self, server_id: str, command: list[str]) -> "subprocess.Popen[bytes]":
+        log = self._log(server_id)
+        command = [sys.executable, "-m", "pykarabo", *command, "--log", str(log)]
+        command += ["--domain", domain_name()]
         with log.open("ab") as output:
             return subprocess.Popen(
                 command,
@@ -268,7 +290,8 @@ def _options(server: FacilityServer, time_source: str | None) -> list[str]:
     return options
 
 
-def _directory_answers() -> bool:
+def directory_answers() -> bool:
+    """Tell whether the domain has a directory that can be reached."""
     with BlockingClient() as client:
         try:
             client.resolve(DIRECTORY_ID)

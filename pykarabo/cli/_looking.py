@@ -9,6 +9,7 @@ import click
 from pykarabo.client import BlockingClient, DeviceRecord, ServerRecord
 from pykarabo.data import AccessMode, PropertyInfo, PropertyValue, Schema, State
 from pykarabo.errors import NotConnectedError, PykaraboError
+from pykarabo.transport import without_key
 
 from ._app import common
 from ._complete import complete_devices
@@ -85,7 +86,7 @@ def status_command(*, as_json: bool) -> int:
         return exit_code
     click.echo(f"domain {domain}: {len(servers)} servers, {len(devices)} devices")
     for endpoint, replica in replicas.items():
-        click.echo(f"directory at {endpoint}: {replica}")
+        click.echo(f"directory at {without_key(endpoint)}: {replica}")
     if not found["answered"]:
         click.echo("no directory answers: this is what was known last")
     print_table(_SERVER_COLUMNS, map(_server_row, rows))

@@ -12,6 +12,7 @@ import click
 
 from pykarabo.data import AccessLevel
 from pykarabo.errors import BadConfigurationError
+from pykarabo.facility import start_options
 
 from ._app import common
 from ._roles import require_role
@@ -35,7 +36,8 @@ class ProcessLog(RotatingFileHandler):
         return stream
 
 
-def _set_up_log(path: Path | None) -> None:
+def set_up_log(path: Path | None) -> None:
+    """Write the log to stderr, or to a file that is never larger than its share."""
     handlers: list[logging.Handler] | None = None
     if path is not None:
         try:
@@ -85,7 +87,7 @@ def start_command(
     from pykarabo.device import DeviceSettings, Server, ServerSettings, run_server
 
     require_role(AccessLevel.EXPERT, "starting a server")
-    _set_up_log(log)
+    set_up_log(log)
     ports = {
         name: options.pop(f"{option}_port")
         for name, option in (("rpc", "rpc"), ("events", "event"), ("data", "data"))
@@ -99,10 +101,12 @@ def start_command(
         )
         for device_id, entry in _read_init(init).items()
     )
+    offered = tuple(name.strip() for name in classes.split(",")) if classes else None
     settings = ServerSettings(
         ports=ports,
         devices=devices,
-        classes=tuple(name.strip() for name in classes.split(",")) if classes else None,
+        classes=offered,
+        start_options=start_options(offered, ports, options),
         **options,
     )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pykarabo._lazy import lazy_attributes
 
 from ._records import (
+    DEVICE_ID_PATTERN,
     DIRECTORY_ID,
     PAGE,
     DeviceRecord,
@@ -108,6 +109,7 @@ __all__ = [
     "CACHED",
     "CALL_TIMEOUT_S",
     "COUNT",
+    "DEVICE_ID_PATTERN",
     "DIRECTORY_ID",
     "DIRECTORY_STEM",
     "DIRECTORY_VARIABLE",
@@ -246,6 +248,7 @@ if not TYPE_CHECKING:
             **dict.fromkeys(
                 (
                     "COUNT",
+                    "DEVICE_ID_PATTERN",
                     "EVENT",
                     "EventReader",
                     "EventWatch",

@@ -24,7 +24,7 @@ from pykarabo.errors import (
     UnknownDeviceError,
     WrongInstanceError,
 )
-from pykarabo.transport import run_directory
+from pykarabo.transport import joined_site, run_directory
 from pykarabo.wire import Target
 
 from ._records import DIRECTORY_ID, PAGE, DeviceRecord
@@ -68,10 +68,13 @@ def directory_endpoints(domain: str | None = None) -> tuple[str, ...]:
     """Return where the replicas of the domain's directory answer calls.
 
     They are those of ``$PYKARABO_DIRECTORY`` (``tcp://host:port``, several separated by commas) if
-    that is set, else the Unix socket of this host's own directory.
+    that is set, else those of the site that the domain belongs to, else the Unix socket of this
+    host's own directory.
     """
     named = os.environ.get(DIRECTORY_VARIABLE, "")
     endpoints = dict.fromkeys(name.strip() for name in named.split(",") if name.strip())
+    if not endpoints and (site := joined_site(domain)) is not None:
+        return site.grants.directories
     return tuple(endpoints) or (f"ipc://{run_directory(domain)}/{DIRECTORY_STEM}.rpc",)
 
 

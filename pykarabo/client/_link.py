@@ -16,10 +16,10 @@ from pykarabo.errors import (
     HelloRequiredError,
     LimitExceededError,
     MalformedMessageError,
-    NotConnectedError,
+    PykaraboError,
     VersionMismatchError,
 )
-from pykarabo.transport import Clock, DealerPort, TaskOwner, Transport, remedy_for, signed
+from pykarabo.transport import Clock, DealerPort, TaskOwner, Transport, signed
 from pykarabo.wire import (
     ENOUGH,
     Answered,
@@ -127,12 +127,8 @@ class ServerLink:
             self.close()
             raise
 
-    def _not_connected(self, reason: str) -> NotConnectedError:
-        return NotConnectedError(
-            f"{self._session.peer} cannot be reached at {self.rpc}: {reason}",
-            remedy=remedy_for(reason),
-            details={"reason": reason},
-        )
+    def _not_connected(self, reason: str) -> PykaraboError:
+        return self._transport.unreachable(self._session.peer, self.rpc, reason)
 
     def connected(self) -> None:
         """The transport is connected: greet."""

@@ -31,19 +31,22 @@ from pykarabo.data import AccessLevel
 from pykarabo.errors import BadConfigurationError, NotConnectedError, PykaraboError
 from pykarabo.transport import (
     Binding,
+    Site,
     SystemClock,
     ZmqTransport,
     data_directory,
     deadline,
     domain_name,
+    joined_site,
     run_directory,
 )
 
-from ._accounts import accounts_of
+from ._accounts import Accounts, accounts_of
 from ._classes import DeviceClasses
 from ._device import Device
 from ._loop_watch import Blockage, LoopWatch
-from ._rights import all_rights
+from ._members import members_only
+from ._rights import Rights, all_rights
 from ._server import Server
 from ._starting import DeviceSettings
 
@@ -71,11 +74,13 @@ class ServerSettings:
         more_classes: classes besides the installed ones.
         directory: host the domain's directory, or one of its replicas.
         allow_offline: start devices without a majority of the directory's replicas.
-        host, advertise, ports: see `Binding`; without a host it listens on Unix sockets.
+        host, advertise, ports: see `Binding`; without a host it listens on Unix sockets, in a
+            site at this host's address there.
         trusted_networks: where data needs no encryption, see `Binding`; ``192.0.2.0/24``.
         time_source: device id of the train clock.
         memory_mib: what the process may take; beyond that ZeroMQ cuts off who sends too much, and
             Python raises `MemoryError`. Default is no limit of ours.
+        start_options: how a facility file says this; empty for a program with a life of its own.
     """
 
     server_id: str
@@ -91,6 +96,7 @@ class ServerSettings:
     trusted_networks: tuple[str, ...] = ()
     time_source: str | None = None
     memory_mib: int | None = None
+    start_options: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 def _stem_name(settings: ServerSettings) -> str:
@@ -196,6 +202,10 @@ class _BusyTeller:
             client.close()
 
 
+def _rights(site: Site | None, accounts: Accounts | None) -> Rights:
+    return members_only(site, accounts) if site is not None else accounts or all_rights
+
+
 @contextlib.asynccontextmanager
 async def running_server(settings: ServerSettings) -> AsyncGenerator[Server, None]:
     """Run a device server in this event loop, with the devices it starts with.
@@ -209,10 +219,11 @@ async def running_server(settings: ServerSettings) -> AsyncGenerator[Server, Non
     """
     directory = run_directory(settings.domain, create=True)
     with _stem(settings, directory) as stem:
+        site = joined_site(settings.domain)
         binding = Binding(
             directory,
             stem,
-            settings.host,
+            settings.host or (site.address if site is not None else None),
             settings.advertise,
             dict(settings.ports),
             _networks(settings.trusted_networks),
@@ -235,7 +246,8 @@ async def running_server(settings: ServerSettings) -> AsyncGenerator[Server, Non
                 memory=data_directory(settings.domain) / "memory",
                 audit=data_directory(settings.domain) / audit.DIRECTORY,
                 apart={name: getattr(settings, name) for name in _IN_COMMON},
-                rights=accounts or all_rights,
+                start_options=settings.start_options,
+                rights=_rights(site, accounts),
                 clock=clock,
             )
             teller = _BusyTeller(client, server)

@@ -16,7 +16,7 @@ from pykarabo.errors import (
     HelloRequiredError,
     LimitExceededError,
     MalformedMessageError,
-    NotConnectedError,
+    PykaraboError,
 )
 from pykarabo.wire import (
     Answered,
@@ -39,7 +39,6 @@ from ._sockets import (
     describe_down,
     is_encrypted,
     make_dealer,
-    remedy_for,
     resolve,
     stop_monitor,
 )
@@ -75,6 +74,7 @@ class BlockingLink:
     ) -> None:
         self.session = session
         self._endpoint = endpoint
+        self._keys = keys
         self._login = login
         self._lock = threading.Lock()
         self._answers: dict[bytes, Answered | Failed] = {}
@@ -83,7 +83,8 @@ class BlockingLink:
         self._socket.setsockopt(zmq.RCVTIMEO, _LOOK_MS)
         try:
             if is_encrypted(endpoint):
-                keys.use(self._socket)
+                keys.prepare(endpoint)
+                keys.use(self._socket, endpoint)
             self._greet(time.monotonic_ns() + int(timeout_s * 1e9))
         except BaseException:
             self.close()
@@ -116,12 +117,8 @@ class BlockingLink:
     def _event(self) -> tuple[int, int]:
         return monitor_event(receive_frames(self._monitor))
 
-    def _not_connected(self, reason: str) -> NotConnectedError:
-        return NotConnectedError(
-            f"{self.session.peer} cannot be reached at {self._endpoint}: {reason}",
-            remedy=remedy_for(reason),
-            details={"reason": reason},
-        )
+    def _not_connected(self, reason: str) -> PykaraboError:
+        return self._keys.unreachable(self.session.peer, self._endpoint, reason, ask=True)
 
     def call(self, request: Request, target: Target, *, timeout_s: float) -> tuple[Any, int]:
         """Make a call and wait; returns the result and the device's event number.

@@ -26,33 +26,54 @@ def _require_curve() -> None:
 
 
 def domain_key(path: Path) -> KeyPair:
-    """Read a key pair from its file; the first program that asks makes it.
+    """Read the key pair of a domain; the first program that asks makes it.
 
     Raises:
         BadConfigurationError: others may read the file, or it cannot be read or made.
     """
+    return make_key(path, "the key of the domain", remedy="copy it anew from the other host")
+
+
+def make_key(path: Path, what: str, *, remedy: str = "restore it from a copy") -> KeyPair:
+    """Make a key pair in a file that only its owner may read, unless there is one; returns it.
+
+    Args:
+        what: what it is, as errors call it.
+        remedy: what else helps, besides removing it, when the file holds no key.
+
+    Raises:
+        BadConfigurationError: others may read the file, or it cannot be read or made.
+    """
+    try:
+        if not path.exists():
+            _make(path)
+    except OSError as error:
+        raise _unusable(path, what, error) from None
+    return load_key(path, what, remedy=remedy)
+
+
+def load_key(path: Path, what: str, *, remedy: str = "restore it from a copy") -> KeyPair:
+    """Read a key pair from its file.
+
+    Raises:
+        BadConfigurationError: others may read the file, or it cannot be read.
+    """
     _require_curve()
     try:
-        try:
-            return _read(path)
-        except FileNotFoundError:
-            _make(path)
-            return _read(path)
+        return _parse(json.loads(read_private(path, what)))
     except OSError as error:
-        raise BadConfigurationError(
-            f"the key of the domain, {path}, cannot be used: {error.strerror}",
-            remedy="TCP needs it: make the directory writable, or set XDG_CONFIG_HOME",
-        ) from None
-
-
-def _read(path: Path) -> KeyPair:
-    text = read_private(path, "the key of the domain")
-    try:
-        return _parse(json.loads(text))
+        raise _unusable(path, what, error) from None
     except (ValueError, KeyError, TypeError):
         raise BadConfigurationError(
-            f"{path} is no key of a domain", remedy="remove it, or copy it anew from the other host"
+            f"{path} is no key: {what} should be there", remedy=f"remove it, or {remedy}"
         ) from None
+
+
+def _unusable(path: Path, what: str, error: OSError) -> BadConfigurationError:
+    return BadConfigurationError(
+        f"{what}, {path}, cannot be used: {error.strerror}",
+        remedy="TCP needs it: make the directory writable, or set XDG_CONFIG_HOME",
+    )
 
 
 def _parse(stored: Any) -> KeyPair:

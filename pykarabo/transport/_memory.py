@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from pykarabo.errors import PykaraboError
 from pykarabo.wire import Frame
 
 from ._ports import (
@@ -22,6 +23,7 @@ from ._ports import (
     Sender,
     SubscriberPort,
 )
+from ._sockets import unreachable
 
 _SUBSCRIBE = b"\x01"
 _UNSUBSCRIBE = b"\x00"
@@ -215,6 +217,10 @@ class MemoryTransport:
         publisher = _Publisher(self.network, name, subscription)
         self._ports.append(publisher)
         return publisher
+
+    def unreachable(self, peer: str, endpoint: str, reason: str) -> PykaraboError:
+        """Return what to tell about a connection that could not be made, or is over."""
+        return unreachable(peer, endpoint, reason)
 
     async def connect_dealer(
         self, endpoint: str, handler: DealerHandler, *, bulk: bool = False

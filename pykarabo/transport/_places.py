@@ -169,3 +169,13 @@ def accounts_folder(domain: str | None = None) -> Path:
 def key_file(domain: str | None = None) -> Path:
     """Return the file with the key that the domain's programs share."""
     return config_directory(domain) / "domain.key"
+
+
+def site_member_file(domain: str | None = None) -> Path:
+    """Return the file that says which site the domain belongs to; without it to none."""
+    return config_directory(domain) / "site" / "member.json"
+
+
+def site_state_file(domain: str | None = None) -> Path:
+    """Return the file of the authority of the domain's site; it is on one host of it only."""
+    return data_directory(domain) / "site" / "state.json"

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
+from pykarabo.errors import PykaraboError
 from pykarabo.wire import Frame
 
 
@@ -148,6 +149,10 @@ class Transport(Protocol):
 
     def bind_publisher(self, name: str, subscription: Callable[[Frame], None]) -> PublisherPort:
         """Offer event streams; `subscription` gets each new subscription frame."""
+        ...
+
+    def unreachable(self, peer: str, endpoint: str, reason: str) -> PykaraboError:
+        """Return what to tell about a connection that could not be made, or is over."""
         ...
 
     async def connect_dealer(

@@ -136,9 +136,14 @@ PLAIN_TCP: Final = "plain://"
 ZAP_DOMAIN: Final = b"pykarabo"
 
 
-def guard(socket: "zmq.Socket[Any]") -> None:
-    """Let nobody connect to a socket whom no ZAP handler of the context has admitted."""
-    socket.setsockopt(zmq.ZAP_DOMAIN, ZAP_DOMAIN)
+def guard(socket: "zmq.Socket[Any]", port: str = "") -> None:
+    """Let nobody connect to a socket whom no ZAP handler of the context has admitted.
+
+    Args:
+        port: what is behind it: ``rpc``, ``events`` or ``data``.
+    """
+    domain = ZAP_DOMAIN + b"/" + port.encode() if port else ZAP_DOMAIN
+    socket.setsockopt(zmq.ZAP_DOMAIN, domain)
     socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
 
 
@@ -191,6 +196,28 @@ def remedy_for(reason: str) -> str:
     if reason == NOT_ADMITTED:
         return "its log says why"
     return "look at 'pykarabo status' and start what is missing with 'pykarabo up'"
+
+
+def unreachable(
+    peer: str, endpoint: str, reason: str, told: str = "", remedy: str = ""
+) -> NotConnectedError:
+    """Return the error of a connection that could not be made, or is over.
+
+    Args:
+        peer: what the other side is called.
+        reason: that of `DealerHandler.disconnected`.
+        told, remedy: what is known better than that.
+    """
+    return NotConnectedError(
+        f"{peer} cannot be reached at {without_key(endpoint)}: {told or reason}",
+        remedy=remedy or remedy_for(reason),
+        details={"reason": reason},
+    )
+
+
+def without_key(endpoint: str) -> str:
+    """Return an endpoint as people read it: without the key that its server must have."""
+    return endpoint.partition("#")[0]
 
 
 def is_encrypted(endpoint: str) -> bool:

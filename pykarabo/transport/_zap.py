@@ -14,16 +14,21 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from typing import Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import zmq
 
-from pykarabo.errors import BadConfigurationError
+from pykarabo.errors import BadConfigurationError, PykaraboError
 
 from ._frames import receive_frames, send_frames
 from ._keys import DomainKeys
 from ._places import user_name
 from ._sockets import ZAP_DOMAIN, Socket
+
+if TYPE_CHECKING:
+    from pykarabo.trust import Grant
+
+    from ._site import Site
 
 _log: Final = logging.getLogger(__name__)
 
@@ -37,6 +42,10 @@ _ENCRYPTED: Final = "CURVE"
 _TELL_AGAIN_S: Final = 10.0
 """Whoever keeps knocking, under whatever name, fills no disk: the log tells of him this often."""
 _END_S: Final = 5.0
+_BRIDGE: Final = "bridge"
+_DATA: Final = "data"
+SELF_TEST: Final = "our own self-test"
+"""The reason of a refusal that was provoked by ourselves, and is no news."""
 
 
 class Question(NamedTuple):
@@ -46,11 +55,13 @@ class Question(NamedTuple):
         address: of a Unix socket ``localhost:UID:GID:PID``, else the IP address.
         mechanism: ``NULL`` or ``CURVE``.
         key: the peer's public CURVE key; empty for ``NULL``.
+        port: what it wants to connect to: ``rpc``, ``events``, ``data``, or empty.
     """
 
     address: str
     mechanism: str
     key: bytes
+    port: str = ""
 
     @property
     def uid(self) -> int | None:
@@ -97,19 +108,40 @@ def own_user_only(question: Question) -> Verdict:
 
 
 def own_user_or_key(keys: DomainKeys) -> Judge:
-    """Admit our own user's programs on Unix sockets, and over TCP whoever holds the domain's key.
+    """Admit our own user's programs on Unix sockets, and over TCP whose key is known.
 
-    The key is the user's own: who shows it is he.
+    In a domain of one user that is the one key that he shares: who shows it is he. In a site it
+    is every key with a grant, and who shows it is the member that the grant names.
     """
 
     def judge(question: Question) -> Verdict:
         if question.mechanism != _ENCRYPTED:
             return own_user_only(question)
+        if keys.site is not None:
+            return _member_of(keys.site, question)
         if question.key != keys.pair.public:
             return Verdict(refused=f"a program at {question.address}: its key is another one")
         return Verdict(user=user_name(os.getuid()))
 
     return judge
+
+
+def _member_of(site: "Site", question: Question) -> Verdict:
+    try:
+        grant = site.require(question.key)
+    except PykaraboError as error:  # also a list that cannot be read: then nobody comes in
+        return Verdict(refused=f"a program at {question.address}: {error.message}")
+    if not may_reach(grant, question.port):
+        return Verdict(
+            refused=f"a program at {question.address}: '{grant.name}' is a {grant.role}, which "
+            f"has no business at the port '{question.port}'"
+        )
+    return Verdict(user=grant.name)
+
+
+def may_reach(grant: "Grant", port: str) -> bool:
+    """Tell what a member may connect to: a bridge reads pipelines, and nothing else."""
+    return grant.role != _BRIDGE or port == _DATA
 
 
 class Doorkeeper:
@@ -178,18 +210,24 @@ class Doorkeeper:
         send_frames(self._socket, [_VERSION, request, *answer, b""])
 
     def _judged(self, frames: list[bytes]) -> Verdict:
-        if len(frames) < _FIELDS or frames[0] != _VERSION or frames[2] != ZAP_DOMAIN:
+        if len(frames) < _FIELDS or frames[0] != _VERSION:
             return Verdict(refused="a question that libzmq does not ask")
-        _version, _request, _domain, address, _peer, mechanism, *credentials = frames
+        _version, _request, domain, address, _peer, mechanism, *credentials = frames
+        ours, _, port = domain.partition(b"/")
+        if ours != ZAP_DOMAIN:
+            return Verdict(refused="a question that libzmq does not ask")
         question = Question(
             address.decode("utf-8", "replace"),
             mechanism.decode("ascii", "replace"),
             credentials[0] if credentials else b"",
+            port.decode("ascii", "replace"),
         )
         return self._judge(question)._replace(proof=question.proof)
 
     def _note(self, reason: str) -> None:
         """Tell in the log who was refused; only now and then while somebody keeps trying."""
+        if reason == SELF_TEST:
+            return
         self.refused += 1
         now = time.monotonic()
         if now - self._told >= _TELL_AGAIN_S:

@@ -28,6 +28,9 @@ from ._ports import (
     SubscriberPort,
 )
 from ._pump import SocketPump
+from ._self_test import require_refusal, stranger
+from ._site import Site
+from ._site_watch import SiteWatch
 from ._sockets import (
     DOWN_EVENTS,
     PLAIN_TCP,
@@ -45,7 +48,7 @@ from ._sockets import (
     resolve,
     stop_monitor,
 )
-from ._zap import Doorkeeper, own_user_or_key
+from ._zap import SELF_TEST, Doorkeeper, Question, Verdict, own_user_or_key
 
 _EVERYWHERE: Final = ("0.0.0.0", "::", "*")
 _LAST_ANSWERS_MS: Final = 200
@@ -174,6 +177,16 @@ class _Dealer:
             self.close()
             self._handler.disconnected(describe_down(event, value, self._endpoint))
 
+    def end_unless_vouched_for(self, site: Site) -> None:
+        """End the connection if the site has shut its server out."""
+        if self._down or not is_encrypted(self._endpoint):
+            return
+        try:
+            site.server_key(self._endpoint)
+        except PykaraboError as error:
+            self.close()
+            self._handler.disconnected(error.message)
+
     def send(self, frames: list[Frame]) -> bool:
         if self._down:
             return False
@@ -223,6 +236,8 @@ class ZmqTransport:
         self._context = make_context()
         self._ports: WeakSet[_Closable] = WeakSet()
         self._doorkeeper: Doorkeeper | None = None
+        self._stranger = b""
+        self._watch: SiteWatch | None = None
 
     @property
     def admits(self) -> bool:
@@ -265,8 +280,10 @@ class ZmqTransport:
             )
         scheme = PLAIN_TCP if binding.is_plain(name) else "tcp://"
         if is_encrypted(scheme):
+            self._keys.prepare()
+            self._follow_site()
             self._keys.protect(socket)
-            self._guard(socket)
+            self._guard(socket, name)
         wanted = binding.ports.get(name, 0)
         host = f"[{binding.host}]" if ":" in binding.host else binding.host
         try:
@@ -278,13 +295,33 @@ class ZmqTransport:
             ) from None
         bound = socket.getsockopt_string(zmq.LAST_ENDPOINT)
         port = bound.rsplit(":", 1)[1]
-        return f"{scheme}{binding.advertise or binding.host}:{port}"
+        endpoint = f"{scheme}{binding.advertise or binding.host}:{port}"
+        if not is_encrypted(scheme):
+            return endpoint
+        self._require_refusal(f"tcp://{host}:{port}", events=name == "events")
+        return self._keys.advertised(endpoint)
 
-    def _guard(self, socket: Socket) -> None:
-        """Let only programs of our own user connect."""
+    def _guard(self, socket: Socket, port: str = "") -> None:
+        """Let only programs of our own user connect, or of our site."""
         if self._doorkeeper is None:
-            self._doorkeeper = Doorkeeper(self._context, own_user_or_key(self._keys))
-        guard(socket)
+            self._doorkeeper = Doorkeeper(self._context, self._judge)
+        guard(socket, port)
+
+    def _judge(self, question: Question) -> Verdict:
+        verdict = own_user_or_key(self._keys)(question)
+        if verdict.refused and question.key == self._stranger:
+            return Verdict(refused=SELF_TEST)
+        return verdict
+
+    def _require_refusal(self, address: str, *, events: bool) -> None:
+        """See that what we have opened is closed to strangers; raises `BadConfigurationError`."""
+        pair = stranger()
+        self._stranger = pair.public
+        require_refusal(address, self._keys.pair.public, pair, events=events)
+
+    def unreachable(self, peer: str, endpoint: str, reason: str) -> PykaraboError:
+        """Return what to tell about a connection that could not be made, or is over."""
+        return self._keys.unreachable(peer, endpoint, reason)
 
     async def connect_dealer(
         self, endpoint: str, handler: DealerHandler, *, bulk: bool = False
@@ -305,9 +342,10 @@ class ZmqTransport:
     def _encrypt(self, socket: Socket, endpoint: str) -> None:
         if not is_encrypted(endpoint):
             return
+        self._follow_site()
         try:
-            self._keys.use(socket)
-        except BadConfigurationError:
+            self._keys.use(socket, endpoint)
+        except PykaraboError:
             socket.close()
             raise
 
@@ -316,12 +354,36 @@ class ZmqTransport:
             return resolve(endpoint)
         try:
             async with asyncio.timeout(_RESOLVE_TIMEOUT_S):
-                return await asyncio.to_thread(resolve, endpoint, bulk=bulk)
+                return await asyncio.to_thread(self._prepared, endpoint, bulk=bulk)
         except TimeoutError:
             raise NotConnectedError(
                 f"the name server did not answer for {endpoint} within {_RESOLVE_TIMEOUT_S:.0f} s",
                 remedy="check the name server, or advertise an address (--advertise)",
             ) from None
+
+    def _follow_site(self) -> None:
+        """Hear from now on whom the site, if there is one, takes in and shuts out."""
+        site = self._keys.site
+        if site is None or self._watch is not None:
+            return
+        loop = asyncio.get_running_loop()
+
+        def review() -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._review, site)
+
+        self._watch = SiteWatch(site, self._context, review)
+
+    def _review(self, site: Site) -> None:
+        """End the connections with whoever is no member any more."""
+        for port in list(self._ports):
+            if isinstance(port, _Dealer):
+                port.end_unless_vouched_for(site)
+
+    def _prepared(self, endpoint: str, *, bulk: bool) -> str:
+        if is_encrypted(endpoint):
+            self._keys.prepare(endpoint)
+        return resolve(endpoint, bulk=bulk)
 
     def _kept(self, port: _P) -> _P:
         self._ports.add(port)
@@ -329,6 +391,8 @@ class ZmqTransport:
 
     def close(self) -> None:
         """Close every port made here and the context."""
+        if self._watch is not None:
+            self._watch.close()
         for port in list(self._ports):
             port.close()
         if self._doorkeeper is not None:

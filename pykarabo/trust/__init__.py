@@ -3,6 +3,8 @@
 Nothing here touches the network, and time is an argument.
 """
 
+from ._grant import GRANT_LIFE_S, Grant, GrantList, MemberRole, Revocation
+from ._invitation import JoinString, code_digest, make_code
 from ._issuers import ACCOUNTS_ID, Issuers, load_issuers, make_issuers, serves_accounts
 from ._private_file import make_private, read_private, replace_private
 from ._revocations import NO_REVOCATIONS, Revocations, read_revocations, sign_revocations
@@ -13,6 +15,7 @@ from ._signing import (
     load_signing_key,
     make_signing_key,
     sign,
+    told_time,
     verify,
 )
 from ._token import (
@@ -27,16 +30,24 @@ from ._token import (
 __all__ = [
     "ACCOUNTS_ID",
     "CLOCK_TOLERANCE_S",
+    "GRANT_LIFE_S",
     "MAX_DELEGATED_S",
     "MAX_TOKEN_S",
     "NO_REVOCATIONS",
+    "Grant",
+    "GrantList",
     "Issuers",
+    "JoinString",
+    "MemberRole",
+    "Revocation",
     "Revocations",
     "SigningKey",
     "Statement",
     "Token",
+    "code_digest",
     "load_issuers",
     "load_signing_key",
+    "make_code",
     "make_issuers",
     "make_private",
     "make_signing_key",
@@ -49,5 +60,6 @@ __all__ = [
     "sign",
     "sign_revocations",
     "sign_token",
+    "told_time",
     "verify",
 ]

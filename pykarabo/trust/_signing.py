@@ -154,21 +154,34 @@ def stated(blob: bytes, purpose: str, remedy: str) -> Statement:
 def _require_present(statement: Statement, purpose: str, now_s: float, remedy: str) -> None:
     name = statement.claims.get("name")
     what = f"the {purpose} of '{name}'" if isinstance(name, str) else f"the {purpose}"
-    if now_s >= statement.expires_s:
+    require_present(what, statement.issued_s, statement.expires_s, now_s=now_s, remedy=remedy)
+
+
+def require_present(
+    what: str, issued_s: float, expires_s: float, *, now_s: float, remedy: str
+) -> None:
+    """Refuse what holds between two times at any other.
+
+    Raises:
+        ExpiredCredentialError: its time is over.
+        ClockError: its time has not come, so that one of two clocks is wrong.
+    """
+    if now_s >= expires_s:
         raise ExpiredCredentialError(
-            f"{what} has expired: it was valid until {_told(statement.expires_s)}, and this "
-            f"host's clock shows {_told(now_s)}",
+            f"{what} has expired: it was valid until {told_time(expires_s)}, and this host's "
+            f"clock shows {told_time(now_s)}",
             remedy=f"if that clock is right, {remedy}",
         )
-    if now_s < statement.issued_s - CLOCK_TOLERANCE_S:
+    if now_s < issued_s - CLOCK_TOLERANCE_S:
         raise ClockError(
-            f"{what} is valid from {_told(statement.issued_s)}, and this host's clock shows "
-            f"{_told(now_s)}: one of the two clocks is wrong",
+            f"{what} is valid from {told_time(issued_s)}, and this host's clock shows "
+            f"{told_time(now_s)}: one of the two clocks is wrong",
             remedy="set the clocks of both hosts ('timedatectl set-ntp true')",
         )
 
 
-def _told(time_s: float) -> str:
+def told_time(time_s: float) -> str:
+    """Return a time as people read it."""
     return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 

@@ -140,8 +140,6 @@ class DeviceStream:
 
     Args:
         replays: ask for lost events themselves, not just for the present values.
-        instance, sequence: the latest event that an earlier process has handed on; the stream goes
-            on after it.
 
     Attributes:
         state: where the stream stands.
@@ -166,16 +164,14 @@ class DeviceStream:
         "state",
     )
 
-    def __init__(
-        self, *, replays: bool = False, instance: bytes | None = None, sequence: int = 0
-    ) -> None:
+    def __init__(self, *, replays: bool = False) -> None:
         self.state = StreamState.UNSYNCED
-        self.sequence = sequence
+        self.sequence = 0
         self.complete = False
         self.missed_total = 0
         self.recovered_total = 0
         self._replays = replays
-        self._instance = instance
+        self._instance: bytes | None = None
         self._kept: deque[Event] = deque()
         self._request = 0
         self._stale = True
@@ -192,6 +188,10 @@ class DeviceStream:
     def is_live(self) -> bool:
         """Whether what was handed on is current."""
         return self.state is StreamState.LIVE and not self._stale
+
+    def begin(self, instance: bytes, sequence: int) -> None:
+        """Go on after event `sequence` of a life, as if all before it had been handed on."""
+        self._instance, self.sequence = instance, sequence
 
     def echo(self) -> list[StreamOutput]:
         """The publisher has our subscription."""

@@ -13,7 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from pykarabo.cli._facility import read_facility
 from pykarabo.data import (
     Hash,
     decode,
@@ -34,6 +33,7 @@ from pykarabo.errors import (
     PykaraboError,
     VersionMismatchError,
 )
+from pykarabo.facility import read_facility
 from pykarabo.wire import (
     Answer,
     Attach,

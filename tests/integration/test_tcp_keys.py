@@ -77,7 +77,7 @@ def _knock(
     with make_context() as context, context.socket(kind) as socket:
         socket.setsockopt(zmq.LINGER, 0)
         if keys is not None:
-            keys.use(socket)
+            keys.use(socket, endpoint)
         if mine is not None:
             socket.curve_publickey, socket.curve_secretkey = mine
         monitor = socket.get_monitor_socket(UP_EVENTS | DOWN_EVENTS)
@@ -369,7 +369,9 @@ def test_X11_a_key_that_others_may_read_is_not_used(mode: int) -> None:
 def test_a_file_that_holds_no_key_is_named(content: str) -> None:
     assert DomainKeys().pair
     key_file().write_bytes(content.encode("latin-1"))
-    with pytest.raises(BadConfigurationError, match="is no key of a domain") as refused:
+    with pytest.raises(
+        BadConfigurationError, match="is no key: the key of the domain should"
+    ) as refused:
         assert DomainKeys().pair
     assert str(key_file()) in str(refused.value)
 

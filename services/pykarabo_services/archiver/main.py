@@ -3,10 +3,11 @@
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from pykarabo.errors import DatabaseUnavailableError
 from pykarabo_services.archiver import service
+from pykarabo_services.archiver.model import Mark
 
 if TYPE_CHECKING:
-    from pykarabo_services.archiver.model import Mark
     from pykarabo_services.kernel.database import Database
 
 
@@ -25,18 +26,26 @@ class Archiver(service.Archiver):
         self._marks_in = Database(STORE, place, read_only=True)
         return str(place)
 
-    async def read_marks(self, device_ids: Collection[str]) -> "dict[str, Mark]":
+    async def read_marks(self, device_ids: Collection[str]) -> dict[str, Mark]:
         """Return up to where the database has everything of some devices."""
+        from sqlalchemy.exc import SQLAlchemyError
+
         from pykarabo_services.archiver.store import marks
-        from pykarabo_services.kernel.database import Database
 
         database = self._marks_in
-        assert isinstance(database, Database)  # noqa: S101 - `open_store` was called first
+        if database is None:
+            return {}
         if not database.health.good:
             await database.open(required=False)
-        return await database.read(
-            lambda connection: marks(connection, device_ids), deadline_s=service.MARKS_S
-        )
+        try:
+            return await database.read(
+                lambda connection: marks(connection, device_ids), deadline_s=service.MARKS_S
+            )
+        except SQLAlchemyError as error:  # the writer has not made the tables yet
+            raise DatabaseUnavailableError(
+                f"the archive cannot be read: {type(error).__name__}",
+                remedy="wait until its tables are made",
+            ) from None
 
     async def close_store(self) -> None:
         """End the connections to the database."""

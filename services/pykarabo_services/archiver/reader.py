@@ -4,6 +4,7 @@ It reads the database itself and needs no archiver for that. Several may run, on
 clients choose among them. What a reader reads does not slow the archiver in another process.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -54,8 +55,7 @@ class HistoryReader(History):
 
     async def _look(self) -> None:
         """Open the archive as soon as there is one: its writer makes it, perhaps after us."""
-        import asyncio
-
+        await asyncio.to_thread(_load)
         from pykarabo_services.archiver.store import STORE
         from pykarabo_services.kernel.database import Database, place_of
 
@@ -152,6 +152,14 @@ class HistoryReader(History):
         took_s = (self.clock.monotonic_ns() - began_ns) / 1e9
         self.set_values({"answers": self.answers + 1, "longest": max(self.longest, took_s)})
         return found
+
+
+def _load() -> None:
+    """Import what reading needs; SQLAlchemy takes half a second, in which no device may wait."""
+    from importlib import import_module
+
+    for name in ("archiver.answering", "archiver.store", "kernel.database"):
+        import_module(f"pykarabo_services.{name}")
 
 
 def _plain(numbers: Sequence[int] | None) -> list[int] | None:

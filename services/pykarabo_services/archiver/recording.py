@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pykarabo.client import StreamFollower, has_ended
-from pykarabo.data import PropertyInfo, Schema
+from pykarabo.data import PropertyInfo, Schema, to_row
 from pykarabo.errors import PykaraboError
 from pykarabo.wire import (
     Changed,
@@ -17,6 +17,7 @@ from pykarabo.wire import (
     StreamOutput,
     Synchronised,
     WentStale,
+    number_before,
 )
 from pykarabo_services.archiver import entries
 from pykarabo_services.archiver.entries import event_entry
@@ -91,7 +92,7 @@ class DeviceRecording(StreamFollower):
         *,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        stream = DeviceStream(replays=True, instance=state.instance or None, sequence=state.seq)
+        stream = DeviceStream(replays=True)
         super().__init__(client, state.device_id, state.device_id, stream, latest=False)
         self.state = state
         self.live = False
@@ -101,6 +102,8 @@ class DeviceRecording(StreamFollower):
         self._sink = sink
         self._clock_ns = clock_ns
         self._away: str | None = None
+        self._was_unknown = False
+        self._lacks_present = False
         self._told_away = False
         self._left_out: dict[tuple[EventKind, str], _LeftOut] = {}
         self._credit = sink.limits.rate * BURST_S
@@ -112,9 +115,26 @@ class DeviceRecording(StreamFollower):
     # -- the stream -----------------------------------------------------------------------------
 
     async def prepare(self) -> None:
-        """Ask for the schema, where the stream goes on without telling it."""
-        if self.state.instance and self.state.schema is None:
-            self._described(await self._client.schema(self.device_id), self.state.seq)
+        """Go on after the latest message that is stored; of a new life, before its first one."""
+        state = self.state
+        if self.target.instance != state.instance:
+            self._begin_life(self.target.instance, self.target.epoch)
+        if state.schema is None:
+            self._described(await self._client.schema(self.device_id), state.seq)
+        self._stream.begin(state.instance, state.seq)
+
+    def _begin_life(self, instance: bytes, epoch: int) -> None:
+        state = self.state
+        if state.instance and not state.has_ended:
+            self._gap_unknown()
+        self._was_unknown = not state.instance
+        state.instance, state.epoch = instance, epoch
+        state.seq = state.durable = number_before(epoch)
+        state.has_ended, state.digest, state.schema = False, "", None
+        state.series.clear()
+        self._lacks_present = True
+        self._sink.put(state.entry())
+        self._event(EventKind.STARTED, at_ns=epoch)
 
     def stream(self, outputs: list[StreamOutput]) -> None:
         """Take what the stream hands on."""
@@ -148,18 +168,11 @@ class DeviceRecording(StreamFollower):
     def _synchronise(self, output: Synchronised) -> None:
         state = self.state
         instance = self._stream.instance or b""
-        if instance != state.instance:
-            state.instance, state.epoch = instance, self.target.epoch
-            state.durable = output.sequence - 1
-            state.has_ended, state.digest = False, ""
-            for series in state.series.values():
-                if series is not None:
-                    series.last = (0, 0)
-            self._sink.put(state.entry())
-            self._event(EventKind.STARTED, at_ns=state.epoch)
-        state.seq = output.sequence - 1
+        if instance != state.instance:  # restarted while the connection went on
+            self._begin_life(instance, self.target.epoch)
         if output.schema is not None and output.schema is not state.schema:
-            self._described(output.schema, state.seq)
+            self._described(output.schema, output.sequence - 1)
+        self._lacks_present = False
         self._store(output.rows, output.sequence, _PRESENT)
         self._back()
 
@@ -167,20 +180,36 @@ class DeviceRecording(StreamFollower):
         self._store(output.rows, output.sequence, 0)
 
     def _gap(self, output: GapFound) -> None:
-        if output.recovered or (output.missed is None and self.state.has_ended):
+        if output.recovered:
             return
-        unknown = output.missed is None
-        reason = "it was restarted unseen" if unknown else "they could not be had any more"
+        if output.missed is None:
+            return  # told when the next life begins
+        state = self.state
+        before = "it was there before it was archived"
         self._event(
             EventKind.GAP,
-            at_ns=self.state.last_ns or self._clock_ns(),
+            at_ns=state.last_ns or state.epoch,
             until_ns=self._clock_ns(),
             lost=output.missed,
-            reason=reason,
+            reason=before if self._was_unknown else "they could not be had any more",
+        )
+        self._was_unknown = False
+
+    def _gap_unknown(self) -> None:
+        """Note that the end of a life was not seen."""
+        self._event(
+            EventKind.GAP,
+            at_ns=self.state.last_ns or self.state.epoch,
+            until_ns=self._clock_ns(),
+            reason="it was restarted unseen",
         )
 
     def _back(self) -> None:
         self.live = self._synchronised = True
+        self._was_unknown = False
+        if self._lacks_present:
+            self._lacks_present = False
+            self._client.spawn(self._read_present(), name=f"present values of {self.device_id}")
         self._away = None
         if self._told_away:
             self._told_away = False
@@ -274,6 +303,11 @@ class DeviceRecording(StreamFollower):
     ) -> list[Any] | None:
         """Return a value as it is stored; None if it is not, or not yet."""
         _key, value, seconds, fraction, train_id, quality = row
+        if series.present is not None:
+            is_stored = _is_same(series.present, row)
+            series.present = None
+            if is_stored:  # it was read before it was told
+                return None
         if not series.is_scalar and self._is_too_large(series, value, now_ns):
             return None
         at = (seconds, fraction)
@@ -311,6 +345,28 @@ class DeviceRecording(StreamFollower):
         reason = f"{size} bytes are more than the {self._sink.limits.value_bytes} that are allowed"
         self._leave_out(EventKind.REJECTED, series.key, reason, now_ns)
         return True
+
+    async def _read_present(self) -> None:
+        """Store the values that have not changed since the device's start."""
+        state, instance = self.state, self.state.instance
+        try:
+            values = await self._client.read(self.device_id)
+        except PykaraboError:
+            self._lacks_present = True  # again when it is back
+            return
+        if state.instance != instance:
+            return
+        rows: list[Any] = []
+        for key, value in values.items():
+            series = state.series[key] if key in state.series else self._series_of(key)
+            if series is not None and series.last == (0, 0):
+                rows.append(to_row(key, value))
+        if rows:
+            self._store(rows, state.seq, _PRESENT)
+            for row in rows:
+                present = state.series.get(row[0])
+                if present is not None:
+                    present.present = row[1:]
 
     # -- what is left out -----------------------------------------------------------------------
 
@@ -408,6 +464,13 @@ def size_of(value: Any) -> int:
     if isinstance(value, list):
         return sum(map(size_of, value))
     return _ELEMENT_BYTES
+
+
+def _is_same(stored: list[Any], row: list[Any]) -> bool:
+    """Tell whether a row tells what is stored; arrays of one moment are taken for the same."""
+    if stored[1:] != row[2:]:
+        return False
+    return bool(stored[0] is row[1] or size_of(row[1]) > _ELEMENT_BYTES or stored[0] == row[1])
 
 
 def _number_repeats(rows: list[Any]) -> None:

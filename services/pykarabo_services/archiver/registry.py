@@ -28,6 +28,7 @@ class SeriesState:
         last: seconds and attoseconds of the latest value, for who goes backwards.
         stored_ns, quality: of the value stored last.
         held: seq and row that wait for the interval to pass.
+        present: the value that was read, as long as it may still be told.
     """
 
     number: int
@@ -39,6 +40,7 @@ class SeriesState:
     stored_ns: int = 0
     quality: str = ""
     held: tuple[int, list[Any]] | None = None
+    present: list[Any] | None = None
 
 
 @dataclass(slots=True)

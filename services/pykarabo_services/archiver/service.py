@@ -1,9 +1,10 @@
 """The archiver: a device that stores every change of every property of its domain."""
 
 import asyncio
+import os
 import shutil
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
@@ -41,6 +42,8 @@ _DISK_SHARE: Final = 0.8
 OWN_S: Final = 10.0
 """Its own counters change all the time, and are archived only so often."""
 SHOW_NS: Final = 1_000_000_000
+SYNC: Callable[[int], None] = os.fdatasync
+"""How the spool waits for its disk; a test lets it fail."""
 _DATABASE: Final = "database"
 _SPOOL: Final = "spool"
 
@@ -211,6 +214,7 @@ class Archiver(Device):
             self._directory,
             self._registry.preamble,
             max_bytes=await asyncio.to_thread(self._spool_bytes),
+            sync=SYNC,
         )
         await asyncio.to_thread(self._recover)
         self._recorder = Recorder(
@@ -389,7 +393,10 @@ class Archiver(Device):
         """Raise or end the alarms that no limit of a property stands for."""
         silent_s = (self.clock.monotonic_ns() - self._told_at) / 1e9
         if self._durables and silent_s > SILENT_S and self.database_state == "works":
-            self._show_database(PykaraboError(f"the writer says nothing for {silent_s:.0f} s"))
+            error = PykaraboError(
+                f"the writer says nothing for {silent_s:.0f} s", remedy="see what its process does"
+            )
+            self._show_database(error)
         problem = self._recorder.problem
         if problem is not None:
             self.raise_alarm("alarm", f"the spool takes nothing: {problem}", source=_SPOOL)

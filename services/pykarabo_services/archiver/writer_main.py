@@ -28,6 +28,7 @@ def main() -> None:
     options = json.loads(_first_line())
     os.environ[DOMAIN_VARIABLE] = options["domain"]
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     # A terminal's Ctrl-C reaches all of its processes; this one ends when its input does.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

@@ -8,5 +8,12 @@ from ._bridge import bridge_group
 from ._history import history_command
 from ._past import past_command
 from ._runs import run_group
+from ._site import site_group
 
-commands: Final[list[click.Command]] = [run_group, bridge_group, history_command, past_command]
+commands: Final[list[click.Command]] = [
+    run_group,
+    bridge_group,
+    site_group,
+    history_command,
+    past_command,
+]

@@ -150,7 +150,7 @@ class Raw:
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.linger = 0
         if is_encrypted(endpoint):
-            DomainKeys().use(self._socket)
+            DomainKeys().use(self._socket, endpoint)
         self._socket.connect(endpoint)
 
     def send(self, frames: list[Frame]) -> None:

@@ -1,0 +1,115 @@
+"""Hosts of a site: each has folders of its own, as another user or another computer would."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.harness.ports import free_ports
+
+HOST: Final = "127.0.0.1"
+_END_S: Final = 10.0
+
+
+class Hosts:
+    """Several hosts on this one; the process of the test is one of them at a time."""
+
+    def __init__(self, runtime: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._runtime = runtime
+        self._folder = folder
+        self._monkeypatch = monkeypatch
+        self.running: list[subprocess.Popen[str]] = []
+        self.port = free_ports(1, following=3)[0]
+
+    def variables(self, name: str) -> dict[str, str]:
+        """Return where a host has its files."""
+        runtime = self._runtime / name
+        runtime.mkdir(mode=0o700, exist_ok=True)
+        kinds = ("CONFIG", "DATA", "STATE", "CACHE")
+        found = {f"XDG_{kind}_HOME": str(self._folder / name / kind.lower()) for kind in kinds}
+        return found | {"XDG_RUNTIME_DIR": str(runtime)}
+
+    def be(self, name: str) -> None:
+        """Work on this host from now on."""
+        for variable, value in self.variables(name).items():
+            self._monkeypatch.setenv(variable, value)
+
+    def command(self, name: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command on a host."""
+        return subprocess.run(
+            [sys.executable, "-m", "pykarabo", *arguments],
+            env={**os.environ, **self.variables(name)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    def ask(self, name: str, *arguments: str) -> Any:
+        """Run a command that must do well; returns what it tells as JSON."""
+        done = self.command(name, *arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def start(self, name: str, *arguments: str) -> "subprocess.Popen[str]":
+        """Start what serves on a host, and wait until it does."""
+        with self.log(name).open("a") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "pykarabo", *arguments, "--json"],
+                env={**os.environ, **self.variables(name)},
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        self.running.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline(), self.log(name).read_text()
+        return process
+
+    def log(self, name: str) -> Path:
+        """Return the file with the log of what serves on a host."""
+        (self._folder / name).mkdir(exist_ok=True)
+        return self._folder / name / "log"
+
+    def invited(self, role: str, *more: str, ttl: str = "15m") -> tuple[str, str]:
+        """Invite somebody; returns join string and code."""
+        told = self.ask("a", "site", "invite", "--role", role, "--ttl", ttl, *more)
+        return told["join"], told["code"]
+
+    def join(self, name: str, role: str, *more: str) -> None:
+        """Have a host join the site."""
+        self.ask(name, "site", "join", *self.invited(role, *more), "--name", f"ops@{name}")
+
+    def end(self, process: "subprocess.Popen[str]") -> None:
+        """End what serves."""
+        process.terminate()
+        process.wait(_END_S)
+        if process.stdout is not None:
+            process.stdout.close()
+        self.running.remove(process)
+
+    def close(self) -> None:
+        """End all that is running."""
+        for process in list(self.running):
+            self.end(process)
+
+
+@pytest.fixture
+def hosts(short_runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hosts]:
+    """Give the test hosts that belong to no site yet."""
+    running = Hosts(short_runtime, tmp_path, monkeypatch)
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def site(hosts: Hosts) -> Hosts:
+    """Give the test hosts, of which ``a`` serves a site."""
+    hosts.ask("a", "site", "init", "--host", HOST, "--port", str(hosts.port))
+    hosts.start("a", "site", "serve")
+    return hosts

@@ -1,0 +1,293 @@
+"""Members of a site speak to each other, and nobody else is spoken to."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import pytest
+
+from pykarabo.errors import (
+    BadConfigurationError,
+    BusyError,
+    ClockError,
+    DeniedError,
+    DuplicateDeviceError,
+    ExpiredCredentialError,
+    NotConnectedError,
+)
+from pykarabo.transport import Site, SiteLink
+from pykarabo.transport._self_test import stranger
+from pykarabo.trust import JoinString, MemberRole
+from pykarabo_services.site.joining import change_key, join_site, make_site
+from pykarabo_services.site.service import SiteService
+from pykarabo_services.site.store import SiteStore
+
+from .conftest import HOST, Hosts
+
+_TOLD_S: Final = 2.0
+"""Whoever is kept out knows why after this."""
+DAY_S: Final = 86_400.0
+JOIN_ANEW: Final = (
+    "ask the site's administrator for an invitation ('pykarabo site invite') and join anew"
+)
+
+
+class Clock:
+    """A clock that can be set."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def service(hosts: Hosts, clock: Clock) -> Iterator[JoinString]:
+    """Serve a site on ``a`` from a thread of the test, and work on ``b``."""
+    hosts.be("a")
+    join_string = make_site(None, HOST, hosts.port)
+    with SiteService(SiteStore(), now_s=clock):
+        hosts.be("b")
+        yield join_string
+
+
+def _invite(hosts: Hosts, role: MemberRole = MemberRole.SERVER, ttl_s: float = 900.0) -> str:
+    hosts.be("a")
+    with SiteStore().changed() as state:
+        code = state.invite(role, ttl_s=ttl_s, now_s=time.time())
+    hosts.be("b")
+    return code
+
+
+def _within(seconds: float, condition: Callable[[], bool]) -> float:
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started < seconds, "it did not come true in time"
+        time.sleep(0.01)
+    return time.monotonic() - started
+
+
+# -- joining --------------------------------------------------------------------------------------
+
+
+def test_only_the_public_half_of_a_key_leaves_the_host_that_joins(
+    hosts: Hosts, service: JoinString
+) -> None:
+    answer = join_site(None, service, _invite(hosts), name="ops@b")
+    site = Site()
+    assert answer["role"] == "server"
+    assert site.require_own().name == "ops@b"
+    secret = site.pair.secret.hex()
+    assert secret in (site.folder / "key").read_text()
+    hosts.be("a")
+    kept = [path.read_bytes() for path in SiteStore().folder.iterdir() if path.is_file()]
+    assert not any(secret.encode() in content or site.pair.secret in content for content in kept)
+
+
+@pytest.mark.parametrize("name", ["key", "member.json", "grants"])
+def test_X11_what_a_member_keeps_is_for_its_user_alone(
+    hosts: Hosts, service: JoinString, name: str
+) -> None:
+    join_site(None, service, _invite(hosts), name="ops@b")
+    path = Site().folder / name
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.chmod(0o640)
+    with pytest.raises(BadConfigurationError, match=rf"{path}.*its owner alone .mode 640"):
+        Site().require_own()
+
+
+@pytest.mark.usefixtures("service")
+def test_X11_what_the_authority_keeps_is_for_its_user_alone(hosts: Hosts) -> None:
+    hosts.be("a")
+    files = [path for path in SiteStore().folder.iterdir() if path.name != "lock"]
+    assert {path.name for path in files} >= {"site.key", "service.key", "state.json"}
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+
+
+def test_X2_an_expired_invitation_is_told_as_such(hosts: Hosts, service: JoinString) -> None:
+    code = _invite(hosts, ttl_s=0.01)
+    time.sleep(0.02)  # the invitation's own time
+    started = time.monotonic()
+    with pytest.raises(DeniedError, match=r"invitation has expired: it was valid until .* UTC"):
+        join_site(None, service, code)
+    assert time.monotonic() - started < _TOLD_S
+    assert not Site().joined
+
+
+def test_an_invitation_is_used_up(hosts: Hosts, service: JoinString) -> None:
+    code = _invite(hosts)
+    join_site(None, service, code, name="ops@b")
+    hosts.be("c")
+    with pytest.raises(DeniedError, match="this invitation was used by 'ops@b'"):
+        join_site(None, service, code)
+
+
+def test_whoever_guesses_codes_must_wait(hosts: Hosts, service: JoinString, clock: Clock) -> None:
+    for _ in range(5):
+        with pytest.raises(DeniedError, match="is no invitation to this site"):
+            join_site(None, service, "AAAA-BBBB-CCCC-DDDD")
+    with pytest.raises(BusyError, match=r"5 wrong codes came from .*127.0.0.1 within a minute"):
+        join_site(None, service, _invite(hosts))
+    clock.ahead_s = 60.0
+    join_site(None, service, _invite(hosts), name="ops@b")
+
+
+def test_nobody_takes_the_name_of_a_member(hosts: Hosts, service: JoinString) -> None:
+    join_site(None, service, _invite(hosts), name="ops@b")
+    code = _invite(hosts)
+    hosts.be("c")
+    with pytest.raises(DuplicateDeviceError, match="pykarabo site revoke ops@b"):
+        join_site(None, service, code, name="ops@b")
+    join_site(None, service, code, name="ops@c")
+
+
+@pytest.mark.parametrize(("ahead_s", "told"), [(DAY_S, "behind"), (-DAY_S, "ahead of")])
+def test_a_host_whose_clock_is_a_day_off_is_told_so_and_keeps_its_invitation(
+    hosts: Hosts, service: JoinString, clock: Clock, ahead_s: float, told: str
+) -> None:
+    code = _invite(hosts, ttl_s=DAY_S)
+    clock.ahead_s = ahead_s
+    with pytest.raises(ClockError, match=rf"the clock of host '.*' is 1 d 0 h {told} the site's"):
+        join_site(None, service, code)
+    clock.ahead_s = 0.0
+    join_site(None, service, code, name="ops@b")
+
+
+def test_X2_a_service_with_another_key_is_not_told_the_code(
+    hosts: Hosts, service: JoinString
+) -> None:
+    other = service._replace(key=stranger().public)
+    started = time.monotonic()
+    with pytest.raises(NotConnectedError, match="does not have the key of the site that you were"):
+        join_site(None, other, _invite(hosts))
+    assert time.monotonic() - started < _TOLD_S
+
+
+def test_a_service_that_is_not_there_is_told_of(hosts: Hosts) -> None:
+    nobody = JoinString(HOST, hosts.port, bytes(32))
+    hosts.be("b")
+    started = time.monotonic()
+    with pytest.raises(NotConnectedError, match=r"nobody listens there - start it where the site"):
+        join_site(None, nobody, "AAAA-BBBB-CCCC-DDDD")
+    assert time.monotonic() - started < _TOLD_S
+
+
+def test_who_belongs_to_a_site_joins_no_other_one(hosts: Hosts, service: JoinString) -> None:
+    join_site(None, service, _invite(hosts), name="ops@b")
+    with pytest.raises(BadConfigurationError, match="belongs to a site on this host already"):
+        join_site(None, service, _invite(hosts))
+
+
+@pytest.mark.parametrize(
+    "question", [{"op": "list", "have": 0}, {"op": "rotate", "key": b"k" * 32}]
+)
+def test_who_has_no_grant_can_do_nothing_but_join(
+    service: JoinString, question: dict[str, Any]
+) -> None:
+    with SiteLink(service, stranger()) as link:
+        link.open()
+        with pytest.raises(DeniedError, match="has no grant of this site"):
+            link.ask(question)
+
+
+# -- grants ---------------------------------------------------------------------------------------
+
+
+def test_a_grant_is_renewed_by_being_there(hosts: Hosts, service: JoinString, clock: Clock) -> None:
+    join_site(None, service, _invite(hosts), name="ops@b")
+    site = Site(now_s=clock)
+    expires_s = site.require_own().expires_s
+    clock.ahead_s = 61 * DAY_S
+    with SiteLink(service, site.pair) as link:
+        link.open()
+        site.learn(link.ask(site.question()))
+    assert site.require_own().expires_s > expires_s + 60 * DAY_S
+
+
+def test_X2_an_expired_grant_names_cause_and_remedy(
+    hosts: Hosts, service: JoinString, clock: Clock
+) -> None:
+    join_site(None, service, _invite(hosts), name="ops@b")
+    clock.ahead_s = 91 * DAY_S
+    with SiteLink(service, Site().pair) as link:
+        link.open()
+        with pytest.raises(ExpiredCredentialError) as refused:
+            link.ask({"op": "list", "have": 0})
+    assert str(refused.value).startswith("the grant of 'ops@b' has expired: it was valid until ")
+    assert str(refused.value).endswith(f"if that clock is right, {JOIN_ANEW}")
+
+
+def test_a_host_whose_clock_goes_wrong_later_is_told_so(hosts: Hosts, service: JoinString) -> None:
+    join_site(None, service, _invite(hosts), name="ops@b")
+    site = Site(now_s=lambda: time.time() + DAY_S)
+    with pytest.raises(ClockError, match="the clock of this host is 1 d 0 h ahead of the site's"):
+        site.prepare()
+
+
+def test_an_older_list_does_not_bring_back_who_was_shut_out(
+    hosts: Hosts, service: JoinString
+) -> None:
+    join_site(None, service, _invite(hosts), name="ops@b")
+    site = Site()
+    old = (site.folder / "grants").read_bytes()
+    hosts.be("a")
+    with SiteStore().changed() as state:
+        state.revoke("ops@b", now_s=time.time())
+    _within(_TOLD_S, lambda: _is_refused(site))
+    assert not site.take(old)
+    with pytest.raises(
+        DeniedError, match=f"the grant of 'ops@b' was revoked at .* - {JOIN_ANEW[:9]}"
+    ):
+        site.require_own()
+
+
+def _is_refused(site: Site) -> bool:
+    site.consult()
+    try:
+        site.require_own()
+    except DeniedError:
+        return True
+    return False
+
+
+def test_a_list_that_somebody_else_has_signed_is_not_taken(
+    hosts: Hosts, service: JoinString
+) -> None:
+    join_site(None, service, _invite(hosts), name="ops@b")
+    site = Site()
+    changed = bytearray((site.folder / "grants").read_bytes())
+    changed[len(changed) // 2] ^= 1
+    with pytest.raises(DeniedError):
+        site.take(bytes(changed))
+    assert site.require_own().name == "ops@b"
+
+
+def test_a_member_goes_on_while_the_service_is_away(hosts: Hosts) -> None:
+    hosts.be("a")
+    service = make_site(None, HOST, hosts.port)
+    with SiteService(SiteStore()):
+        join_site_on_b = _invite(hosts)
+        join_site(None, service, join_site_on_b, name="ops@b")
+    started = time.monotonic()
+    Site().prepare()
+    assert time.monotonic() - started < _TOLD_S
+
+
+def test_a_new_key_and_the_old_one_are_good_at_the_same_time(
+    hosts: Hosts, service: JoinString
+) -> None:
+    join_site(None, service, _invite(hosts), name="ops@b")
+    site = Site()
+    old = site.pair.public
+    change_key(None)
+    site = Site()
+    assert site.pair.public != old
+    assert site.require_own().name == site.require(old).name == "ops@b"
+    assert site.require(old).expires_s <= time.time() + DAY_S
+    assert not (site.folder / "new-key").exists()

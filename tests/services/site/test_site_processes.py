@@ -1,0 +1,310 @@
+"""A site of real processes: who belongs to it is served, and nobody else."""
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import zmq
+
+from pykarabo.client import BlockingClient, Client
+from pykarabo.errors import BadConfigurationError, DeniedError, NotConnectedError, PykaraboError
+from pykarabo.transport import (
+    Binding,
+    DomainKeys,
+    Doorkeeper,
+    KeyPair,
+    Site,
+    ZmqTransport,
+)
+from pykarabo.transport import _zeromq as driver
+from pykarabo.transport._self_test import _outcome, stranger
+from pykarabo.transport._sockets import UP_EVENTS
+from pykarabo.transport._zap import Question, Verdict
+
+from .conftest import HOST, Hosts
+
+_TOLD_S: Final = 2.0
+_REFUSED: Final = zmq.EVENT_HANDSHAKE_FAILED_AUTH
+MOTOR: Final = "HALL/MOTOR/1"
+
+
+def _serve_motor(site: Hosts, name: str, tmp_path: Path) -> Any:
+    init = tmp_path / "motor.json"
+    init.write_text(json.dumps({MOTOR: {"class": "SimulatedMotor"}}))
+    return site.start(name, "server", "start", "--id", f"HALL/{name.upper()}", "--init", str(init))
+
+
+def _within(seconds: float, condition: Callable[[], bool]) -> float:
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started < seconds, "it did not come true in time"
+        time.sleep(0.01)
+    return time.monotonic() - started
+
+
+def _knock(endpoint: str, pair: KeyPair, *, events: bool = False) -> int:
+    address, _, key = endpoint.partition("#")
+    return _outcome(address, bytes.fromhex(key), pair, events=events)
+
+
+def test_two_hosts_form_a_site_and_work_with_each_other(site: Hosts, tmp_path: Path) -> None:
+    site.join("b", "server")
+    _serve_motor(site, "b", tmp_path)
+    site.be("a")
+    with BlockingClient() as client:
+        assert client.resolve(MOTOR).rpc.endswith(f"#{_key_of(site, 'b')}")
+        client.device(MOTOR).set(velocity=2.5)
+        assert client.device(MOTOR).get("velocity") == {"velocity": 2.5}
+    site.be("b")
+    with BlockingClient() as client:
+        assert {record.server_id for record in client.servers()} == {"DIRECTORY/HOST", "HALL/B"}
+    _within(10, lambda: bool(_row(site, "ops@b")["last seen"]))
+    assert _row(site, "ops@b")["role"] == "server"
+
+
+def _row(site: Hosts, name: str) -> dict[str, str]:
+    rows: list[dict[str, str]] = site.ask("a", "site", "keys")
+    return next(row for row in rows if row["name"] == name)
+
+
+def _key_of(site: Hosts, name: str) -> str:
+    site.be(name)
+    key = Site().pair.public.hex()
+    site.be("a")
+    return key
+
+
+def test_who_works_in_a_site_is_the_member_that_his_key_names(
+    site: Hosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _serve_motor(site, "a", tmp_path)
+    site.join("b", "client")
+    monkeypatch.setenv("USER", "mallory")
+    site.be("b")
+    with BlockingClient() as client:
+        client.device(MOTOR).call("stop")
+        assert "/ops@b/" in str(client.device(MOTOR).get("last_command"))
+
+
+def test_X2_in_a_site_a_stranger_reaches_no_port(site: Hosts, tmp_path: Path) -> None:
+    _serve_motor(site, "a", tmp_path)
+    site.be("a")
+    with BlockingClient() as client:
+        record = client.resolve(MOTOR)
+        known = Site().pair
+        for endpoint in (record.rpc, record.events, record.data):
+            events = endpoint == record.events
+            assert _knock(endpoint, known, events=events) & UP_EVENTS
+            assert _knock(endpoint, stranger(), events=events) == _REFUSED
+        assert client.device(MOTOR).get("velocity")
+    assert "has no grant of this site" in site.log("a").read_text()
+
+
+def test_X2_the_key_of_the_domain_opens_nothing_in_a_site(site: Hosts) -> None:
+    pair = DomainKeys("another").pair
+    site.be("a")
+    assert _knock(Site().grants.directories[0], pair) == _REFUSED
+
+
+def test_a_bridge_reaches_pipelines_and_nothing_else(site: Hosts, tmp_path: Path) -> None:
+    _serve_motor(site, "a", tmp_path)
+    site.join("b", "bridge", "--output", "HALL/*:images")
+    site.be("b")
+    bridge = Site().pair
+    site.be("a")
+    with BlockingClient() as client:
+        record = client.resolve(MOTOR)
+    assert _knock(record.rpc, bridge) == _REFUSED
+    assert _knock(record.events, bridge, events=True) == _REFUSED
+    assert _knock(record.data, bridge) & UP_EVENTS
+
+
+@pytest.mark.parametrize(("role", "expected"), [("client", "EXPERT"), ("server", "ADMINISTRATOR")])
+def test_who_is_no_server_tells_the_directory_nothing(
+    site: Hosts, role: str, expected: str
+) -> None:
+    site.join("b", role)
+    site.be("b")
+    with BlockingClient() as client:
+        assert client.role_at().name == expected
+        if role == "client":
+            with pytest.raises(DeniedError, match="needs the role administrator"):
+                client.directory("unregister", "00" * 16)
+
+
+# -- whom a client speaks to ----------------------------------------------------------------------
+
+
+def _told(endpoint: str) -> tuple[PykaraboError, float]:
+    """Return what a client is told that looks for the directory at an endpoint, and how late."""
+    started = time.monotonic()
+    with BlockingClient(directory=endpoint) as client, pytest.raises(PykaraboError) as told:
+        client.topology()
+    return told.value, time.monotonic() - started
+
+
+def test_X2_a_server_with_another_key_than_the_site_says_is_told_nothing(site: Hosts) -> None:
+    site.be("a")
+    mine = Site().pair.public.hex()
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as listener:
+        listener.linger = 0
+        other = stranger()
+        listener.curve_publickey, listener.curve_secretkey = other
+        listener.curve_server = True
+        port = listener.bind_to_random_port(f"tcp://{HOST}")
+        error, seconds = _told(f"tcp://{HOST}:{port}#{mine}")
+        assert seconds < _TOLD_S
+        assert isinstance(error, NotConnectedError)
+        assert str(error).partition("cannot be reached ")[2] == (
+            f"at tcp://{HOST}:{port}: it has another key than the site knows, or stopped just now "
+            "- if its server was given a new key, start that server again; if nobody knows of one, "
+            "somebody else listens there: tell the site's administrator"
+        )
+        assert not listener.poll(0)
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        (f"#{'5' * 64}", "is no server of this site: the key 5555555555555555 has no grant"),
+        ("", "does not say which key its server has, and this domain belongs to a site"),
+    ],
+)
+def test_a_server_that_the_site_does_not_vouch_for_is_not_connected_to(
+    site: Hosts, key: str, message: str
+) -> None:
+    site.be("a")
+    error, seconds = _told(f"tcp://{HOST}:1{key}")
+    assert isinstance(error, DeniedError)
+    assert message in str(error)
+    assert seconds < _TOLD_S
+
+
+def test_a_client_s_key_is_no_server_s(site: Hosts) -> None:
+    site.join("b", "client")
+    key = _key_of(site, "b")
+    site.be("a")
+    error, _seconds = _told(f"tcp://{HOST}:1#{key}")
+    assert "'ops@b' listens there, and its grant is that of a client" in str(error)
+
+
+# -- shutting out ---------------------------------------------------------------------------------
+
+
+def test_a_member_that_was_shut_out_is_told_so(site: Hosts) -> None:
+    site.join("b", "client")
+    site.be("b")
+    with BlockingClient() as client:
+        assert client.topology()
+    site.ask("a", "site", "revoke", "ops@b")
+    started = time.monotonic()
+    done = site.command("b", "status")
+    assert time.monotonic() - started < 2 * _TOLD_S  # starting a program included
+    assert "the grant of 'ops@b' was revoked at" in done.stderr
+    assert "ask the site's administrator for an invitation" in done.stderr
+
+
+def test_a_server_that_was_shut_out_is_spoken_to_no_more(site: Hosts, tmp_path: Path) -> None:
+    site.join("b", "server")
+    _serve_motor(site, "b", tmp_path)
+    site.be("a")
+
+    async def scenario() -> float:
+        async with Client() as client:
+            motor = await client.device(MOTOR, follow=False)
+            assert await motor.get("velocity")
+            await asyncio.to_thread(site.ask, "a", "site", "revoke", "ops@b")
+            started = time.monotonic()
+            while time.monotonic() - started < 5:
+                try:
+                    await motor.get("velocity")
+                except PykaraboError:
+                    return time.monotonic() - started
+                await asyncio.sleep(0.05)
+            raise AssertionError("it is still spoken to")
+
+    assert asyncio.run(scenario()) < _TOLD_S
+
+
+# -- without the authority ------------------------------------------------------------------------
+
+
+def test_servers_and_clients_go_on_without_the_authority(site: Hosts, tmp_path: Path) -> None:
+    site.join("b", "server")
+    _serve_motor(site, "b", tmp_path)
+    site.be("a")
+    with BlockingClient() as client:
+        rpc = client.resolve(MOTOR).rpc
+        assert client.device(MOTOR).get("velocity")
+    os.kill(site.running[0].pid, 9)
+    started = time.monotonic()
+    with BlockingClient() as client:
+        assert client.locate(rpc, [MOTOR])[0] is not None
+        assert client.device(MOTOR).get("velocity")
+    assert time.monotonic() - started < 2 * _TOLD_S
+
+
+# -- failing closed -------------------------------------------------------------------------------
+
+
+def _admit_everybody(_keys: DomainKeys) -> Callable[[Question], Verdict]:
+    return lambda _question: Verdict(user="anybody")
+
+
+class _Sleeping(Doorkeeper):
+    def _answer(self, frames: list[bytes]) -> None:
+        """Answer nothing."""
+
+
+class _Absent:
+    alive = True
+
+    def __init__(self, *_: object) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("faults", "message"),
+    [
+        ({"own_user_or_key": _admit_everybody}, "lets strangers in"),
+        ({"Doorkeeper": _Absent, "guard": lambda _socket, _port: None}, "lets strangers in"),
+        ({"Doorkeeper": _Absent}, "does not say whom it lets in"),
+        ({"Doorkeeper": _Sleeping}, "does not say whom it lets in"),
+    ],
+)
+def test_X3_a_server_with_an_open_door_does_not_start(
+    short_runtime: Path, monkeypatch: pytest.MonkeyPatch, faults: dict[str, object], message: str
+) -> None:
+    for name, value in faults.items():
+        monkeypatch.setattr(driver, name, value)
+    monkeypatch.setattr("pykarabo.transport._self_test.TRY_S", 0.5)
+
+    async def scenario() -> None:
+        transport = ZmqTransport(Binding(short_runtime, "s", host=HOST))
+        try:
+            with pytest.raises(BadConfigurationError, match=f"{message}: this program does not"):
+                transport.bind_router("rpc", lambda _peer, _frames: None)
+        finally:
+            transport.close()
+
+    asyncio.run(scenario())
+
+
+def test_X3_without_a_list_of_grants_nobody_comes_in(site: Hosts) -> None:
+    site.join("b", "client")
+    site.be("b")
+    known = Site().pair
+    site.be("a")
+    endpoint = Site().grants.directories[0]
+    assert _knock(endpoint, known) & UP_EVENTS
+    listed = Site().folder / "grants"
+    content = listed.read_bytes()
+    for damaged in (b"", content[:-1], content[:200] + b"x" + content[201:]):
+        listed.write_bytes(damaged)
+        assert _knock(endpoint, known) == _REFUSED
