@@ -127,8 +127,8 @@ def moment_of(moment: Moment, now_ns: int) -> int:
     if isinstance(moment, datetime):
         whole = moment.replace(microsecond=0).astimezone().timestamp()
         return int(whole) * 10**9 + moment.microsecond * 1000
-    if isinstance(moment, int | float) and not isinstance(moment, bool):
-        return round(moment * 10**9) if isinstance(moment, float) else moment * 10**9
+    if type(moment) in (int, float):
+        return round(moment * 10**9)
     raise WrongTypeError(
         f"{moment!r} is no moment", remedy="give text, a datetime, or seconds since 1970"
     )

@@ -212,12 +212,6 @@ def _slabs(source: PropertySource, buckets: Buckets) -> Iterator[Buckets]:
     yield buckets.part(first, len(buckets))
 
 
-def _spans(source: PropertySource, whole: Buckets) -> Iterator[tuple[int, int]]:
-    parts = max(1, int(source.count(whole)[0]) // SLAB * 2)
-    fine = equal_buckets(whole.start_ns, whole.end_ns, parts)
-    yield from ((part.start_ns, part.end_ns) for part in _slabs(source, fine))
-
-
 def _filled(source: PropertySource, name: str, buckets: Buckets) -> Columns:
     """Tell the value at the beginning of each bucket, of the samples on both sides of it.
 

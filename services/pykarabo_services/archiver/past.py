@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, and_, func, select
 
@@ -138,12 +138,15 @@ def _of_rows(
         .where(tables.series.c.device_id == device_id)
     )
     for row in connection.execute(statement):
-        number, *fields = row[: len(_ROW) - _VALUES]
-        value = from_columns(series[number].value_type, *row[-_VALUES:])
-        yield number, Sample(fields[0], value, *fields[1:])
+        number, time_ns, rest, train_id, quality, flags, epoch, seq, step, *columns = row
+        value = from_columns(series[number].value_type, *columns)
+        yield (
+            number,
+            Sample(time_ns, value, rest, train_id, quality, flags, epoch, seq, step),
+        )
 
 
-_ROW = (
+_ROW: Final = (
     "series_id",
     "time_ns",
     "rest",
@@ -158,7 +161,6 @@ _ROW = (
     "text_value",
     "blob_value",
 )
-_VALUES = 4
 
 
 def _of_chunks(

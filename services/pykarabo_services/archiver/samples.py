@@ -171,8 +171,21 @@ class Pieces:
     def none(cls) -> Self:
         """Return no pieces."""
         times, floats = np.empty(0, np.int64), np.empty(0)
-        quality = np.empty(0, np.uint8)
-        return cls(*(times,) * 4, floats, times, floats, times, *(floats,) * 4, quality)
+        return cls(
+            first_ns=times,
+            last_ns=times,
+            count=times,
+            finite=times,
+            minimum=floats,
+            min_ns=times,
+            maximum=floats,
+            max_ns=times,
+            total=floats,
+            m2=floats,
+            first=floats,
+            last=floats,
+            quality=np.empty(0, np.uint8),
+        )
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:

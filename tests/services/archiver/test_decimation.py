@@ -3,7 +3,7 @@
 import math
 import re
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain, pairwise
@@ -66,7 +66,7 @@ _engine: Final = create_engine("sqlite://", poolclass=StaticPool)
 
 
 @contextmanager
-def archive() -> Iterator[Stored]:
+def archive() -> Generator[Stored]:
     """Give an empty archive, and take back what was put into it."""
     tables.metadata.create_all(_engine)
     with _engine.connect() as connection:
