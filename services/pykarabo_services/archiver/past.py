@@ -1,6 +1,6 @@
 """What a device was at a past moment: its schema and the last value of every property by then."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -137,7 +137,8 @@ def _of_rows(
         .select_from(tables.series)
         .where(tables.series.c.device_id == device_id)
     )
-    for row in connection.execute(statement):
+    rows: Iterable[tuple[Any, ...]] = connection.execute(statement)
+    for row in rows:
         number, time_ns, rest, train_id, quality, flags, epoch, seq, step, *columns = row
         value = from_columns(series[number].value_type, *columns)
         yield (
