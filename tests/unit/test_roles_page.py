@@ -7,6 +7,7 @@ from typing import Final
 from pykarabo.data import AccessLevel
 from pykarabo.device import Device, DeviceServer
 from pykarabo_services.accounts.service import Accounts
+from pykarabo_services.archiver.reader import HistoryReader
 from pykarabo_services.bridge.service import KaraboBridge
 from pykarabo_services.configuration.service import ConfigurationStore
 from pykarabo_services.daq.service import RunRecorder
@@ -23,6 +24,7 @@ _CLASSES: Final[dict[str, type[Device]]] = {
     "a project store": ProjectStore,
     "a configuration store": ConfigurationStore,
     "the accounts": Accounts,
+    "a history reader": HistoryReader,
 }
 
 

@@ -7,6 +7,8 @@ import click
 from ._bridge import bridge_group
 from ._configurations import config_group
 from ._database import db_group
+from ._history import history_command
+from ._past import past_command
 from ._projects import project_group
 from ._runs import run_group
 from ._site import site_group
@@ -20,4 +22,6 @@ commands: Final[list[click.Command]] = [
     config_group,
     site_group,
     user_group,
+    history_command,
+    past_command,
 ]
