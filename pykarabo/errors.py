@@ -13,6 +13,7 @@ The tree's first level answers it::
     │   │   ├── MissingValueError, InvalidValuesError
     │   │   └── InvalidNameError, BadConfigurationError
     │   ├── DeniedError
+    │   │   ├── ReadOnlyDomainError
     │   │   └── ExpiredCredentialError, ClockError, WrongSignerError, DamagedCredentialError
     │   ├── StateForbidsError, LockedError, DuplicateDeviceError, ChangedMeanwhileError
     │   └── NotConnectedError, WrongInstanceError, HelloRequiredError, BusyError, ExpiredError,
@@ -208,6 +209,10 @@ class DeniedError(NotExecutedError):
     """The caller has no right to it."""
 
     exit_code = 3
+
+
+class ReadOnlyDomainError(DeniedError):
+    """An administrator lets nobody else change anything at present."""
 
 
 class ExpiredCredentialError(DeniedError):

@@ -17,6 +17,7 @@ def whoami_command(*, as_json: bool) -> None:
     identity = own_identity()
     with BlockingClient() as client:
         domain, asked, role = client.domain, client.role, client.role_at()
+        mode = client.domain_mode()
     if as_json:
         print_json(
             {
@@ -25,12 +26,15 @@ def whoami_command(*, as_json: bool) -> None:
                 "domain": domain,
                 "role": role.name,
                 "asked": asked.name,
+                "mode": mode.to_wire(),
             }
         )
         return
     click.echo(f"{identity.user} on {identity.host}")
     more = f" (asked for {asked.name.lower()})" if asked != role else ""
     click.echo(f"{role.name.lower()} in domain {domain}{more}")
+    if mode.read_only:
+        click.echo(f"domain {domain} {mode}")
 
 
 def require_role(required: AccessLevel, doing: str) -> None:

@@ -67,6 +67,14 @@ if TYPE_CHECKING:
     from ._job import AsyncJob, Job
     from ._lock import AsyncDeviceLock, DeviceLock
     from ._login import LOGIN_VARIABLE, Login, login_file, login_of_user, own_proofs
+    from ._mode import (
+        MODE_COMMAND,
+        MODE_KEY,
+        REMIND_COMMAND,
+        SET_MODE_COMMAND,
+        WRITABLE,
+        DomainMode,
+    )
     from ._population import DeviceNews
     from ._proxy import AsyncDeviceProxy, AsyncNodeProxy
     from ._simple import (
@@ -112,9 +120,14 @@ __all__ = [
     "EVENT",
     "LOGIN_VARIABLE",
     "MISSING",
+    "MODE_COMMAND",
+    "MODE_KEY",
     "PAGE",
+    "REMIND_COMMAND",
     "REPLICA_TIMEOUT_S",
     "ROLE_VARIABLE",
+    "SET_MODE_COMMAND",
+    "WRITABLE",
     "AsyncChanges",
     "AsyncDeviceGroup",
     "AsyncDeviceLock",
@@ -134,6 +147,7 @@ __all__ = [
     "DeviceRecord",
     "Difference",
     "DirectoryAccess",
+    "DomainMode",
     "Ended",
     "EventReader",
     "EventWatch",
@@ -258,6 +272,17 @@ if not TYPE_CHECKING:
             ),
             **dict.fromkeys(("AsyncJob", "Job"), "_job"),
             **dict.fromkeys(("AsyncDeviceLock", "DeviceLock"), "_lock"),
+            **dict.fromkeys(
+                (
+                    "MODE_COMMAND",
+                    "MODE_KEY",
+                    "REMIND_COMMAND",
+                    "SET_MODE_COMMAND",
+                    "WRITABLE",
+                    "DomainMode",
+                ),
+                "_mode",
+            ),
             "DeviceNews": "_population",
             **dict.fromkeys(("AsyncDeviceProxy", "AsyncNodeProxy"), "_proxy"),
             **dict.fromkeys(
