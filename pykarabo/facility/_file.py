@@ -121,7 +121,8 @@ class Facility:
 def default_facility(host: str) -> Facility:
     """Return what ``pykarabo up`` starts without a file.
 
-    That is the host's monitor, a train clock, and an archiver where its libraries are installed.
+    That is the host's monitor, a train clock, and where their libraries are installed an archiver
+    and the reader of its archive.
     """
     devices = {
         "HOST/MONITOR/1": FacilityDevice("HostMonitor"),
@@ -129,6 +130,7 @@ def default_facility(host: str) -> Facility:
     }
     if all(map(find_spec, _ARCHIVING)):
         devices["ARCHIVER/1"] = FacilityDevice("Archiver")
+        devices["HISTORY/1"] = FacilityDevice("HistoryReader")
     return Facility({f"{_host(host)}/MAIN": FacilityServer(devices)}, "TIMING/CLOCK/1")
 
 
