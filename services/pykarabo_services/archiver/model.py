@@ -116,6 +116,7 @@ HOLES: Final = frozenset({EventKind.GAP, EventKind.LIMITED})
 
 Columns: TypeAlias = tuple[int | None, float | None, str | None, bytes | None]
 """A value as the tables have it: of the four value columns, at most one is not None."""
+VALUE_COLUMNS: Final = ("int_value", "float_value", "text_value", "blob_value")
 
 
 def to_columns(value_type: ValueType, value: Any) -> Columns:
