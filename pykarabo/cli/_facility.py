@@ -76,14 +76,20 @@ class Facility:
     domain: str | None = None
 
 
-def default_facility(host: str) -> Facility:
-    """Return what ``pykarabo up`` starts without a file: the host's monitor and a train clock."""
+def default_facility(host: str, *, alone: bool = True) -> Facility:
+    """Return what ``pykarabo up`` starts without a file: the host's monitor and a train clock.
+
+    Args:
+        alone: whether the domain begins on this host; else it is one of several hosts of a site,
+            whose first one has the clock.
+    """
     name = re.sub(r"[^A-Za-z0-9_-]", "-", host.partition(".")[0]).upper() or "HOST"
-    devices = {
-        "HOST/MONITOR/1": FacilityDevice("HostMonitor"),
-        "TIMING/CLOCK/1": FacilityDevice("TrainClock"),
-    }
-    return Facility({f"{name}/MAIN": FacilityServer(devices)}, "TIMING/CLOCK/1")
+    clock = "TIMING/CLOCK/1"
+    monitor = "HOST/MONITOR/1" if alone else f"HOST/MONITOR/{name}"
+    devices = {monitor: FacilityDevice("HostMonitor")}
+    if alone:
+        devices[clock] = FacilityDevice("TrainClock")
+    return Facility({f"{name}/MAIN": FacilityServer(devices)}, clock)
 
 
 def read_facility(

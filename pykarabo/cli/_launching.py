@@ -23,7 +23,13 @@ from pykarabo.client import (
 )
 from pykarabo.data import AccessLevel
 from pykarabo.errors import NotConnectedError, PykaraboError
-from pykarabo.transport import DOMAIN_VARIABLE, data_directory, domain_name, site_state_file
+from pykarabo.transport import (
+    DOMAIN_VARIABLE,
+    data_directory,
+    domain_name,
+    joined_site,
+    site_state_file,
+)
 
 from ._app import common
 from ._facility import Facility, FacilityServer, default_facility, read_facility
@@ -50,11 +56,12 @@ _PORT_OPTIONS: Final = {"rpc": "--rpc-port", "events": "--event-port", "data": "
 def up_command(config: Path | None, data: Path | None, *, as_json: bool) -> int:
     """Start what is missing of a facility on this host, and leave alone what runs.
 
-    Without --config: a directory, this host's monitor and a train clock.
+    Without --config: a directory, this host's monitor and a train clock; on a host that has joined
+    a site its monitor.
     """
     require_role(AccessLevel.EXPERT, "starting a facility")
     home = data.expanduser().resolve() if data is not None else None
-    facility = default_facility(socket.gethostname())
+    facility = default_facility(socket.gethostname(), alone=_begins_here())
     if config is not None:
         named = os.environ.get(DOMAIN_VARIABLE)
         facility = read_facility(config, os.environ, domain=named, data=home)
@@ -278,10 +285,17 @@ def _options(server: FacilityServer, time_source: str | None) -> list[str]:
     return options
 
 
+def _begins_here() -> bool:
+    """Tell whether this host is the one where the domain has its directory; of a site one is."""
+    return joined_site() is None or site_state_file().exists()
+
+
 def _directory_answers() -> bool:
     with BlockingClient() as client:
         try:
             client.resolve(DIRECTORY_ID)
         except NotConnectedError:
-            return False
+            if _begins_here():
+                return False
+            raise
         return True
