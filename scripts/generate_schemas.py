@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write schemas/*.json: what travels on the wire, generated from the classes that are sent.
+"""Write schemas/*.json: what travels on the wire and what files hold, generated from the code.
 
 A body is a msgpack document. Where JSON has no such type, the schemas describe what it becomes in
 JSON: bytes are lower-case hexadecimal text. Arrays, time stamps and complex numbers inside values
@@ -19,6 +19,7 @@ from pykarabo.data._codec import EXTENSIONS, INLINE_LIMIT, MAX_ARRAY_FRAMES
 from pykarabo.data._container import ALIGNMENT, HEAD, HEAD_FIELDS
 from pykarabo.data._container import MAGIC as FILE_MAGIC
 from pykarabo.data._forms import FORM_VERSION, SCALARS
+from pykarabo.facility import file_schema
 from pykarabo.wire import (
     CHECKSUM,
     HEADER_LAYOUT,
@@ -287,7 +288,8 @@ def generate() -> dict[str, dict[str, Any]]:
         for kind, body in _bodies().items()
     }
     forms = {"value_binary": _binary(), "value_json": _json_form()}
-    return {"wire_header": _header(), **bodies, **forms}
+    facility = {"$schema": _DIALECT, **file_schema()}
+    return {"wire_header": _header(), **bodies, **forms, "facility": facility}
 
 
 def to_text(content: Mapping[str, Any]) -> str:

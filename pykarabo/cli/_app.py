@@ -40,6 +40,9 @@ _output: Final = _Output()
 _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "up": ("_launching", "Start what is missing of a facility."),
     "down": ("_stopping", "Stop the facility."),
+    "plan": ("_planning", "Compare a facility file with what runs."),
+    "apply": ("_planning", "Have everything run as a facility file says."),
+    "export": ("_planning", "Write what runs as a facility file."),
     "status": ("_looking", "Show servers and devices at a glance."),
     "devices": ("_looking", "List devices."),
     "classes": ("_looking", "List the device classes that can be instantiated."),

@@ -72,7 +72,7 @@ def shutdown_command(device_id: str, *, as_json: bool) -> None:
         record = client.resolve(device_id)
         if record.class_id == "DeviceServer":
             ask_to_stop(device_id)
-            _await_end(client, device_id)
+            await_end(client, device_id)
         else:
             client.device(record.server_id).call(
                 "shutdown_device", device_id, timeout_s=_DEVICE_STOP_S
@@ -83,7 +83,7 @@ def shutdown_command(device_id: str, *, as_json: bool) -> None:
         click.echo(f"{device_id} was stopped")
 
 
-def _await_end(client: BlockingClient, server_id: str) -> None:
+def await_end(client: BlockingClient, server_id: str) -> None:
     """Wait until a server has left the directory, or the directory has ended with it."""
     deadline = time.monotonic() + STOP_S
     while time.monotonic() < deadline:

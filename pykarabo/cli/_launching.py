@@ -23,6 +23,7 @@ from pykarabo.client import (
 )
 from pykarabo.data import AccessLevel
 from pykarabo.errors import NotConnectedError, PykaraboError
+from pykarabo.facility import Facility, FacilityServer, default_facility, read_facility
 from pykarabo.transport import (
     DOMAIN_VARIABLE,
     data_directory,
@@ -32,7 +33,6 @@ from pykarabo.transport import (
 )
 
 from ._app import common
-from ._facility import Facility, FacilityServer, default_facility, read_facility
 from ._processes import NOTE, living_processes, one_at_a_time
 from ._roles import require_role
 from ._text import print_json
@@ -69,7 +69,7 @@ def up_command(config: Path | None, data: Path | None, *, as_json: bool) -> int:
     if not as_json:
         click.echo(f"domain {domain_name()}")
     with one_at_a_time() as directory:
-        launcher = _Launcher(directory, home or data_directory(), facility)
+        launcher = Launcher(directory, home or data_directory(), facility)
         launcher.start_missing()
     if as_json:
         print_json(
@@ -83,7 +83,7 @@ def up_command(config: Path | None, data: Path | None, *, as_json: bool) -> int:
     return 1 if launcher.problems else 0
 
 
-class _Launcher:
+class Launcher:
     """Starts processes and waits for what they host.
 
     Attributes:
@@ -98,15 +98,27 @@ class _Launcher:
         self._logs = home / "log"
         self._facility = facility
 
+    def start_directory(self) -> bool:
+        """Start the directory where there is none; returns whether there is one now."""
+        self._logs.mkdir(parents=True, exist_ok=True)
+        if directory_answers():
+            return True
+        process = self._spawn_directory()
+        self._wait({DIRECTORY_SERVER: process})
+        if not self.problems:
+            self._await_return()
+        return not self.problems
+
+    def start_all(self) -> None:
+        """Start every server of the facility, whose directory is there, and wait for them."""
+        self._logs.mkdir(parents=True, exist_ok=True)
+        servers = self._facility.servers
+        self._wait({name: self._spawn(name, servers[name], directory=False) for name in servers})
+
     def start_missing(self) -> None:
         """Start the directory, then every server that is not there, and wait for them."""
-        self._logs.mkdir(parents=True, exist_ok=True)
-        if not _directory_answers():
-            process = self._spawn_directory()
-            self._wait({DIRECTORY_SERVER: process})
-            if self.problems:
-                return
-            self._await_return()
+        if not self.start_directory():
+            return
         with BlockingClient() as client:
             servers, topology = client.servers(), client.topology()
         lives = self._life()
@@ -290,7 +302,8 @@ def _begins_here() -> bool:
     return joined_site() is None or site_state_file().exists()
 
 
-def _directory_answers() -> bool:
+def directory_answers() -> bool:
+    """Tell whether the domain has a directory that can be reached."""
     with BlockingClient() as client:
         try:
             client.resolve(DIRECTORY_ID)

@@ -12,6 +12,7 @@ import click
 
 from pykarabo.data import AccessLevel
 from pykarabo.errors import BadConfigurationError
+from pykarabo.facility import start_options
 
 from ._app import common
 from ._roles import require_role
@@ -100,10 +101,12 @@ def start_command(
         )
         for device_id, entry in _read_init(init).items()
     )
+    offered = tuple(name.strip() for name in classes.split(",")) if classes else None
     settings = ServerSettings(
         ports=ports,
         devices=devices,
-        classes=tuple(name.strip() for name in classes.split(",")) if classes else None,
+        classes=offered,
+        start_options=start_options(offered, ports, options),
         **options,
     )
 

@@ -122,6 +122,8 @@ class _Stopper:
             going_on = "" if _has_ended(process, END_S) else f"; process {process.pid} goes on"
             return Outcome(f"stopped{going_on}")
         if not _is_only_a_server(process):
+            if self._ended(stem, process, END_S):  # that of a single device ends with its server
+                return Outcome("stopped")
             how = f"does not stop; end its program, process {process.pid}, yourself"
             return Outcome(how, ended=False)
         why = "it did not answer" if stem in self._names else "no directory knew it"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pykarabo._lazy import lazy_attributes
 
 from ._records import (
+    DEVICE_ID_PATTERN,
     DIRECTORY_ID,
     PAGE,
     DeviceRecord,
@@ -104,6 +105,7 @@ __all__ = [
     "CACHED",
     "CALL_TIMEOUT_S",
     "COUNT",
+    "DEVICE_ID_PATTERN",
     "DIRECTORY_ID",
     "DIRECTORY_STEM",
     "DIRECTORY_VARIABLE",
@@ -233,6 +235,7 @@ if not TYPE_CHECKING:
             **dict.fromkeys(
                 (
                     "COUNT",
+                    "DEVICE_ID_PATTERN",
                     "EVENT",
                     "EventReader",
                     "EventWatch",

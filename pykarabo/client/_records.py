@@ -11,7 +11,8 @@ DIRECTORY_ID: Final = "DIRECTORY"
 """The device id of a domain's directory."""
 PAGE: Final = 2_000
 """Device records in one message; with 17 values each, within its limits."""
-_DEVICE_ID: Final = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
+DEVICE_ID_PATTERN: Final = "[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*"
+_DEVICE_ID: Final = re.compile(DEVICE_ID_PATTERN)
 MAX_DEVICE_ID: Final = 128
 
 _R = TypeVar("_R", bound="ServerRecord | DeviceRecord")

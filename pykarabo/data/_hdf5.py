@@ -4,6 +4,11 @@ The root has the attributes ``pykarabo_form`` and ``pykarabo_version`` and one m
 Maps, Hashes and lists are groups, everything else is a dataset; the attribute ``type`` says what
 it is. The attributes of an element of a Hash are a document of our JSON form in the attribute
 ``attributes``. h5py is imported where it is used.
+
+Files may be damaged, and the HDF5 library reads some damaged ones for ever: texts of variable
+length lie in a heap without a checksum, and a wrong size in it is an endless loop. Our texts are
+of fixed length, others are refused unread; in the latest format of files everything else that
+describes the data has checksums.
 """
 
 from collections.abc import Callable, Mapping
@@ -71,10 +76,11 @@ def write_hdf5(value: Any, file: BinaryIO, limits: Limits = FILE_LIMITS) -> None
     """
     check_storable(value, limits)
     h5py = _h5py()
-    with h5py.File(file, "w", track_order=True) as root:
-        root.attrs[_FORM] = _VALUE
+    with h5py.File(file, "w", track_order=True, libver="latest") as root:
+        writer = _Writer(h5py)
+        writer.note(root, _FORM, _VALUE)
         root.attrs[_VERSION] = FORM_VERSION
-        _Writer(h5py).value(root, _VALUE, value)
+        writer.value(root, _VALUE, value)
 
 
 class _Writer:
@@ -92,8 +98,12 @@ class _Writer:
         else:
             data = self._flat(content) if form is Form.LIST else self._leaf(form, content)
             item = group.create_dataset(name, data=data)
-        item.attrs[_TYPE] = form.value
+        self.note(item, _TYPE, form.value)
         return item
+
+    def note(self, item: Any, name: str, text: str) -> None:
+        """Give a group or a dataset an attribute; the text holds no NUL."""
+        item.attrs[name] = self._text(text)
 
     def _members(self, item: Any, form: Form, content: Any) -> None:
         if form is Form.HASH:
@@ -105,14 +115,14 @@ class _Writer:
             for number, value in enumerate(content):
                 self.value(item, str(number), value)
         else:
-            item.attrs[_CLASS] = content[0]
+            self.note(item, _CLASS, content[0])
             self.value(item, _VALUE, content[1])
 
     def _hash(self, item: Any, content: Hash) -> None:
         for key, value, attributes in content.elements():
             made = self.value(item, _name_of(key), value)
             if attributes:
-                made.attrs[_ATTRIBUTES] = to_json(attributes)
+                self.note(made, _ATTRIBUTES, to_json(attributes))
 
     def _leaf(self, form: Form, content: Any) -> Any:
         if form is Form.NULL:
@@ -205,22 +215,27 @@ def read_hdf5(file: BinaryIO, limits: Limits = FILE_LIMITS) -> Any:
 
 
 def _check_root(h5py: Any, root: Any) -> None:
-    if _attribute(h5py, root, _FORM, str) != _VALUE:
+    if _text_attribute(h5py, root, _FORM) != _VALUE:
         raise _malformed(root, "this is no file of pykarabo: it has no pykarabo_form 'value'")
-    version = _attribute(h5py, root, _VERSION, np.integer)
+    version = root.attrs[_VERSION] if _has(root, _VERSION, "iu") else None
     if version is None or version < 1:
         raise _malformed(root, "the file has no version")
     check_version(int(version), "the file")
 
 
-def _attribute(h5py: Any, item: Any, name: str, kind: Any) -> Any:
-    """Return an attribute of an HDF5 object; None where it is missing or of another kind."""
+def _has(item: Any, name: str, kinds: str) -> bool:
+    """Tell whether an HDF5 object has a single value of some kinds of dtype as an attribute."""
     if name not in item.attrs:
-        return None
-    if item.attrs.get_id(name).shape != ():
-        return None
-    value = item.attrs[name]
-    return value if isinstance(value, kind) else None
+        return False
+    attribute = item.attrs.get_id(name)
+    return attribute.shape == () and attribute.dtype.kind in kinds
+
+
+def _text_attribute(h5py: Any, item: Any, name: str) -> str | None:
+    """Return a text of fixed length; None where it is missing or of another kind."""
+    if _has(item, name, "O") and h5py.check_string_dtype(item.attrs.get_id(name).dtype):
+        raise _malformed(item, f"the attribute '{name}' is a text of variable length")
+    return bytes(item.attrs[name]).decode() if _has(item, name, "S") else None
 
 
 def _malformed(item: Any, problem: str) -> MalformedMessageError:
@@ -238,7 +253,7 @@ class _Reader:
         """Return the value of a member of a group."""
         self._count(1)
         item = self._item(group, name)
-        form = _attribute(self._h5py, item, _TYPE, str)
+        form = _text_attribute(self._h5py, item, _TYPE)
         if isinstance(item, self._h5py.Dataset):
             return self._dataset(item, form)
         if depth >= self._limits.max_depth:
@@ -266,7 +281,7 @@ class _Reader:
         if form == Form.LIST:
             return [self.member(item, str(number), depth) for number in range(len(item))]
         if form == Form.VALUE:
-            tag = _attribute(self._h5py, item, _CLASS, str)
+            tag = _text_attribute(self._h5py, item, _CLASS)
             return rebuilt(tag, self.member(item, _VALUE, depth))
         raise _malformed(item, f"a group of type {form!r:.60} is none of ours")
 
@@ -280,7 +295,7 @@ class _Reader:
     def _attributes(self, item: Any) -> dict[str, Any]:
         if _ATTRIBUTES not in item.attrs:
             return {}
-        text = _attribute(self._h5py, item, _ATTRIBUTES, str)
+        text = _text_attribute(self._h5py, item, _ATTRIBUTES)
         if text is None:
             raise _malformed(item, "its attributes are no text")
         self._take(len(text))

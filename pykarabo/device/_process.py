@@ -80,6 +80,7 @@ class ServerSettings:
         time_source: device id of the train clock.
         memory_mib: what the process may take; beyond that ZeroMQ cuts off who sends too much, and
             Python raises `MemoryError`. Default is no limit of ours.
+        start_options: how a facility file says this; empty for a program with a life of its own.
     """
 
     server_id: str
@@ -95,6 +96,7 @@ class ServerSettings:
     trusted_networks: tuple[str, ...] = ()
     time_source: str | None = None
     memory_mib: int | None = None
+    start_options: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 def _stem_name(settings: ServerSettings) -> str:
@@ -244,6 +246,7 @@ async def running_server(settings: ServerSettings) -> AsyncGenerator[Server, Non
                 memory=data_directory(settings.domain) / "memory",
                 audit=data_directory(settings.domain) / audit.DIRECTORY,
                 apart={name: getattr(settings, name) for name in _IN_COMMON},
+                start_options=settings.start_options,
                 rights=_rights(site, accounts),
                 clock=clock,
             )

@@ -74,6 +74,7 @@ class Server:
         apart: what processes of single devices have in common with this one, see `OwnProcesses`;
             None where there can be none.
         rights: tells what whoever connects may do.
+        start_options: how a facility file describes the server; empty where none could.
 
     Attributes:
         lag_s: how late the event loop ran at the last heartbeat.
@@ -97,8 +98,10 @@ class Server:
         audit: Path | None = None,
         apart: Mapping[str, Any] | None = None,
         rights: Rights = all_rights,
+        start_options: Mapping[str, Any] | None = None,
     ) -> None:
         self._memory = memory
+        self.start_options = dict(start_options or {})
         self._apart = None if apart is None else OwnProcesses(server_id, apart, self._process_ended)
         self.server_id = check_device_id(server_id)
         self.client = client

@@ -63,6 +63,11 @@ class DeviceServer(Device):
         read_only=True,
         description="Devices in processes of their own: process and server by device.",
     )
+    start_options = HashProperty(
+        read_only=True,
+        description="How `pykarabo server start` was told to set it up, in the words of a facility "
+        "file; empty for another program.",
+    )
     ready = Bool(read_only=True, description="Whether all was started that it starts with.")
     problems = VectorString(read_only=True, description="Why devices could not be started.")
     slow_clients = UInt32(
@@ -132,6 +137,7 @@ class DeviceServer(Device):
         """Show what does not change."""
         self.version = self._server.record().version
         self.user = getpass.getuser()
+        self.start_options = self._server.start_options
         self.state = State.ON
 
     async def on_start(self) -> None:

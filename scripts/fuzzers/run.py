@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+_FUZZED: Final = ("pykarabo.data", "pykarabo.wire")
 _SECONDS: Final = 60
 _LONGEST_INPUT: Final = 4_096
 _MEMORY_MIB: Final = 1_024
@@ -20,12 +22,16 @@ def _fuzz(corpus: Path, name: str, seconds: int) -> None:
     """Fuzz one target in this process; libFuzzer ends it."""
     fuzzer: Any = importlib.import_module("atheris")  # scripts/fuzz installs it
     with fuzzer.instrument_imports(include=["pykarabo", "yaml"]):
-        from scripts.fuzzers.targets import TARGETS
+        from scripts.fuzzers.targets import SEEDS, TARGETS
+
+        _import_all(*_FUZZED)
 
     corpus.mkdir(parents=True, exist_ok=True)
+    for number, seed in enumerate(SEEDS[name]):
+        (corpus / f"seed{number}").write_bytes(seed)
     options = [
         f"-max_total_time={seconds}",
-        f"-max_len={_LONGEST_INPUT}",
+        f"-max_len={max(_LONGEST_INPUT, *(2 * len(seed) for seed in SEEDS[name]))}",
         f"-rss_limit_mb={_MEMORY_MIB}",
         f"-timeout={_SLOW_S}",
         f"-artifact_prefix={corpus}-",
@@ -33,6 +39,13 @@ def _fuzz(corpus: Path, name: str, seconds: int) -> None:
     ]
     fuzzer.Setup([name, *options, str(corpus)], TARGETS[name])
     fuzzer.Fuzz()
+
+
+def _import_all(*packages: str) -> None:
+    """Import every module: one that came with its first use would not be instrumented."""
+    for package in map(importlib.import_module, packages):
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
 
 
 def _fuzz_each(corpus: Path, names: list[str], seconds: int) -> int:

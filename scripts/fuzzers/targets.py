@@ -13,8 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from pykarabo.cli._facility import read_facility
 from pykarabo.data import (
+    Hash,
     decode,
     encode,
     from_binary,
@@ -24,6 +24,7 @@ from pykarabo.data import (
     to_binary,
     to_json,
     to_xml,
+    write_hdf5,
 )
 from pykarabo.errors import (
     BadConfigurationError,
@@ -32,7 +33,9 @@ from pykarabo.errors import (
     PykaraboError,
     VersionMismatchError,
 )
+from pykarabo.facility import read_facility
 from pykarabo.wire import (
+    Answer,
     Attach,
     ClientIdentity,
     ClientSession,
@@ -43,6 +46,7 @@ from pykarabo.wire import (
     Frame,
     Get,
     Header,
+    Hello,
     Kind,
     PipelineInput,
     PipelineOutput,
@@ -111,8 +115,10 @@ def fuzz_unpack(data: bytes) -> None:
 def fuzz_server(data: bytes) -> None:
     """A server that was greeted and gets two messages."""
     server = ServerSessions(_WELCOME)
-    hello = pack(Header(Kind.HELLO), encode([*_IDENTITY, b"line"]))
-    server.receive(b"a", hello, now_ns=0, utc_ns=0)
+    hello = pack(Header(Kind.HELLO), encode(list(Hello(*_IDENTITY, line=b"line"))))
+    greeted = server.receive(b"a", hello, now_ns=0, utc_ns=0)
+    if not isinstance(greeted, Answer) or not greeted.greeted:
+        raise AssertionError("the greeting was refused: nothing behind it is fuzzed")
     half = len(data) // 2
     for part in (data[:half], data[half:]):
         action = server.receive(b"a", _message(part), now_ns=10**9, utc_ns=0)
@@ -129,6 +135,8 @@ def fuzz_client(data: bytes) -> None:
     greeting = data[:1] == b"g"
     if not greeting:
         client.receive(pack(Header(Kind.WELCOME), encode(list(_WELCOME))), 0)
+        if client.welcome is None:
+            raise AssertionError("the welcome was refused: nothing behind it is fuzzed")
         client.call(Get("A/1"), Target(), timeout_s=5, now_ns=0)
     with suppress(*_REJECTIONS):
         client.receive(_message(data[1:]), 0)
@@ -210,6 +218,50 @@ def fuzz_hdf5(data: bytes) -> None:
     """Values in HDF5 files."""
     with suppress(*_REJECTIONS):
         read_hdf5(io.BytesIO(data))
+
+
+def _hdf5(value: object) -> bytes:
+    file = io.BytesIO()
+    write_hdf5(value, file)
+    return file.getvalue()
+
+
+_VALUE: Final = Hash({"a": {"b": 1.5}, "c": [None, "text", b"bytes"], "d": 1j})
+_ROW: Final = ["value", 1.5, 1, 2, 3, "valid"]
+_GOOD_HEADER: Final = b"\x0f\x01\x32\xff"  # what `_message` makes a header of, without the kind
+
+
+def _of_kind(kind: Kind, body: object) -> bytes:
+    return bytes([_KINDS.index(kind)]) + _GOOD_HEADER + bytes(encode(body)[0])
+
+
+SEEDS: Final[Mapping[str, tuple[bytes, ...]]] = {
+    "binary": (to_binary(_VALUE), to_binary(_VALUE)[:-4]),
+    "client": tuple(
+        b"c" + _of_kind(kind, body)
+        for kind, body in (
+            (Kind.REPLY, [[_ROW], "x"]),
+            (Kind.ERROR, {"code": "busy", "message": ""}),
+        )
+    ),
+    "decode": (b"\xff" + bytes(encode(_VALUE)[0]),),
+    "error": (bytes(encode({"code": "denied", "message": "no", "details": {}})[0]),),
+    "facility": (b"servers:\n  A/1:\n    devices:\n      B/1: {class: Motor, path: '${DATA}'}\n",),
+    "hdf5": (_hdf5(_VALUE),),
+    "json": (to_json(_VALUE).encode(),),
+    "pipeline": (_of_kind(Kind.ITEM, [{"n": 1}, 1, 2, 3, "A/1:output"]),),
+    "server": tuple(
+        _of_kind(Kind.CALL, body) * 2  # the target takes two messages
+        for body in (["get", "A/1", None], ["set", "A/1", {"value": 1}], ["call", "A/1", "go", []])
+    ),
+    "stream": (
+        _of_kind(Kind.EVENT, [_ROW]) * 3,  # this one three
+        _of_kind(Kind.EVENTS, [[_ROW], [_ROW]]) * 3,
+    ),
+    "unpack": (b"".join(bytes(frame) for frame in pack(Header(Kind.CALL), [b"body"])),),
+    "xml": (to_xml(_VALUE).encode(),),
+}
+"""Good input to begin with: no search finds a whole HDF5 file or the right greeting by itself."""
 
 
 TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {

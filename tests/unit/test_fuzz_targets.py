@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from pykarabo.data import Hash, encode, to_binary, to_json, to_xml
 
 _FILE: Final = Path(__file__).parents[2] / "scripts" / "fuzzers" / "targets.py"
-_TARGETS: Final[dict[str, Callable[[bytes], None]]] = runpy.run_path(str(_FILE))["TARGETS"]
+_MODULE: Final = runpy.run_path(str(_FILE))
+_TARGETS: Final[dict[str, Callable[[bytes], None]]] = _MODULE["TARGETS"]
+_SEEDS: Final[dict[str, tuple[bytes, ...]]] = _MODULE["SEEDS"]
 _HASH: Final = Hash({"a": {"b": 1.5}, "c": [None, "text", b"bytes"], "d": 1j})
 _GOOD = st.sampled_from(
     [
@@ -39,3 +41,10 @@ _DAMAGED = st.builds(
 @given(st.binary(max_size=300) | _GOOD | _DAMAGED)
 def test_bytes_are_understood_or_refused_with_a_type(name: str, data: bytes) -> None:
     _TARGETS[name](data)
+
+
+@pytest.mark.parametrize("name", _TARGETS)
+def test_every_search_begins_with_something_good(name: str) -> None:
+    assert _SEEDS[name]
+    for seed in _SEEDS[name]:
+        _TARGETS[name](seed)

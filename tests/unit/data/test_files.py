@@ -214,7 +214,7 @@ def test_hdf5_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
     save(Hash("a", 1), path)
     with h5py.File(path, "r+") as file:
         huge = file.create_dataset("value/b", (2**40,), "f8", chunks=(2**10,))
-        huge.attrs["type"] = "array"
+        huge.attrs["type"] = np.array(b"array")
     with pytest.raises(LimitExceededError):
         load(path)
     with h5py.File(path, "r+") as file:
@@ -222,6 +222,27 @@ def test_hdf5_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
         file["value/b"] = file["value"]
     with pytest.raises(LimitExceededError):
         load(path)
+
+
+def test_hdf5_texts_of_variable_length_are_refused_unread(tmp_path: Path) -> None:
+    """The HDF5 library reads damaged ones for ever."""
+    import h5py
+
+    path = tmp_path / "a.h5"
+    save(Hash("a", 1), path)
+    with h5py.File(path, "r+") as file:
+        assert file.attrs.get_id("pykarabo_form").dtype == np.dtype("S5")
+        file["value"].attrs["type"] = "hash"
+    with pytest.raises(MalformedMessageError, match="variable length"):
+        load(path)
+
+
+def test_hdf5_attributes_may_be_long(tmp_path: Path) -> None:
+    value = Hash()
+    value.set("a", 1, text="x" * 200_000)
+    path = tmp_path / "a.h5"
+    save(value, path)
+    assert load(path) == value
 
 
 # -- the description -------------------------------------------------------------------------

@@ -13,6 +13,9 @@
         memory: 512                    # optional: MiB that the process may take
         devices:
           HALL/MOTOR/X: {class: SimulatedMotor, velocity: 2.5}
+    configurations:                    # optional: named configurations in the store
+      HALL/MOTOR/X:
+        fast: {comment: for scans, active: true, values: {velocity: 25.0}}
 """
 
 import re
@@ -23,21 +26,30 @@ from pathlib import Path
 from typing import Any, Final
 
 from pykarabo.client import check_device_id
-from pykarabo.errors import BadConfigurationError, InvalidNameError, did_you_mean, near_matches
+from pykarabo.errors import (
+    BadConfigurationError,
+    InvalidNameError,
+    MalformedMessageError,
+    did_you_mean,
+    near_matches,
+)
 from pykarabo.transport import data_directory, domain_name
 
+from ._form import from_form, is_formed, replaced_text
+from ._names import MOST_PRIORITY, check_configuration_name
 from ._yaml import Document, read_document
 
-_VARIABLE: Final = re.compile(r"\$\{(\w+)\}")
-_FACILITY: Final = frozenset({"domain", "time_source", "servers"})
+_CONFIGURATIONS: Final = "configurations"
+FACILITY_ENTRIES: Final = frozenset({"domain", "time_source", "servers", _CONFIGURATIONS})
 _TRUSTED: Final = "trusted_networks"
-_SERVER: Final = frozenset(
+SERVER_ENTRIES: Final = frozenset(
     {"classes", "devices", "host", "advertise", "ports", "memory", "own_process", _TRUSTED}
 )
-_PORTS: Final = frozenset({"rpc", "events", "data"})
-_LAST_PORT: Final = 65_535
-_LEAST_MEMORY: Final = 256
+PORT_ENTRIES: Final = frozenset({"rpc", "events", "data"})
+LAST_PORT: Final = 65_535
+LEAST_MEMORY: Final = 256
 """MiB; a server with nothing to do takes half of it."""
+NAMED_ENTRIES: Final = frozenset({"values", "comment", "priority", "active"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +80,38 @@ class FacilityServer:
 
 
 @dataclass(frozen=True, slots=True)
+class NamedConfiguration:
+    """A configuration that the store keeps for a device under a name."""
+
+    values: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    comment: str = ""
+    priority: int = 0
+    active: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Facility:
-    """Every server of a facility, by id; without a domain it is for that of the environment."""
+    """Every server of a facility, by id; without a domain it is for that of the environment.
+
+    Attributes:
+        configurations: named ones by device and name; None leaves alone what the store has.
+        document: the file that it was read from.
+    """
 
     servers: Mapping[str, FacilityServer]
     time_source: str | None = None
     domain: str | None = None
+    configurations: Mapping[str, Mapping[str, NamedConfiguration]] | None = None
+    document: Document | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def homes(self) -> dict[str, str]:
+        """The server of each device."""
+        return {
+            device_id: server_id
+            for server_id, server in self.servers.items()
+            for device_id in server.devices
+        }
 
 
 def default_facility(host: str, *, alone: bool = True) -> Facility:
@@ -109,13 +147,7 @@ def read_facility(
         BadConfigurationError: no such file, no YAML, or an entry that means nothing; file, line,
             place and remedy are named.
     """
-    reader = _Reader(read_document(path), variables)
-    try:
-        return reader.facility(domain, data)
-    except RecursionError:
-        raise BadConfigurationError(
-            f"{path}: an alias holds itself", remedy="write out what it stands for"
-        ) from None
+    return _Reader(read_document(path), variables).facility(domain, data)
 
 
 class _Reader:
@@ -124,7 +156,7 @@ class _Reader:
         self._variables = dict(variables)
 
     def facility(self, domain: str | None, data: Path | None) -> Facility:
-        whole = self._map(self._document.content, "", _FACILITY)
+        whole = self._map(self._document.content, "", FACILITY_ENTRIES)
         domain = domain or self._text(whole, "domain", "")
         self._variables["DATA"] = str(data or self._data_directory(domain))
         servers = self._map(whole.get("servers"), "servers")
@@ -133,7 +165,54 @@ class _Reader:
         found = {self._id(name, "servers"): self._server(name, servers) for name in servers}
         self._refuse_doubles(found)
         source = self._text(whole, "time_source", "")
-        return Facility(found, None if source is None else self._id(source, "time_source"), domain)
+        return Facility(
+            found,
+            None if source is None else self._id(source, "time_source"),
+            domain,
+            self._configurations(whole.get(_CONFIGURATIONS), found),
+            self._document,
+        )
+
+    def _configurations(
+        self, content: Any, servers: Mapping[str, FacilityServer]
+    ) -> dict[str, dict[str, NamedConfiguration]] | None:
+        if content is None:
+            return None
+        devices = [device_id for server in servers.values() for device_id in server.devices]
+        found: dict[str, dict[str, NamedConfiguration]] = {}
+        for device_id, named in self._map(content, _CONFIGURATIONS).items():
+            place = f"{_CONFIGURATIONS}.{device_id}"
+            if device_id not in devices:
+                remedy = did_you_mean(device_id, devices) or "name a device of this file"
+                raise self._wrong(place, f"there is no device '{device_id}'", remedy)
+            found[device_id] = {
+                self._name(name, place): self._named(item, f"{place}.{name}")
+                for name, item in self._map(named or {}, place).items()
+            }
+            active = [name for name, item in found[device_id].items() if item.active]
+            if len(active) > 1:
+                problem = f"{' and '.join(active)} are both active"
+                raise self._wrong(place, problem, "leave one of them")
+        return found
+
+    def _name(self, name: str, place: str) -> str:
+        try:
+            return check_configuration_name(name)
+        except InvalidNameError as error:
+            raise self._wrong(_join(place, name), error.message, error.remedy) from None
+
+    def _named(self, content: Any, place: str) -> NamedConfiguration:
+        item = self._map(content or {}, place, NAMED_ENTRIES)
+        values = self._map(item.get("values") or {}, f"{place}.values")
+        priority, active = item.get("priority", 0), item.get("active", False)
+        if type(priority) is not int or not 0 <= priority <= MOST_PRIORITY:
+            problem = f"'{priority}' is no priority"
+            raise self._wrong(f"{place}.priority", problem, f"give 0 to {MOST_PRIORITY}")
+        if type(active) is not bool:
+            raise self._wrong(f"{place}.active", "this is neither true nor false", "write true")
+        comment = self._text(item, "comment", place) or ""
+        replaced = self._replaced(values, f"{place}.values")
+        return NamedConfiguration(replaced, comment, priority, active)
 
     def _data_directory(self, domain: str | None) -> Path:
         try:
@@ -155,9 +234,9 @@ class _Reader:
 
     def _server(self, name: str, servers: Mapping[str, Any]) -> FacilityServer:
         place = f"servers.{name}"
-        item = self._map(servers[name] or {}, place, _SERVER)
+        item = self._map(servers[name] or {}, place, SERVER_ENTRIES)
         devices = self._map(item.get("devices") or {}, f"{place}.devices")
-        ports = self._map(item.get("ports") or {}, f"{place}.ports", _PORTS)
+        ports = self._map(item.get("ports") or {}, f"{place}.ports", PORT_ENTRIES)
         return FacilityServer(
             {
                 self._id(device_id, f"{place}.devices"): self._device(
@@ -195,9 +274,9 @@ class _Reader:
         return tuple(content)
 
     def _memory(self, value: Any, place: str) -> int | None:
-        if value is not None and (type(value) is not int or value < _LEAST_MEMORY):
+        if value is not None and (type(value) is not int or value < LEAST_MEMORY):
             raise self._wrong(
-                place, f"'{value}' is no number of MiB", f"give {_LEAST_MEMORY} or more"
+                place, f"'{value}' is no number of MiB", f"give {LEAST_MEMORY} or more"
             )
         return None if value is None else int(value)
 
@@ -224,8 +303,8 @@ class _Reader:
         return None if value is None else self._replaced_text(value, _join(place, key))
 
     def _port(self, value: Any, place: str) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _LAST_PORT:
-            remedy = f"give 0 to {_LAST_PORT}; with 0 the system chooses"
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LAST_PORT:
+            remedy = f"give 0 to {LAST_PORT}; with 0 the system chooses"
             raise self._wrong(place, f"'{value}' is no port", remedy)
         return value
 
@@ -251,9 +330,13 @@ class _Reader:
         match value:
             case dict():
                 inner = self._map(value, place)
+                if is_formed(inner):
+                    return self._formed(inner, place)
                 return {key: self._replaced(item, f"{place}.{key}") for key, item in inner.items()}
             case list():
-                return [self._replaced(item, place) for item in value]
+                return [
+                    self._replaced(item, f"{place}[{number}]") for number, item in enumerate(value)
+                ]
             case str():
                 return self._replaced_text(value, place)
             case None | bool() | int() | float():
@@ -262,11 +345,19 @@ class _Reader:
                 problem = f"'{value}' is no text and no number"
                 raise self._wrong(place, problem, "put it in quotes")
 
+    def _formed(self, value: dict[str, Any], place: str) -> Any:
+        try:
+            return from_form(value)
+        except MalformedMessageError as error:
+            raise self._wrong(place, error.message, "see docs/reference/codecs.md") from None
+
     def _replaced_text(self, text: str, place: str) -> str:
-        for name in _VARIABLE.findall(text):
+        def variable(name: str) -> str:
             if name not in self._variables:
                 raise self._wrong(place, f"${{{name}}} is not set", f"set it: export {name}=...")
-        return _VARIABLE.sub(lambda match: self._variables[match[1]], text)
+            return self._variables[name]
+
+        return replaced_text(text, variable)
 
     def _wrong(self, place: str, problem: str, remedy: str | None) -> BadConfigurationError:
         return self._document.wrong(place, problem, remedy)

@@ -1,0 +1,63 @@
+"""A facility as a file says it: read and checked, compared with what runs, applied, written.
+
+`read_facility` reads a file, `look` reads the domain, `make_plan` tells what must be done so that
+the two agree, `Applier` does it, and `Export` writes what runs as such a file.
+"""
+
+from ._apply import Applier, Outcome, Processes, Result
+from ._checking import Checked, CheckedFacility, SchemaOf, check_facility
+from ._differences import configuration_steps
+from ._export import Export
+from ._file import (
+    Facility,
+    FacilityDevice,
+    FacilityServer,
+    NamedConfiguration,
+    default_facility,
+    read_facility,
+)
+from ._names import check_configuration_name, check_priority
+from ._plan import make_plan
+from ._running import (
+    Running,
+    RunningDevice,
+    RunningServer,
+    look,
+    start_options,
+    with_configurations,
+)
+from ._schema import file_schema
+from ._steps import Change, Kind, Plan, Step
+
+__all__ = [
+    "Applier",
+    "Change",
+    "Checked",
+    "CheckedFacility",
+    "Export",
+    "Facility",
+    "FacilityDevice",
+    "FacilityServer",
+    "Kind",
+    "NamedConfiguration",
+    "Outcome",
+    "Plan",
+    "Processes",
+    "Result",
+    "Running",
+    "RunningDevice",
+    "RunningServer",
+    "SchemaOf",
+    "Step",
+    "check_configuration_name",
+    "check_facility",
+    "check_priority",
+    "configuration_steps",
+    "default_facility",
+    "file_schema",
+    "look",
+    "make_plan",
+    "read_facility",
+    "start_options",
+    "with_configurations",
+]

@@ -1,0 +1,233 @@
+"""What runs in a domain, in the words of a facility file."""
+
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from pykarabo.client import BlockingClient, DeviceRecord
+from pykarabo.data import PropertyValue, Schema, live_configuration
+from pykarabo.errors import PykaraboError
+
+from ._file import Facility, FacilityDevice, FacilityServer, NamedConfiguration
+
+PROGRAM: Final = "server start"
+SERVER_CLASS: Final = "DeviceServer"
+_WANTED: Final = ("start_options", "processes")
+_GONE: Final = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class RunningDevice:
+    """A device of a server.
+
+    Attributes:
+        schema: that of its class.
+        configuration: all that it is configured with now, by dotted key.
+        read: its properties as they were read.
+        left_out: why a property that can be configured is not in its configuration.
+    """
+
+    device_id: str
+    class_id: str
+    own_process: bool
+    schema: Schema
+    configuration: Mapping[str, Any]
+    read: Mapping[str, PropertyValue]
+    left_out: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """A server process that a facility file can describe.
+
+    Attributes:
+        options: how it was started; without devices.
+        is_here: whether it runs on this host.
+    """
+
+    server_id: str
+    host: str
+    is_here: bool
+    options: FacilityServer
+    time_source: str | None
+    devices: Mapping[str, RunningDevice]
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A domain as it runs.
+
+    Attributes:
+        others: devices of other programs, such as a notebook, with their servers.
+        configurations: what the store keeps; None where none runs.
+        store: its device id.
+    """
+
+    servers: Mapping[str, RunningServer] = field(default_factory=dict[str, RunningServer])
+    others: Mapping[str, str] = field(default_factory=dict[str, str])
+    configurations: Mapping[str, Mapping[str, NamedConfiguration]] | None = None
+    store: str | None = None
+
+    @property
+    def homes(self) -> dict[str, str]:
+        """The server of each device."""
+        return {
+            device_id: server_id
+            for server_id, server in self.servers.items()
+            for device_id in server.devices
+        }
+
+
+def start_options(
+    classes: tuple[str, ...] | None, ports: Mapping[str, int], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the options of `pykarabo server start` in the words of a facility file."""
+    told: dict[str, Any] = {
+        "classes": None if classes is None else list(classes),
+        "host": options.get("host"),
+        "advertise": options.get("advertise"),
+        "ports": {name: port for name, port in ports.items() if port},
+        "trusted_networks": list(options.get("trusted_networks", ())),
+        "memory": options.get("memory_mib"),
+        "time_source": options.get("time_source"),
+        "directory": options.get("directory", False),
+    }
+    return {"program": PROGRAM, **{name: value for name, value in told.items() if value}}
+
+
+def server_of(options: Mapping[str, Any]) -> FacilityServer:
+    """Return the server that has been started with such options, without its devices."""
+    classes = options.get("classes")
+    return FacilityServer(
+        {},
+        None if classes is None else tuple(classes),
+        options.get("host"),
+        options.get("advertise"),
+        dict(options.get("ports", {})),
+        tuple(options.get("trusted_networks", ())),
+        options.get("memory"),
+    )
+
+
+def look(client: BlockingClient) -> Running:
+    """Ask the domain what runs.
+
+    Raises:
+        NotConnectedError: there is no directory, or a server does not answer.
+        PykaraboError: why a device could not be read.
+    """
+    records = [record for record in client.topology() if record.status != _GONE]
+    servers = {record.device_id: record for record in records if record.class_id == SERVER_CLASS}
+    facts = _facts(client, servers)
+    found: dict[str, RunningServer] = {}
+    taken: set[str] = set(servers)
+    ask = _Asking(client)
+    for server_id, (options, apart) in facts.items():
+        hosted = [
+            record
+            for record in records
+            if record.device_id in apart
+            or (record.server_id == server_id and record.device_id != server_id)
+        ]
+        taken.update(record.device_id for record in hosted)
+        found[server_id] = RunningServer(
+            server_id,
+            servers[server_id].host,
+            servers[server_id].host == socket.gethostname(),
+            server_of(options),
+            options.get("time_source"),
+            ask.devices(server_id, hosted, apart),
+        )
+    others = {record.device_id: record.server_id for record in records}
+    return Running(found, {name: home for name, home in others.items() if name not in taken})
+
+
+def with_configurations(running: Running, client: BlockingClient, store: str | None) -> Running:
+    """Return what runs together with what a configuration store keeps.
+
+    Args:
+        store: its device id; None where there is none.
+    """
+    if store is None:
+        return running
+    device = client.device(store)
+    kept = {
+        device_id: {
+            name: NamedConfiguration(
+                item["values"], item["comment"], item["priority"], item["active"]
+            )
+            for name, item in device.call("configurations", device_id).items()
+        }
+        for device_id in device.call("devices")
+    }
+    return replace(running, configurations=kept, store=store)
+
+
+def _facts(
+    client: BlockingClient, servers: Iterable[str]
+) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+    """Return options and own processes of the servers that a facility file can describe."""
+    answers = client.read_many({server_id: list(_WANTED) for server_id in servers})
+    found: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
+    for server_id, answer in sorted(answers.items()):
+        if isinstance(answer, PykaraboError):
+            raise answer
+        options, apart = (answer[key].value for key in _WANTED)
+        if options.get("program") == PROGRAM and not options.get("directory"):
+            found[server_id] = (options, apart)
+    return found
+
+
+class _Asking:
+    """Reads devices; each class is asked for once per server."""
+
+    def __init__(self, client: BlockingClient) -> None:
+        self._client = client
+        self._schemas: dict[tuple[str, str], Schema] = {}
+
+    def devices(
+        self, server_id: str, records: Iterable[DeviceRecord], apart: Mapping[str, Any]
+    ) -> dict[str, RunningDevice]:
+        """Return some devices of a server, by id."""
+        known = {record.device_id: record for record in records}
+        answers = self._client.read_many(dict.fromkeys(known))
+        found: dict[str, RunningDevice] = {}
+        for device_id, answer in sorted(answers.items()):
+            if isinstance(answer, PykaraboError):
+                raise answer
+            class_id = known[device_id].class_id
+            schema = self._class_schema(server_id, class_id)
+            values = {key: item.value for key, item in answer.items()}
+            kept = live_configuration(schema, self._client.schema(device_id), values)
+            found[device_id] = RunningDevice(
+                device_id, class_id, device_id in apart, schema, kept.values, answer, kept.left_out
+            )
+        return found
+
+    def _class_schema(self, server_id: str, class_id: str) -> Schema:
+        known = self._schemas.get((server_id, class_id))
+        if known is None:
+            wire = self._client.device(server_id).call("class_schema", class_id)
+            known = self._schemas[server_id, class_id] = Schema.from_wire(wire)
+        return known
+
+
+def as_facility(running: Running, kept: Callable[[RunningDevice], dict[str, Any]]) -> Facility:
+    """Return what runs as a facility; `kept` tells what is written of each device."""
+    servers = {
+        server_id: replace(
+            server.options,
+            devices={
+                device_id: FacilityDevice(device.class_id, kept(device))
+                for device_id, device in server.devices.items()
+            },
+            own_process=frozenset(
+                device_id for device_id, device in server.devices.items() if device.own_process
+            ),
+        )
+        for server_id, server in running.servers.items()
+    }
+    sources = {server.time_source for server in running.servers.values()} - {None}
+    source = sources.pop() if len(sources) == 1 else None
+    return Facility(servers, source, None, running.configurations)

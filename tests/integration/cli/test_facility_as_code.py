@@ -1,0 +1,205 @@
+"""`plan`, `apply` and `export` with real processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from pykarabo.client import BlockingClient, connect
+from pykarabo.errors import ChangedMeanwhileError, OutcomeUnknownError
+from pykarabo.facility import (
+    Applier,
+    FacilityServer,
+    Outcome,
+    Result,
+    check_facility,
+    look,
+    make_plan,
+    read_facility,
+)
+from pykarabo.transport import run_directory
+
+from .conftest import Done, Run
+
+_FACILITY: Final = """
+time_source: T/CLOCK/1
+servers:
+  T/TIMING:
+    memory: 1024
+    devices:
+      T/CLOCK/1: {class: TrainClock}
+  T/MOTORS:
+    classes: [SimulatedMotor]
+    devices:
+      T/MOTOR/1: {class: SimulatedMotor, velocity: 25.0}
+      T/MOTOR/2: {class: SimulatedMotor, low_switch: -5 cm}
+    own_process: [T/MOTOR/2]
+"""
+_TOGETHER: Final = _FACILITY.replace("    own_process: [T/MOTOR/2]\n", "")
+_BROKEN: Final = """
+  T/LAST:
+    devices:
+      T/BRIDGE/1: {class: KaraboBridge, endpoint: 'tcp://256.0.0.1:1'}
+"""
+
+
+def _start(*arguments: str) -> Done:
+    """Run what starts servers as a program of its own: they are not this process's children."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pykarabo", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def _text(done: Done) -> str:
+    assert done.code == 0, done.out + done.err
+    return done.out
+
+
+@pytest.fixture
+def config(pykarabo: Run, tmp_path: Path) -> Iterator[Path]:
+    """Return a facility file, and stop at the end what was started in the test's domain."""
+    path = tmp_path / "facility.yaml"
+    path.write_text(_FACILITY)
+    yield path
+    if run_directory().exists():
+        pykarabo("down")
+
+
+@pytest.fixture
+def running(config: Path, pykarabo: Run) -> Path:
+    """Return a facility file that was applied; its devices share a process."""
+    config.write_text(_TOGETHER)
+    _text(_start("apply", str(config), "--yes"))
+    return config
+
+
+def test_a_facility_that_is_exported_and_applied_after_a_restart_is_the_same(
+    config: Path, tmp_path: Path, pykarabo: Run
+) -> None:
+    planned = json.loads(_text(pykarabo("plan", str(config), "--json")))
+    assert [step["target"] for step in planned["steps"]][:2] == ["T/TIMING", "T/MOTORS"]
+    _text(_start("apply", str(config), "--yes"))
+    assert "no changes" in _text(pykarabo("plan", str(config), "--check"))
+    _text(pykarabo("set", "T/MOTOR/1.step_length=2", "T/MOTOR/1.backlash=0"))
+    exported = tmp_path / "f.yaml"
+    exported.write_text(_text(pykarabo("export")))
+    facility = read_facility(exported, {})
+    assert facility.servers["T/TIMING"].memory == 1024
+    assert facility.servers["T/MOTORS"].own_process == {"T/MOTOR/2"}
+    assert facility.servers["T/MOTORS"].devices["T/MOTOR/1"].configuration == {
+        "velocity": 25.0,
+        "backlash": 0.0,
+        "step_length": 2.0,
+    }
+    _text(pykarabo("down"))
+    _text(_start("up"))
+    _text(_start("apply", str(exported), "--yes"))
+    assert _text(pykarabo("export")) == exported.read_text()
+    assert "no changes" in _text(pykarabo("plan", str(exported), "--check"))
+
+
+def test_a_step_that_fails_takes_back_what_was_done_before(running: Path, pykarabo: Run) -> None:
+    before = _text(pykarabo("export"))
+    wanted = _TOGETHER.replace("velocity: 25.0", "velocity: 3.0")
+    wanted = wanted.replace("low_switch: -5 cm", "low_switch: -7 cm")
+    running.write_text(wanted + _BROKEN)
+    done = _start("apply", str(running), "--yes")
+    assert done.code == 3, done.out + done.err
+    assert "failed: start T/BRIDGE/1 KaraboBridge on T/LAST" in done.out
+    assert "cannot listen on tcp://256.0.0.1:1" in done.err
+    undone = [line.split(" ", 2)[:3] for line in done.out.splitlines() if "undone:" in line]
+    assert [f"{word} {rest.split(' (')[0].split(',')[0]}" for _, word, rest in undone] == [
+        "start T/MOTOR/2 SimulatedMotor on T/MOTORS",
+        "change T/MOTOR/1",
+        "start server T/LAST",
+        "stop T/MOTOR/2 on T/MOTORS",
+    ]
+    assert _text(pykarabo("export")) == before
+
+
+def test_nothing_is_done_without_the_role_or_a_yes(config: Path, pykarabo: Run) -> None:
+    assert "start   server T/MOTORS" in _text(pykarabo("apply", str(config), "--dry-run"))
+    assert "give --yes" in _start("apply", str(config)).err
+    denied = pykarabo("--role", "operator", "apply", str(config), "--yes")
+    assert denied.code == 3
+    assert "needs the role expert" in denied.err
+    assert pykarabo("status").code == 4
+    assert pykarabo("--role", "observer", "plan", str(config)).code == 0
+
+
+def test_B9_unknown_classes_and_properties_are_named_with_line_and_near_match(
+    config: Path, pykarabo: Run
+) -> None:
+    config.write_text(_FACILITY.replace("velocity: 25.0", "velocty: 25.0"))
+    wrong = pykarabo("plan", str(config))
+    assert wrong.code == 3
+    assert f"{config}, line 11, servers.T/MOTORS.devices.T/MOTOR/1.velocty" in wrong.err
+    assert "did you mean 'velocity'?" in wrong.err
+    config.write_text(_FACILITY.replace("class: TrainClock", "class: TrainClok"))
+    wrong = _start("apply", str(config), "--yes")
+    assert "line 7, servers.T/TIMING.devices.T/CLOCK/1.class" in wrong.err
+    assert "did you mean 'TrainClock'?" in wrong.err
+
+
+class _NoProcesses:
+    """Refuses to start and stop servers, which the tests below do not."""
+
+    def start(self, server_id: str, server: FacilityServer, time_source: str | None) -> None:
+        raise AssertionError(server_id, server, time_source)
+
+    def stop(self, server_id: str) -> None:
+        raise AssertionError(server_id)
+
+
+def _planned(client: BlockingClient, path: Path) -> Any:
+    running = look(client)
+    schemas = {
+        device.class_id: device.schema
+        for server in running.servers.values()
+        for device in server.devices.values()
+    }
+    checked = check_facility(read_facility(path, {}), lambda _id, _server, name: schemas[name])
+    return make_plan(checked, running)
+
+
+def test_what_has_changed_since_the_plan_was_made_is_not_overwritten(
+    running: Path, pykarabo: Run
+) -> None:
+    running.write_text(_TOGETHER.replace("velocity: 25.0", "velocity: 3.0"))
+    told: list[Result] = []
+    with BlockingClient() as client:
+        plan = _planned(client, running)
+        connect("T/MOTOR/1").velocity = 11.0
+        error = Applier(client, _NoProcesses(), told.append).carry_out(plan.steps)
+    assert isinstance(error, ChangedMeanwhileError)
+    assert [result.outcome for result in told] == [Outcome.FAILED]
+    assert connect("T/MOTOR/1").velocity == 11.0
+
+
+@pytest.mark.nightly
+def test_a_step_of_unknown_outcome_is_told_as_unknown(running: Path, pykarabo: Run) -> None:
+    running.write_text(_TOGETHER.replace("velocity: 25.0", "velocity: 3.0"))
+    told: list[Outcome] = []
+    with BlockingClient() as client:
+        plan = _planned(client, running)
+        pid = client.resolve("T/MOTORS").pid
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            applier = Applier(client, _NoProcesses(), lambda result: told.append(result.outcome))
+            error = applier.carry_out(plan.steps)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+    assert isinstance(error, OutcomeUnknownError)
+    assert told == [Outcome.UNKNOWN, Outcome.NOT_UNDONE]
+    assert applier.results[0].told
