@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from ._identity import CALL_TIMEOUT_S, ROLE_VARIABLE, asked_role, own_identity
     from ._input import PipelineReader
     from ._job import AsyncJob, Job
+    from ._keeping_on import StreamFollower, has_ended
     from ._lock import AsyncDeviceLock, DeviceLock
     from ._login import LOGIN_VARIABLE, Login, login_file, login_of_user, own_proofs
     from ._population import DeviceNews
@@ -151,6 +152,7 @@ __all__ = [
     "ServerRecord",
     "Stale",
     "StreamCounters",
+    "StreamFollower",
     "TopologyCache",
     "Update",
     "Watch",
@@ -191,6 +193,7 @@ __all__ = [
     "first_completed",
     "first_exception",
     "get_property",
+    "has_ended",
     "instantiate",
     "key_of_alias",
     "login_file",
@@ -313,6 +316,7 @@ if not TYPE_CHECKING:
             **dict.fromkeys(("CACHED", "TopologyCache", "cache_file"), "_topology_cache"),
             **dict.fromkeys(("Change", "Gap", "Live", "NewSchema", "Stale", "Update"), "_updates"),
             **dict.fromkeys(("wait_new", "wait_until", "wait_while", "watch"), "_waiting"),
+            **dict.fromkeys(("StreamFollower", "has_ended"), "_keeping_on"),
             **dict.fromkeys(("Follower", "Watch"), "_watch"),
         },
     )

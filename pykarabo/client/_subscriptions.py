@@ -72,6 +72,8 @@ MAX_OPEN: Final = 500
 """Streams asked for in one request."""
 MAX_REPLAYS: Final = 16
 """Replays asked for at the same time: of hundreds, the last would time out behind the others."""
+ENDED: Final = "ended"
+"""Set in the details of an error when the device has ended in order."""
 _BAD_MESSAGE: Final = (MalformedMessageError, LimitExceededError, VersionMismatchError)
 
 
@@ -291,6 +293,7 @@ class Subscriptions:
                 f"device '{entry.device_id}' was stopped",
                 device=entry.device_id,
                 remedy="start it again: pykarabo instantiate",
+                details={ENDED: True},
             )
             entry.sink.stream(entry.stream.lost("it was stopped"))
             entry.sink.stream_failed(error)

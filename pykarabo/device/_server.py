@@ -29,6 +29,7 @@ from pykarabo.wire import (
     HEARTBEAT_INTERVAL_S,
     EventSource,
     Welcome,
+    number_before,
 )
 
 from ._answers import Answers
@@ -52,9 +53,6 @@ from ._streams import EventStreams
 from ._trains import TimeSource
 
 _log: Final = logging.getLogger(__name__)
-_EVENT_NUMBER_NS: Final = 1_000
-"""A device's events are numbered on from the microsecond of its start, so that a later life never
-uses a number again: who has read a value in an earlier life has read an old one."""
 PROBE_BEATS: Final = 60
 """Clients that went without a goodbye are looked for once a minute."""
 
@@ -373,7 +371,7 @@ class Server:
         if isinstance(device, DeviceServer):
             device.attach(self)
         source = EventSource(
-            device_id, context.instance, context.epoch, context.epoch // _EVENT_NUMBER_NS
+            device_id, context.instance, context.epoch, number_before(context.epoch)
         )
         await self._initialize(device)
         self._hosting.add(device, source)

@@ -73,11 +73,14 @@ class EventStreams:
             self._port.publish(message)
         due_ns = self._publisher.due_ns
         if due_ns is not None and self._releasing is None:
-            self._releasing = self._loop.call_later((due_ns - now_ns) / 1e9, self._release)
+            self._releasing = self._loop.call_later((due_ns - now_ns) / 1e9, self._due_now)
 
-    def _release(self) -> None:
-        """Send what has waited."""
+    def _due_now(self) -> None:
         self._releasing = None
+        self.release()
+
+    def release(self) -> None:
+        """Send events that wait for others."""
         self._publish(self._publisher.waiting(), self._clock.monotonic_ns())
 
     def changed(self, hosted: Hosted, rows: list[Row]) -> None:
@@ -232,7 +235,7 @@ class EventStreams:
 
     def close(self) -> None:
         """Stop publishing; what has waited leaves."""
-        self._publish(self._publisher.waiting(), self._clock.monotonic_ns())
+        self.release()
         if self._releasing is not None:
             self._releasing.cancel()
         for timer in self._timers.values():

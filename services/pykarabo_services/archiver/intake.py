@@ -1,0 +1,231 @@
+"""From records of a spool to batches for the database."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pykarabo.data import Quality, ValueType
+from pykarabo.errors import PykaraboError
+from pykarabo_services.archiver import entries
+from pykarabo_services.archiver.entries import decode_entries, event_of
+from pykarabo_services.archiver.model import (
+    QUALITY_CODES,
+    DeviceEvent,
+    EventKind,
+    Mark,
+    SampleFlag,
+    packed,
+    to_columns,
+)
+from pykarabo_services.archiver.spool import Record
+from pykarabo_services.archiver.spool_reader import Damage
+from pykarabo_services.archiver.store import Batch, Description, SeriesKey
+
+_ATTO_PER_NS: Final = 10**9
+_NS: Final = 10**9
+_CODES: Final = {quality.value: code for quality, code in QUALITY_CODES.items()}
+_INVALID: Final = QUALITY_CODES[Quality.INVALID]
+_INT64: Final = 2**63
+
+
+def _time_of(row: list[Any]) -> int:
+    return int(row[2] * _NS + row[3] // _ATTO_PER_NS)
+
+
+@dataclass(slots=True)
+class _Device:
+    device_id: str
+    instance: bytes
+    epoch: int
+    seq: int
+    time_ns: int
+
+
+@dataclass(slots=True)
+class _Series:
+    key: SeriesKey
+    value_type: ValueType
+
+
+class Intake:
+    """Understands the entries of a spool.
+
+    Args:
+        archiver: the device whose spool it is.
+        spool_id: of the spool.
+        after: records up to this number are in the database; only their explanations count.
+    """
+
+    def __init__(
+        self,
+        archiver: str,
+        spool_id: str,
+        *,
+        after: int,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._archiver = archiver
+        self._spool_id = spool_id
+        self._after = after
+        self._clock_ns = clock_ns
+        self._devices: dict[int, _Device] = {}
+        self._series: dict[int, _Series] = {}
+        self._in_doubt: set[int] = set()
+        self.batch = Batch()
+        self.damaged_records = 0
+        self._handlers: Mapping[int, Callable[[list[Any]], None]] = {
+            entries.DEVICE: self._device,
+            entries.SERIES: self._one_series,
+            entries.READY: lambda _entry: None,
+            entries.VALUES: self._values,
+            entries.EVENT: self._event,
+            entries.SCHEMA: self._schema,
+            entries.SEEN: self._nothing,
+        }
+
+    def take(self, item: Record | Damage) -> None:
+        """Add a record, or that some are missing, to the batch."""
+        if isinstance(item, Damage):
+            self._damage(item.lost)
+            return
+        is_new = item.number > self._after
+        try:
+            found = decode_entries(item.payload)
+        except PykaraboError:
+            self._damage(1)
+            return
+        for entry in found:
+            if is_new or entry[0] in (entries.DEVICE, entries.SERIES):
+                self._handlers[entry[0]](entry)
+        if is_new:
+            self.batch.spool = (self._spool_id, self._archiver, item.number)
+
+    def give(self) -> Batch:
+        """Return what was taken, and begin anew."""
+        batch, self.batch = self.batch, Batch()
+        return batch
+
+    # -- entries --------------------------------------------------------------------------------
+
+    def _device(self, entry: list[Any]) -> None:
+        _kind, number, device_id, instance, epoch, seq, time_ns = entry
+        known = self._devices.get(number)
+        if (
+            known is None or known.device_id != device_id
+        ):  # an archiver that was restarted counts anew
+            self._devices[number] = _Device(device_id, instance, epoch, seq, time_ns)
+        elif known.epoch != epoch:
+            known.instance, known.epoch, known.seq = instance, epoch, seq
+
+    def _one_series(self, entry: list[Any]) -> None:
+        _kind, number, device_number, key, value_type = entry
+        device = self._devices.get(device_number)
+        if device is None:
+            return
+        name = SeriesKey(device.device_id, key, value_type)
+        self._series[number] = _Series(name, ValueType(value_type))
+
+    def _values(self, entry: list[Any]) -> None:
+        _kind, number, seq, rows = entry
+        device = self._seen(number, seq, _time_of(rows[0]))
+        if device is None:
+            return
+        unexplained = 0
+        for row in rows:
+            series = self._series.get(row[0])
+            if series is None:
+                unexplained += 1
+            else:
+                self._row(device, series, seq, row)
+        device.time_ns = max(device.time_ns, _time_of(rows[-1]))
+        if unexplained:
+            self._reject(device, unexplained)
+
+    def _row(self, device: _Device, series: _Series, seq: int, row: list[Any]) -> None:
+        _number, value, _seconds, fraction, train_id, quality, flags, step = row
+        if train_id >= _INT64:
+            train_id -= 2 * _INT64
+        tail = (
+            _time_of(row),
+            device.epoch,
+            seq,
+            step,
+            fraction % _ATTO_PER_NS,
+            train_id,
+            _CODES.get(quality, _INVALID),
+            flags,
+            *to_columns(series.value_type, value),
+        )
+        target = self.batch.present if flags & SampleFlag.PRESENT else self.batch.samples
+        target.append((series.key, tail))
+
+    def _event(self, entry: list[Any]) -> None:
+        self.batch.events.append(event_of(entry))
+
+    def _schema(self, entry: list[Any]) -> None:
+        _kind, number, time_ns, seq, digest, wire = entry
+        device = self._seen(number, seq, time_ns)
+        if device is not None:
+            self.batch.descriptions.append(
+                Description(device.device_id, time_ns, device.epoch, digest, packed(wire))
+            )
+
+    def _nothing(self, entry: list[Any]) -> None:
+        _kind, number, seq = entry
+        self._seen(number, seq, 0)
+
+    def _seen(self, number: int, seq: int, time_ns: int) -> _Device | None:
+        """Note that a message of a device is here; after damage, which ones are not."""
+        device = self._devices.get(number)
+        if device is None:  # it was explained in a record that is damaged
+            return None
+        if number in self._in_doubt:
+            self._in_doubt.discard(number)
+            if seq > device.seq + 1:
+                self._gap(device, seq - device.seq - 1, max(time_ns, device.time_ns))
+        device.seq, device.time_ns = max(device.seq, seq), max(device.time_ns, time_ns)
+        self.batch.marks[device.device_id] = Mark(
+            device.instance.hex(), device.epoch, device.seq, device.time_ns
+        )
+        return device
+
+    # -- damage ---------------------------------------------------------------------------------
+
+    def _gap(self, device: _Device, lost: int, until_ns: int) -> None:
+        self.batch.events.append(
+            DeviceEvent(
+                device_id=device.device_id,
+                time_ns=device.time_ns,
+                until_ns=until_ns,
+                kind=EventKind.GAP,
+                epoch=device.epoch,
+                lost=lost,
+                reason="a record of the archiver's spool was damaged",
+            )
+        )
+
+    def _reject(self, device: _Device, rows: int) -> None:
+        self.batch.events.append(
+            DeviceEvent(
+                device_id=device.device_id,
+                time_ns=device.time_ns,
+                kind=EventKind.REJECTED,
+                epoch=device.epoch,
+                lost=rows,
+                reason="what they are was in a record of the spool that is damaged",
+            )
+        )
+
+    def _damage(self, records: int) -> None:
+        self.damaged_records += records
+        self._in_doubt = set(self._devices)
+        self.batch.events.append(
+            DeviceEvent(
+                device_id=self._archiver,
+                time_ns=self._clock_ns(),
+                kind=EventKind.DAMAGED,
+                lost=records,
+                reason="records of the spool could not be read",
+            )
+        )
