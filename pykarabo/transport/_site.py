@@ -285,6 +285,19 @@ class Site:
         self._asked.touch()
         os.utime(self._asked, (self.now_s(), self.now_s()))
 
+    def vouch_for_users(self, issuer: bytes) -> None:
+        """Have the whole site believe tokens of users that `issuer` has signed.
+
+        Raises:
+            DeniedError: we were not invited for that.
+            NotConnectedError: the site's service does not answer.
+        """
+        from ._site_link import SiteLink
+
+        with SiteLink(self.membership.service, self.pair) as link:
+            link.open()
+            self.learn(link.ask({"op": "vouch", "key": issuer}))
+
     def question(self) -> dict[str, Any]:
         """Return what to ask the service for news."""
         number = -1

@@ -162,11 +162,16 @@ def invite_command(
 
 @site_group.command("join")
 @click.argument("join_string")
-@click.argument("code")
+@click.argument("code", required=False)
 @click.option("--name", help="Name of this member; default is USER@HOST.")
 @common
-def join_command(join_string: str, code: str, name: str | None, *, as_json: bool) -> None:
-    """Join a site with what its administrator has sent; the key made here stays here."""
+def join_command(join_string: str, code: str | None, name: str | None, *, as_json: bool) -> None:
+    """Join a site with what its administrator has sent; the key made here stays here.
+
+    Without CODE it is asked for: others on this host can see what is typed on a command line.
+    """
+    if code is None:
+        code = str(click.prompt("code", hide_input=True, err=True))
     answer = join_site(None, JoinString.parse(join_string), code, name=name)
     if as_json:
         print_json({"name": answer["name"], "role": answer["role"]})

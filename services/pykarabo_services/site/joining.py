@@ -82,7 +82,6 @@ def join_site(
     code: str,
     *,
     name: str | None = None,
-    issuer: bytes = b"",
 ) -> Mapping[str, Any]:
     """Join a site with an invitation; returns what it said: ``name`` and ``role``.
 
@@ -99,7 +98,6 @@ def join_site(
         "code": code,
         "name": name or default_name(),
         "host": socket.gethostname(),
-        "issuer": issuer,
     }
     with SiteLink(service, pair) as link:
         link.open()

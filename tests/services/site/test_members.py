@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import pytest
 
+from pykarabo.device._accounts import issuers_of
 from pykarabo.errors import (
     BadConfigurationError,
     BusyError,
@@ -266,6 +267,15 @@ def test_a_list_that_somebody_else_has_signed_is_not_taken(
     with pytest.raises(DeniedError):
         site.take(bytes(changed))
     assert site.require_own().name == "ops@b"
+
+
+def test_the_site_believes_who_keeps_its_accounts(hosts: Hosts, service: JoinString) -> None:
+    join_site(None, service, _invite(hosts, MemberRole.ACCOUNTS), name="ops@b")
+    assert issuers_of() is None
+    Site().vouch_for_users(b"i" * 32)
+    found = issuers_of()
+    assert found is not None
+    assert found.keys == {b"i" * 32}
 
 
 def test_a_member_goes_on_while_the_service_is_away(hosts: Hosts) -> None:
