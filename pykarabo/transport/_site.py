@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
-from pykarabo.errors import BadConfigurationError, DeniedError, NotConnectedError
+from pykarabo.errors import BadConfigurationError, DeniedError, NotConnectedError, PykaraboError
 from pykarabo.trust import (
     Grant,
     GrantList,
@@ -203,6 +203,14 @@ class Site:
     def require(self, key: bytes) -> Grant:
         """Return the grant of a key; raises `DeniedError` if it has none now."""
         return self.grants.require(key, now_s=self.now_s())
+
+    def refusal(self, key: bytes) -> str:
+        """Return why a key has no grant now; empty when it has one."""
+        try:
+            self.require(key)
+        except PykaraboError as error:  # also a list that cannot be read: then nobody has one
+            return error.message
+        return ""
 
     def require_own(self) -> Grant:
         """Return our own grant; raises `DeniedError` if we have none any more."""

@@ -218,7 +218,7 @@ def _rows(now_s: float) -> Iterator[tuple[str, ...]]:
 @click.argument("name")
 @common
 def revoke_command(name: str, *, as_json: bool) -> None:
-    """Shut out a member, or all members of a host."""
+    """Shut out a member, or all members of a host; what they are doing ends within 2 s."""
     require_role(AccessLevel.ADMINISTRATOR, "shutting out a member of a site")
     with SiteStore().changed() as state:
         revoked = state.revoke(name, now_s=time.time())
