@@ -16,15 +16,18 @@ from pykarabo.errors import (
     ExpiredCredentialError,
     NotConnectedError,
 )
-from pykarabo.transport import Site, SiteLink
+from pykarabo.transport import Site, SiteLink, make_context
 from pykarabo.transport._self_test import stranger
+from pykarabo.transport._site_watch import SiteWatch
 from pykarabo.trust import JoinString, MemberRole
 from pykarabo_services.site.joining import change_key, join_site, make_site
 from pykarabo_services.site.service import SiteService
 from pykarabo_services.site.store import SiteStore
+from tests.harness.wiretap import Wiretap
 
 from .conftest import HOST, Hosts
 
+_TRIES: Final = 3
 _TOLD_S: Final = 2.0
 """Whoever is kept out knows why after this."""
 DAY_S: Final = 86_400.0
@@ -301,3 +304,23 @@ def test_a_new_key_and_the_old_one_are_good_at_the_same_time(
     assert site.require_own().name == site.require(old).name == "ops@b"
     assert site.require(old).expires_s <= time.time() + DAY_S
     assert not (site.folder / "new-key").exists()
+
+
+def test_X2_a_program_whose_site_has_another_key_now_makes_no_storm(
+    hosts: Hosts, service: JoinString
+) -> None:
+    join_site(None, service, _invite(hosts), name="ops@b")
+    tap = Wiretap(hosts.port)
+    site = Site()
+    stored = site.folder / "member.json"
+    elsewhere = service._replace(port=tap.port, key=stranger().public)
+    stored.write_text(stored.read_text().replace(str(service), str(elsewhere)))
+    with make_context() as context:
+        started = time.monotonic()
+        watch = SiteWatch(site, context, lambda: None)
+        try:
+            _within(10, lambda: len(tap.connections) >= _TRIES)
+            assert time.monotonic() - started > (_TRIES - 1) / 2
+        finally:
+            watch.close()
+            tap.close()
