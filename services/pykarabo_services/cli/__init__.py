@@ -7,5 +7,6 @@ import click
 from ._bridge import bridge_group
 from ._runs import run_group
 from ._site import site_group
+from ._users import user_group
 
-commands: Final[list[click.Command]] = [run_group, bridge_group, site_group]
+commands: Final[list[click.Command]] = [run_group, bridge_group, site_group, user_group]
