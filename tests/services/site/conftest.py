@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,7 +40,7 @@ class Hosts:
         return found | {"XDG_RUNTIME_DIR": str(runtime)}
 
     @contextlib.contextmanager
-    def being(self, name: str) -> Iterator[None]:
+    def being(self, name: str) -> Generator[None, None, None]:
         """Work on another host for a moment."""
         before = {variable: os.environ[variable] for variable in self.variables(name)}
         self.be(name)

@@ -167,8 +167,5 @@ def test_X2_a_host_that_was_shut_out_is_told_so_and_can_come_back(pair: Pair) ->
     pair.second.is_refused(
         "pykarabo status", r"the grant of '.*@ctrl2' was revoked at .* - ask the"
     )
-    config = pair.second.folders["CONFIG"]
-    domain = os.environ["PYKARABO_DOMAIN"]
-    pair.second.must(f"rm -r {config}/pykarabo/{domain}/site")
     pair.second.must(pair.invite())
     pair.second.must("pykarabo status")
