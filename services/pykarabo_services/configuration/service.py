@@ -61,7 +61,11 @@ class ConfigurationStore(Device):
     """
 
     database = String(
-        init_only=True, description="URL of the database; empty for the domain's own."
+        init_only=True,
+        secret=True,
+        # Whoever chooses it sees what is kept of others, or hides it from them.
+        access_level=AccessLevel.ADMINISTRATOR,
+        description="URL of the database; empty for the one that the domain's services share.",
     )
     saved = UInt32(read_only=True, description="Versions saved since the start.")
 
