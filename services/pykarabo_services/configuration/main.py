@@ -1,5 +1,7 @@
 """Joins the configuration store with its database; the class that device servers start."""
 
+import asyncio
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from pykarabo_services.configuration import service
@@ -12,9 +14,11 @@ if TYPE_CHECKING:
 class ConfigurationStore(service.ConfigurationStore):
     """Keeps named configurations of devices with all of their history in the domain's database."""
 
-    def open_storage(self) -> "ConfigurationStorage":
+    async def new_storage(self) -> "ConfigurationStorage":
         """Return where versions are kept."""
-        # SQLAlchemy is imported by servers that have a store, and by no others.
+        # SQLAlchemy is imported by servers that have a store, and by no others; it takes long, and
+        # other devices of the server have to go on meanwhile.
+        await asyncio.to_thread(import_module, "pykarabo_services.configuration.store")
         from pykarabo_services.configuration.store import STORE, Configurations
         from pykarabo_services.kernel.database import Database, place_of
 
