@@ -5,7 +5,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from typing import Final
 
@@ -29,6 +29,7 @@ from pykarabo.transport import KEY_REASONS, data_directory, domain_name, run_dir
 
 from ._app import common
 from ._complete import complete_devices
+from ._finding import Finding, foreign_checks
 from ._network import look_at_process, reach
 from ._processes import living_processes, stale_files
 from ._text import print_json, since
@@ -44,16 +45,6 @@ _LEASES: Final = {
     "suspect": "nothing was heard from its server for 6 s: the next steps tell why",
     "gone": "its server has died, or was not heard for 9 s: the next steps tell why",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was tried, and what to do when it is not good."""
-
-    what: str
-    good: bool
-    result: str
-    remedy: str = ""
 
 
 @click.command("doctor")
@@ -101,6 +92,7 @@ def _everything() -> Iterator[Finding]:
     runtime = _runtime_directory()
     yield runtime
     yield _disk()
+    yield from foreign_checks()
     if not runtime.good:
         return
     yield _leftovers()

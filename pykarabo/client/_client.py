@@ -56,6 +56,7 @@ from ._link import ServerLink
 from ._lock import AsyncHold
 from ._login import Login, login_of_user
 from ._proxy import AsyncDeviceProxy
+from ._recalling import AsyncRecalling
 from ._records import DIRECTORY_ID, DeviceRecord, ServerRecord, check_device_id, split_target
 from ._topology_cache import CACHED
 from ._updates import Update
@@ -95,7 +96,7 @@ class _Following(NamedTuple):
     task: asyncio.Task[None]
 
 
-class Client(AsyncAdministration):
+class Client(AsyncAdministration, AsyncRecalling):
     """A client of one domain; use it as an asynchronous context manager.
 
     Args:
