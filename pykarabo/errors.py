@@ -14,7 +14,7 @@ The tree's first level answers it::
     │   │   └── InvalidNameError, BadConfigurationError
     │   ├── DeniedError
     │   │   ├── ExpiredCredentialError, ClockError, WrongSignerError, DamagedCredentialError
-    │   │   └── TooManyAttemptsError
+    │   │   └── TooManyAttemptsError, ReadOnlyDomainError
     │   ├── StateForbidsError, LockedError, DuplicateDeviceError, ChangedMeanwhileError
     │   └── NotConnectedError, WrongInstanceError, HelloRequiredError, BusyError, ExpiredError,
     │       VersionMismatchError, WrongThreadError, ProviderUnavailableError
@@ -213,6 +213,10 @@ class DeniedError(NotExecutedError):
     """The caller has no right to it."""
 
     exit_code = 3
+
+
+class ReadOnlyDomainError(DeniedError):
+    """An administrator lets nobody else change anything at present."""
 
 
 class ExpiredCredentialError(DeniedError):

@@ -8,6 +8,7 @@ Reading needs no role: what is hidden from somebody on a screen is not protected
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, TypeAlias
 
+from pykarabo.client import DomainMode
 from pykarabo.data import (
     AccessLevel,
     CommandInfo,
@@ -15,7 +16,7 @@ from pykarabo.data import (
     Schema,
     configured_properties,
 )
-from pykarabo.errors import DeniedError
+from pykarabo.errors import DeniedError, ReadOnlyDomainError
 from pykarabo.transport import Caller, Sender
 from pykarabo.wire import Granted, Hello
 
@@ -53,6 +54,19 @@ def permit_write(caller: Caller, schema: Schema, keys: Collection[str], device_i
     known = (info for key in keys if (info := schema.properties.get(key)) is not None)
     levels = {info.key: info.write_level for info in known}
     _permit_levels(caller, levels if keys else _NOTHING, device_id)
+
+
+def permit_in_mode(caller: Caller, mode: DomainMode, device_id: str, key: str | None) -> None:
+    """Refuse to change anything while only administrators may; raises `ReadOnlyDomainError`."""
+    if mode.read_only and caller.role < AccessLevel.ADMINISTRATOR:
+        raise ReadOnlyDomainError(
+            f"the domain {mode}; '{caller.name}' is connected as {caller.role.name.lower()}; "
+            "nothing was done",
+            device=device_id,
+            key=key,
+            remedy="ask an administrator; 'pykarabo status' shows when it is over",
+            details={"by": mode.by, "reason": mode.reason, "since_ns": mode.changed_ns},
+        )
 
 
 def permit_configuration(

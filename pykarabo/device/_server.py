@@ -45,6 +45,7 @@ from ._hosting import Hosting
 from ._limits import LimitWatch
 from ._lock import LockWatch
 from ._loop_watch import Blockage
+from ._mode import ModeWatch
 from ._own_process import OwnProcesses
 from ._pipelines import PipelineHost
 from ._registration import Registration
@@ -146,6 +147,7 @@ class Server:
         self._locks = LockWatch(self._calls.sessions, self._calls.router, self.clock)
         self._door_is_shut = False
         self._limits = LimitWatch(self)
+        self._mode = ModeWatch(client, self._tasks)
         self._time = TimeSource(client, time_source, self.clock)
         self.clock_watch = ClockWatch(self.clock)
         self._registration = Registration(self, allow_offline=allow_offline)
@@ -170,6 +172,7 @@ class Server:
                 self.classes.require("Directory"), DIRECTORY_ID, {"ledger_file": ledger_file}
             )
         await self._registration.start(hosts_replica=directory)
+        await self._mode.start()
         self.audit.start(self.record(), self.client.domain)
         await self._host(DeviceServer, self.server_id, {}, own=True)
         if directory:
@@ -184,6 +187,7 @@ class Server:
         for device in reversed(self._hosting.devices):
             if device.context.device_id not in (DIRECTORY_ID, self.server_id):
                 await self._stop_device(device.context.device_id)
+        self._mode.close()
         await self._registration.aclose()
         for device in reversed(self._hosting.devices):
             await self._stop_device(device.context.device_id, registered=False)
@@ -444,6 +448,7 @@ class Server:
             pipelines=self._pipelines,
             train_reference=self._train_reference,
             memory=self._memory,
+            mode=lambda: self._mode.mode,
         )
 
     def _train_reference(self) -> TrainReference | None:

@@ -357,7 +357,8 @@ class _Reader:
         try:
             return from_form(value)
         except MalformedMessageError as error:
-            raise self._wrong(place, error.message, "see docs/reference/codecs.md") from None
+            remedy = "write it as docs/reference/codecs.md says"
+            raise self._wrong(place, error.message, remedy) from None
 
     def _replaced_text(self, text: str, place: str) -> str:
         def variable(name: str) -> str:
