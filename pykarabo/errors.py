@@ -7,7 +7,7 @@ The tree's first level answers it::
     ├── NotExecutedError           certainly not: it is safe to try again
     │   ├── BadInputError          what was asked is wrong: change it first
     │   │   ├── UnknownDeviceError, UnknownPropertyError, UnknownCommandError, UnknownClassError,
-    │   │   │   UnknownJobError, UnknownAlarmError
+    │   │   │   UnknownJobError, UnknownAlarmError, UnknownItemError
     │   │   ├── WrongTypeError, WrongUnitError, WrongShapeError
     │   │   ├── OutOfRangeError, NotAnOptionError, ReadOnlyError
     │   │   ├── MissingValueError, InvalidValuesError
@@ -157,6 +157,10 @@ class UnknownJobError(BadInputError):
 
 class UnknownAlarmError(BadInputError):
     """The device has no such alarm (any more)."""
+
+
+class UnknownItemError(BadInputError):
+    """A service keeps nothing of this name."""
 
 
 class WrongTypeError(BadInputError):

@@ -62,6 +62,8 @@ if TYPE_CHECKING:
     )
     from ._finding import DeviceFilter
     from ._group import AsyncDeviceGroup, DeviceGroup
+    from ._history import HistoryOptions, Moment
+    from ._history_types import History, HistoryGap, Past
     from ._identity import CALL_TIMEOUT_S, ROLE_VARIABLE, asked_role, own_identity
     from ._input import PipelineReader
     from ._job import AsyncJob, Job
@@ -89,6 +91,7 @@ if TYPE_CHECKING:
         instantiate,
         shutdown,
     )
+    from ._tail import AsyncTail, Tail
     from ._together import (
         Background,
         Ended,
@@ -135,6 +138,7 @@ __all__ = [
     "AsyncDeviceProxy",
     "AsyncJob",
     "AsyncNodeProxy",
+    "AsyncTail",
     "Background",
     "BlockingClient",
     "Change",
@@ -155,18 +159,24 @@ __all__ = [
     "Follower",
     "Gap",
     "Happening",
+    "History",
+    "HistoryGap",
+    "HistoryOptions",
     "Job",
     "Live",
     "Login",
     "Missed",
+    "Moment",
     "NewSchema",
     "NodeProxy",
     "Occurred",
+    "Past",
     "PipelineReader",
     "ServerRecord",
     "Stale",
     "StreamCounters",
     "StreamFollower",
+    "Tail",
     "TopologyCache",
     "Update",
     "Watch",
@@ -266,6 +276,9 @@ if not TYPE_CHECKING:
             "stop_watching": "_event_thread",
             "DeviceFilter": "_finding",
             **dict.fromkeys(("AsyncDeviceGroup", "DeviceGroup"), "_group"),
+            **dict.fromkeys(("HistoryOptions", "Moment"), "_history"),
+            **dict.fromkeys(("History", "HistoryGap", "Past"), "_history_types"),
+            **dict.fromkeys(("AsyncTail", "Tail"), "_tail"),
             **dict.fromkeys(
                 ("CALL_TIMEOUT_S", "ROLE_VARIABLE", "asked_role", "own_identity"), "_identity"
             ),

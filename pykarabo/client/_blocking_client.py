@@ -50,6 +50,7 @@ from ._directory import (
 )
 from ._identity import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S, asked_role, line_to, own_identity
 from ._login import Login, login_of_user
+from ._recalling import Recalling
 from ._records import DIRECTORY_ID, DeviceRecord, ServerRecord, check_device_id
 from ._topology_cache import CACHED
 
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
-class BlockingClient(Administration):
+class BlockingClient(Administration, Recalling):
     """A client of one domain; use it as a context manager. Threads may share it.
 
     Args:
