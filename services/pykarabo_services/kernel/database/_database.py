@@ -89,8 +89,8 @@ class Database:
         self._on_health = on_health
         self._lock = None if self.place.path is None or read_only else WriterLock(self.place.path)
         self._engine = self._new_engine()
-        self._reader = Lane(f"{store.name} reader", self._engine, self.place, writes=False)
-        self._writer = Lane(f"{store.name} writer", self._engine, self.place, writes=True)
+        self._reader = self._new_lane("reader", writes=False)
+        self._writer = self._new_lane("writer", writes=True)
         self._tasks = TaskOwner(f"database {store.name}")
         self._recovered = asyncio.Event()
         self._is_prepared = False
@@ -102,6 +102,15 @@ class Database:
             read_only=self.read_only,
             synchronous=self.store.synchronous,
             statement_timeout_s=self._deadline_s,
+        )
+
+    def _new_lane(self, role: str, *, writes: bool) -> Lane:
+        return Lane(
+            f"{self.store.name} {role}",
+            self._engine,
+            self.place,
+            writes=writes,
+            deadline_s=self._deadline_s,
         )
 
     async def open(self, *, required: bool = True) -> None:
