@@ -369,6 +369,20 @@ async def test_work_with_a_deadline_of_its_own_may_take_so_long(databases: Datab
 
 
 @async_test
+async def test_store_of_a_frozen_server_is_closed_in_time(own_postgres: PostgresServer) -> None:
+    database = Database(STORE, place_of("notes", url=own_postgres.url, domain="d"))
+    await database.open()
+    own_postgres.freeze()
+    waiting = asyncio.ensure_future(database.read(names))
+    await asyncio.sleep(0)
+    began = time.monotonic()
+    await database.aclose()
+    assert time.monotonic() - began < 4
+    waiting.cancel()
+    own_postgres.thaw()
+
+
+@async_test
 async def test_threads_that_hang_are_few(tmp_path: Path) -> None:
     may_end = threading.Event()
     place = Place(tmp_path / "notes.db")

@@ -36,7 +36,8 @@ _PROBE_MAX_S: Final = 4.0
 _PROBE_DEADLINE_S: Final = 4.0
 """A connection is given up after 3 s."""
 _CREATE_DEADLINE_S: Final = 30.0
-_CLOSE_S: Final = 5.0
+_CLOSE_S: Final = 1.5
+"""For each of two threads: a device has 5 s to stop."""
 _log: Final = logging.getLogger(__name__)
 
 

@@ -38,6 +38,8 @@ MAX_ABANDONED: Final = 4
 PATIENCE_S: Final = 3.0
 """A server that restarts is back within so long, and its clients need not know."""
 _RETRY_S: Final = 0.1
+_INTERRUPTED_S: Final = 0.5
+"""A thread whose wait was interrupted ends within so long."""
 
 
 class _Stage(Enum):
@@ -197,12 +199,17 @@ class Lane:
             worker.give_up()
 
     def close(self, *, timeout_s: float) -> bool:
-        """Finish the work that waits and end the threads; blocking. Tells whether all ended."""
+        """Finish the work that waits and end the threads; blocking. Tells whether all ended.
+
+        What is not done in time is interrupted.
+        """
         self._closed = True
         if self._worker is not None:
             self._jobs.put(None)
-            self._abandoned.append(self._worker)
-        until = time.monotonic() + timeout_s
+            self._worker.join(timeout_s)
+            if self._worker.is_alive():
+                self._abandon()
+        until = time.monotonic() + _INTERRUPTED_S
         for worker in self._abandoned:
             worker.join(max(0.0, until - time.monotonic()))
         return self.abandoned == 0
