@@ -198,6 +198,22 @@ async def test_reader_of_a_file_needs_no_lock_and_cannot_write(tmp_path: Path) -
 
 
 @async_test
+async def test_reader_waits_for_the_service_that_makes_the_tables(databases: Databases) -> None:
+    reader = Database(STORE, databases.place("notes"), read_only=True)
+    await reader.open(required=False)
+    assert not reader.health.good
+    with pytest.raises(DatabaseUnavailableError):
+        await reader.read(names)
+    writer = Database(STORE, databases.place("notes"))
+    await writer.open()
+    await writer.write(lambda connection: add_person(connection, "Ada"))
+    await asyncio.wait_for(reader.wait_well(), WELL_S)
+    assert await reader.read(names) == ["Ada"]
+    await reader.aclose()
+    await writer.aclose()
+
+
+@async_test
 async def test_file_and_lock_are_for_their_owner_only(tmp_path: Path) -> None:
     place = Place(tmp_path / "data" / "notes.db")
     database = Database(STORE, place)

@@ -146,14 +146,22 @@ class Database:
             deadline_s=self._deadline_s,
             patience_s=0.0,
         )
-        if revision.kind is RevisionKind.EMPTY and not self.read_only:
-            await self._writer.run(
-                lambda connection: create_tables(connection, self.store, self.place),
-                deadline_s=_CREATE_DEADLINE_S,
-            )
+        if revision.kind is RevisionKind.EMPTY:
+            await self._create()
         else:
             require_newest(revision, self.store, self.place)
         self._is_prepared = True
+
+    async def _create(self) -> None:
+        if self.read_only:
+            raise DatabaseUnavailableError(
+                f"there is nothing yet in the database {self.place}",
+                remedy="start the service that writes it",
+            )
+        await self._writer.run(
+            lambda connection: create_tables(connection, self.store, self.place),
+            deadline_s=_CREATE_DEADLINE_S,
+        )
 
     def _claim(self, lock: WriterLock) -> None:
         create_file(self.place)
