@@ -25,7 +25,7 @@ from pykarabo.errors import (
     PykaraboError,
     WrongInstanceError,
 )
-from pykarabo.transport import KEY_REASONS, data_directory, domain_name, run_directory
+from pykarabo.transport import KEY_REASONS, data_directory, domain_name, run_directory, without_key
 
 from ._app import common
 from ._complete import complete_devices
@@ -168,10 +168,10 @@ def _reach_replica(client: BlockingClient, endpoint: str) -> str:
                 remedy=f"{remedy}; with a wrong domain: --domain",
             ) from None
         raise NotConnectedError(
-            f"{endpoint} takes connections but does not answer",
+            f"{without_key(endpoint)} takes connections but does not answer",
             remedy="the directory hangs or is stopped: pykarabo down, then pykarabo up",
         ) from None
-    return f"answers at {endpoint}, runs since {since(record.epoch)}"
+    return f"answers at {without_key(endpoint)}, runs since {since(record.epoch)}"
 
 
 def _servers(client: BlockingClient) -> Iterator[Finding]:
@@ -299,7 +299,7 @@ def _same_instance(client: BlockingClient, record: DeviceRecord) -> str:
     device, server = client.locate(record.rpc, [record.device_id, record.server_id])
     if server is None:
         raise WrongInstanceError(
-            f"another server than {record.server_id} has the address {record.rpc} now",
+            f"another server than {record.server_id} has the address {without_key(record.rpc)} now",
             device=record.device_id,
             remedy=f"start {record.server_id} again: pykarabo up",
         )

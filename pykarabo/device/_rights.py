@@ -24,6 +24,9 @@ Rights: TypeAlias = Callable[[Hello, Sender], Granted]
 """Tells what whoever greets has a right to: takes the greeting, and what the kernel or his key
 tells of him. It may refuse him, as with a `DeniedError`; one that fails lets nobody in."""
 
+Readers: TypeAlias = Callable[[Sender, str], None]
+"""Refuses who may not read a pipeline output, ``DEVICE:output``; raises `DeniedError`."""
+
 _NOTHING: Final = {"": AccessLevel.OPERATOR}
 _SHOWN: Final = 5
 """So many properties of a write are named."""
@@ -36,6 +39,10 @@ def all_rights(_hello: Hello, _sender: Sender) -> Granted:
     does not have his key.
     """
     return Granted(AccessLevel.ADMINISTRATOR)
+
+
+def all_readers(_sender: Sender, _output: str) -> None:
+    """Let everybody who can connect read every output."""
 
 
 def permit_command(caller: Caller, info: CommandInfo, device_id: str) -> None:

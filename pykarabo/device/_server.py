@@ -49,7 +49,7 @@ from ._mode import ModeWatch
 from ._own_process import OwnProcesses
 from ._pipelines import PipelineHost
 from ._registration import Registration
-from ._rights import Rights, all_rights
+from ._rights import Readers, Rights, all_readers, all_rights
 from ._running import guarded, initialize_in_time
 from ._server_device import DeviceServer
 from ._starting import DeviceSettings, FirstDevices
@@ -76,6 +76,7 @@ class Server:
         apart: what processes of single devices have in common with this one, see `OwnProcesses`;
             None where there can be none.
         rights: tells what whoever connects may do.
+        readers: refuses who may not read an output.
         start_options: how a facility file describes the server; empty where none could.
 
     Attributes:
@@ -100,6 +101,7 @@ class Server:
         audit: Path | None = None,
         apart: Mapping[str, Any] | None = None,
         rights: Rights = all_rights,
+        readers: Readers = all_readers,
         start_options: Mapping[str, Any] | None = None,
     ) -> None:
         self._memory = memory
@@ -123,7 +125,7 @@ class Server:
         self.streams = EventStreams(
             transport, self.clock, self._hosting, instance=self.instance, epoch=self.epoch
         )
-        self._pipelines = PipelineHost(transport, self.clock)
+        self._pipelines = PipelineHost(transport, self.clock, readers=readers)
         welcome = Welcome(
             server_id,
             self.instance,
@@ -284,7 +286,7 @@ class Server:
             DuplicateDeviceError: the id is taken; who holds it is named.
             PykaraboError: what `on_initialize` raised.
         """
-        cls = self.classes.require(class_id)
+        cls = await self.classes.imported(class_id)
         check_device_id(device_id)
         if device_id in self._hosting or device_id in self._starting:
             raise DuplicateDeviceError(
@@ -312,7 +314,7 @@ class Server:
             BadConfigurationError: there can be none, or it cannot import the class.
             UnknownClassError, DuplicateDeviceError, PykaraboError: as `instantiate`.
         """
-        cls = self.classes.require(class_id)
+        cls = await self.classes.imported(class_id)
         if self._apart is None:
             raise BadConfigurationError(
                 f"server '{self.server_id}' starts no processes of their own for devices",
