@@ -91,7 +91,10 @@ class Accounts(Device):
         self._hasher = await asyncio.to_thread(PasswordHasher)
         self._stack.callback(self._hasher.close)
         self._accounts = await self.open_store(self._stack)
-        self._desk = Desk(self._accounts, self._hasher, self.read_providers(self._folder))
+        providers = self.read_providers(self._folder)
+        for provider in providers:
+            self._stack.push_async_callback(provider.aclose)
+        self._desk = Desk(self._accounts, self._hasher, providers)
         self.providers = [item.name for item in self._desk.providers]
         self.browser_providers = [
             item.name for item in self._desk.providers if not item.asks_password
