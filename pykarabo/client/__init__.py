@@ -62,11 +62,22 @@ if TYPE_CHECKING:
     )
     from ._finding import DeviceFilter
     from ._group import AsyncDeviceGroup, DeviceGroup
+    from ._history import HistoryOptions, Moment
+    from ._history_types import History, HistoryGap, Past
     from ._identity import CALL_TIMEOUT_S, ROLE_VARIABLE, asked_role, own_identity
     from ._input import PipelineReader
     from ._job import AsyncJob, Job
+    from ._keeping_on import StreamFollower, has_ended
     from ._lock import AsyncDeviceLock, DeviceLock
     from ._login import LOGIN_VARIABLE, Login, login_file, login_of_user, own_proofs
+    from ._mode import (
+        MODE_COMMAND,
+        MODE_KEY,
+        REMIND_COMMAND,
+        SET_MODE_COMMAND,
+        WRITABLE,
+        DomainMode,
+    )
     from ._population import DeviceNews
     from ._proxy import AsyncDeviceProxy, AsyncNodeProxy
     from ._simple import (
@@ -80,6 +91,7 @@ if TYPE_CHECKING:
         instantiate,
         shutdown,
     )
+    from ._tail import AsyncTail, Tail
     from ._together import (
         Background,
         Ended,
@@ -112,15 +124,21 @@ __all__ = [
     "EVENT",
     "LOGIN_VARIABLE",
     "MISSING",
+    "MODE_COMMAND",
+    "MODE_KEY",
     "PAGE",
+    "REMIND_COMMAND",
     "REPLICA_TIMEOUT_S",
     "ROLE_VARIABLE",
+    "SET_MODE_COMMAND",
+    "WRITABLE",
     "AsyncChanges",
     "AsyncDeviceGroup",
     "AsyncDeviceLock",
     "AsyncDeviceProxy",
     "AsyncJob",
     "AsyncNodeProxy",
+    "AsyncTail",
     "Background",
     "BlockingClient",
     "Change",
@@ -134,23 +152,31 @@ __all__ = [
     "DeviceRecord",
     "Difference",
     "DirectoryAccess",
+    "DomainMode",
     "Ended",
     "EventReader",
     "EventWatch",
     "Follower",
     "Gap",
     "Happening",
+    "History",
+    "HistoryGap",
+    "HistoryOptions",
     "Job",
     "Live",
     "Login",
     "Missed",
+    "Moment",
     "NewSchema",
     "NodeProxy",
     "Occurred",
+    "Past",
     "PipelineReader",
     "ServerRecord",
     "Stale",
     "StreamCounters",
+    "StreamFollower",
+    "Tail",
     "TopologyCache",
     "Update",
     "Watch",
@@ -191,6 +217,7 @@ __all__ = [
     "first_completed",
     "first_exception",
     "get_property",
+    "has_ended",
     "instantiate",
     "key_of_alias",
     "login_file",
@@ -249,6 +276,9 @@ if not TYPE_CHECKING:
             "stop_watching": "_event_thread",
             "DeviceFilter": "_finding",
             **dict.fromkeys(("AsyncDeviceGroup", "DeviceGroup"), "_group"),
+            **dict.fromkeys(("HistoryOptions", "Moment"), "_history"),
+            **dict.fromkeys(("History", "HistoryGap", "Past"), "_history_types"),
+            **dict.fromkeys(("AsyncTail", "Tail"), "_tail"),
             **dict.fromkeys(
                 ("CALL_TIMEOUT_S", "ROLE_VARIABLE", "asked_role", "own_identity"), "_identity"
             ),
@@ -258,6 +288,17 @@ if not TYPE_CHECKING:
             ),
             **dict.fromkeys(("AsyncJob", "Job"), "_job"),
             **dict.fromkeys(("AsyncDeviceLock", "DeviceLock"), "_lock"),
+            **dict.fromkeys(
+                (
+                    "MODE_COMMAND",
+                    "MODE_KEY",
+                    "REMIND_COMMAND",
+                    "SET_MODE_COMMAND",
+                    "WRITABLE",
+                    "DomainMode",
+                ),
+                "_mode",
+            ),
             "DeviceNews": "_population",
             **dict.fromkeys(("AsyncDeviceProxy", "AsyncNodeProxy"), "_proxy"),
             **dict.fromkeys(
@@ -313,6 +354,7 @@ if not TYPE_CHECKING:
             **dict.fromkeys(("CACHED", "TopologyCache", "cache_file"), "_topology_cache"),
             **dict.fromkeys(("Change", "Gap", "Live", "NewSchema", "Stale", "Update"), "_updates"),
             **dict.fromkeys(("wait_new", "wait_until", "wait_while", "watch"), "_waiting"),
+            **dict.fromkeys(("StreamFollower", "has_ended"), "_keeping_on"),
             **dict.fromkeys(("Follower", "Watch"), "_watch"),
         },
     )

@@ -50,17 +50,19 @@ from ._directory import (
 )
 from ._identity import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S, asked_role, line_to, own_identity
 from ._login import Login, login_of_user
+from ._recalling import Recalling
 from ._records import DIRECTORY_ID, DeviceRecord, ServerRecord, check_device_id
 from ._topology_cache import CACHED
 
 if TYPE_CHECKING:
     from ._group import DeviceGroup
     from ._lock import Hold
+    from ._mode import DomainMode
 
 _T = TypeVar("_T")
 
 
-class BlockingClient(Administration):
+class BlockingClient(Administration, Recalling):
     """A client of one domain; use it as a context manager. Threads may share it.
 
     Args:
@@ -180,6 +182,16 @@ class BlockingClient(Administration):
     def directory(self, command: str, *args: Any) -> Any:
         """Run a command of the directory."""
         return self._carry_out(self.access.command(command, *args))
+
+    def domain_mode(self) -> "DomainMode":
+        """Return whether only administrators may change anything in the domain.
+
+        Raises:
+            NotConnectedError: no directory answers.
+        """
+        from ._mode import MODE_COMMAND, DomainMode
+
+        return DomainMode.from_wire(self.directory(MODE_COMMAND))
 
     def replica(self, endpoint: str) -> DeviceRecord:
         """Return the record of the directory's replica at an endpoint.

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Generator, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from pykarabo.data import PropertyInfo, PropertyValue, Schema
 from pykarabo.errors import BadInputError, PykaraboError, ReadOnlyError, UnknownPropertyError
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ._blocking_client import BlockingClient
     from ._changes import Changes, OnGap
     from ._display import View
+    from ._history import HistoryOptions
+    from ._history_types import History
     from ._lock import DeviceLock
 
 _T = TypeVar("_T")
@@ -198,6 +200,16 @@ class DeviceProxy:
         from ._changes import Changes
 
         return self._with_schema(lambda schema: Changes(self._ref, schema, keys, on_gap))
+
+    def history(self, key: str, /, **options: "Unpack[HistoryOptions]") -> "History":
+        """Return what a property was, out of the domain's archive; see `BlockingClient.history`.
+
+        ``motor.history("position", since="-2h", points=1000)``; times and values are arrays.
+
+        Raises:
+            UnknownPropertyError: nothing of it is archived.
+        """
+        return self._client.history(self._id, key, **options)
 
     def lock(self, *, wait_s: float | None = None, lease_s: float = LEASE_S) -> "DeviceLock":
         """Keep others from writing to the device and from running its commands, for a ``with``.

@@ -54,6 +54,7 @@ class _Changes(Generic[_T]):
 
     Attributes:
         present: the latest value taken of each property; before the first change, those at begin.
+        began_at: the number of the device's event after which the changes begin.
         missed: changes that are known to be lost so far.
         interruptions: losses of unknown number, because the device was restarted.
     """
@@ -68,6 +69,7 @@ class _Changes(Generic[_T]):
         self.device_id = device.device_id
         self.keys = keys
         self.present: dict[str, PropertyValue] = {}
+        self.began_at = 0
         self.missed = 0
         self.interruptions = 0
         self._on_gap = on_gap
@@ -88,6 +90,7 @@ class _Changes(Generic[_T]):
             else:
                 self._began = True
                 self.present.update(update.values)
+                self.began_at = max((item.sequence for item in update.values.values()), default=0)
         elif isinstance(update, Stale):
             self._away = update.reason
         elif not isinstance(update, NewSchema) and not update.recovered:

@@ -56,6 +56,7 @@ from ._link import ServerLink
 from ._lock import AsyncHold
 from ._login import Login, login_of_user
 from ._proxy import AsyncDeviceProxy
+from ._recalling import AsyncRecalling
 from ._records import DIRECTORY_ID, DeviceRecord, ServerRecord, check_device_id, split_target
 from ._topology_cache import CACHED
 from ._updates import Update
@@ -95,7 +96,7 @@ class _Following(NamedTuple):
     task: asyncio.Task[None]
 
 
-class Client(AsyncAdministration):
+class Client(AsyncAdministration, AsyncRecalling):
     """A client of one domain; use it as an asynchronous context manager.
 
     Args:
@@ -137,6 +138,14 @@ class Client(AsyncAdministration):
         self._replicas: dict[str, tuple[ServerLink, Target]] = {}
         self._tasks = TaskOwner("client")
         self.holds: dict[str, AsyncHold] = {}
+
+    def with_role(self, role: AccessLevel | str) -> "Client":
+        """Return another client of the same user and connections, which asks for this role."""
+        other = Client(
+            self.domain, transport=self.transport, clock=self.clock, role=role, login=self.login
+        )
+        other.access = self.access
+        return other
 
     async def __aenter__(self) -> "Client":
         return self

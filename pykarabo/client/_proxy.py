@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack, overload
 
 from pykarabo.data import PropertyInfo, PropertyValue, Schema
 from pykarabo.errors import (
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from ._changes import AsyncChanges, OnGap
     from ._client import Client
     from ._display import View
+    from ._history import HistoryOptions
+    from ._history_types import History
     from ._lock import AsyncDeviceLock
     from ._watch import Follower
 
@@ -301,6 +303,16 @@ class AsyncDeviceProxy:
         from ._changes import AsyncChanges
 
         return AsyncChanges(self._ref, self._schema, keys, on_gap)
+
+    async def history(self, key: str, /, **options: "Unpack[HistoryOptions]") -> "History":
+        """Return what a property was, out of the domain's archive; see `BlockingClient.history`.
+
+        ``motor.history("position", since="-2h", points=1000)``; times and values are arrays.
+
+        Raises:
+            UnknownPropertyError: nothing of it is archived.
+        """
+        return await self._client.history(self._id, key, **options)
 
     def lock(self, *, wait_s: float | None = None, lease_s: float = LEASE_S) -> "AsyncDeviceLock":
         """Keep others from using the device, for an ``async with``; see `DeviceProxy.lock`.

@@ -18,8 +18,7 @@ from pykarabo.wire import (
     Synchronised,
 )
 
-from ._backoff import Backoff
-from ._subscriptions import Followed
+from ._keeping_on import StreamFollower
 from ._updates import Change, Gap, Live, NewSchema, Stale, Update, is_selected
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ MAX_WAITING: Final = 10_000
 """Updates a watcher may leave unread; above it they become a counted gap and present values."""
 
 
-class Follower:
+class Follower(StreamFollower):
     """Keeps the values of one device current, through restarts and lost connections.
 
     Args:
@@ -41,33 +40,12 @@ class Follower:
     def __init__(
         self, client: "Client", device_id: str, choice: Choice = EVERYTHING, *, latest: bool = False
     ) -> None:
-        self.device_id = device_id
-        self._name = choice.stream(device_id)
-        self._latest = latest or choice != EVERYTHING
+        only_latest = latest or choice != EVERYTHING
+        stream = DeviceStream(replays=not only_latest)
+        super().__init__(client, device_id, choice.stream(device_id), stream, latest=only_latest)
         self.values: dict[str, PropertyValue] = {}
-        self.schema: Schema | None = None
         self.live = False
-        self.reason = "not connected yet"
-        self._client = client
-        self._stream = DeviceStream(replays=not self._latest)
         self._listeners: dict[Callable[[Update], None], None] = {}
-        self._down: asyncio.Future[str] | None = None
-        self._wake = asyncio.Event()
-
-    @property
-    def missed(self) -> int:
-        """How many events of known number were lost so far."""
-        return self._stream.missed_total
-
-    @property
-    def recovered(self) -> int:
-        """How many events were lost and came late."""
-        return self._stream.recovered_total
-
-    @property
-    def sequence(self) -> int:
-        """The number of the device's latest event that was received."""
-        return self._stream.sequence
 
     def present(self) -> Update:
         """Return what a watcher must know now: the live values, or that they are stale."""
@@ -86,51 +64,9 @@ class Follower:
         self._listeners.pop(listener, None)
         return bool(self._listeners)
 
-    def wake(self) -> None:
-        """Try again now: the directory has news of the device."""
-        self._wake.set()
-
-    async def run(self) -> None:
-        """Follow the device until cancelled."""
-        backoff = Backoff()
-        while True:
-            try:
-                reason = await self._follow_once(backoff)
-            except PykaraboError as error:
-                reason = str(error)
-            self._went_stale(reason)
-            self._client.forget_record(self.device_id)
-            await self._pause(backoff.next_s())
-
-    async def _pause(self, wait_s: float) -> None:
-        self._wake.clear()
-        try:
-            async with asyncio.timeout(wait_s):
-                await self._wake.wait()
-        except TimeoutError:
-            return
-
-    async def _follow_once(self, backoff: Backoff) -> str:
-        link, target = await self._client.reach(self.device_id)
-        self._down = asyncio.get_running_loop().create_future()
-        entry = Followed(self._name, self.device_id, target, self._stream, self, self._latest)
-        try:
-            await link.follow(entry)
-            reason = await self._down
-        finally:
-            self._down = None
-            link.unfollow(entry)
-        if self._synchronised:
-            self._synchronised = False
-            backoff.reset()
-        return reason
-
-    _synchronised = False
-
-    def stream_failed(self, error: PykaraboError) -> None:
-        """The device cannot be followed on this link any more."""
-        if self._down is not None and not self._down.done():
-            self._down.set_result(str(error))
+    def failed(self, error: PykaraboError) -> None:
+        """Tell that the values may be wrong from now on."""
+        self._went_stale(str(error))
 
     def stream(self, outputs: list[StreamOutput]) -> None:
         """Take what the stream hands on."""

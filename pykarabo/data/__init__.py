@@ -84,6 +84,7 @@ if TYPE_CHECKING:
         live_configuration,
         without_defaults,
     )
+    from ._moments import moment_ns, span_ns
     from ._nodes import ChoiceOfNodes, ListOfNodes, Node
     from ._structures import DateTime, Image, Table
     from ._sync import sync_path
@@ -205,6 +206,7 @@ __all__ = [
     "live_configuration",
     "load",
     "members_of",
+    "moment_ns",
     "most_significant",
     "most_significant_alarm",
     "raise_all",
@@ -217,6 +219,7 @@ __all__ = [
     "root_of",
     "same",
     "save",
+    "span_ns",
     "sync_path",
     "to_binary",
     "to_json",
@@ -306,6 +309,7 @@ if not TYPE_CHECKING:
                 ),
                 "_injection",
             ),
+            **dict.fromkeys(("moment_ns", "span_ns"), "_moments"),
             **dict.fromkeys(("ChoiceOfNodes", "ListOfNodes", "Node"), "_nodes"),
             **dict.fromkeys(("DateTime", "Image", "Table"), "_structures"),
             **dict.fromkeys(

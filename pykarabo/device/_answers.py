@@ -127,7 +127,7 @@ class Answers:
         if isinstance(request, Set):
             hosted = self._hosting.addressed(request.device, call.instance)
             await _write(hosted, request.values, request.expected, attempts[0])
-            return None, hosted.source.sequence
+            return None, self._told(hosted)
         if isinstance(request, SetMany):
             pairs = zip(request.writes, attempts, strict=True)
             writes = [self._write_one(attempt, *write) for write, attempt in pairs]
@@ -137,13 +137,21 @@ class Answers:
         hosted = self._hosting.addressed(request.device, call.instance)
         hosted.require_ours()
         result = await run_command(hosted.device, request.command, request.args, request.kwargs)
-        return result, hosted.source.sequence
+        return result, self._told(hosted)
+
+    def _told(self, hosted: Hosted) -> int:
+        """Have what was changed leave before the answer does; returns the latest event's number."""
+        hosted.device.flush_changes()
+        self._streams.release()
+        return hosted.source.sequence
 
     async def _write_one(
         self, attempt: Attempt, device_id: str, instance: bytes, values: dict[str, Any]
     ) -> dict[str, Any] | None:
         try:
-            await _write(self._hosting.addressed(device_id, instance), values, None, attempt)
+            hosted = self._hosting.addressed(device_id, instance)
+            await _write(hosted, values, None, attempt)
+            self._told(hosted)
         except PykaraboError as error:
             attempt.ended(error)
             return error.to_wire()

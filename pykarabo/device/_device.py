@@ -606,6 +606,11 @@ class Device(Called):
         if pending and self._online:
             self._context.publish(self, pending)
 
+    def flush_changes(self) -> None:
+        """Publish now what has changed; who called last, alone, can wait."""
+        if self._pending or self._schema_changed:
+            self.flush()
+
     def _task_failed(self, name: str, error: BaseException) -> None:
         self.log.error("task '%s' failed", name, exc_info=error)
         if self._machine is not None:

@@ -12,6 +12,7 @@ from pykarabo.errors import (
     BadInputError,
     CancelledByCallerError,
     ChangedMeanwhileError,
+    DatabaseError,
     DeniedError,
     DiskFullError,
     DuplicateDeviceError,
@@ -36,6 +37,7 @@ _log: Final = logging.getLogger(__name__)
 _MEANT_AS_SAID: Final = (
     BadInputError,
     ChangedMeanwhileError,
+    DatabaseError,
     DeniedError,
     DiskFullError,
     DuplicateDeviceError,

@@ -20,6 +20,8 @@ from pykarabo.errors import (
 )
 from pykarabo.transport import (
     Clock,
+    Connection,
+    ConnectionCounts,
     SystemClock,
     TaskOwner,
     Transport,
@@ -29,6 +31,7 @@ from pykarabo.wire import (
     HEARTBEAT_INTERVAL_S,
     EventSource,
     Welcome,
+    number_before,
 )
 
 from ._answers import Answers
@@ -39,12 +42,14 @@ from ._clock_watch import ClockWatch
 from ._context import DeviceContext
 from ._device import Device
 from ._hosting import Hosting
+from ._limits import LimitWatch
 from ._lock import LockWatch
 from ._loop_watch import Blockage
+from ._mode import ModeWatch
 from ._own_process import OwnProcesses
 from ._pipelines import PipelineHost
 from ._registration import Registration
-from ._rights import Rights, all_rights
+from ._rights import Readers, Rights, all_readers, all_rights
 from ._running import guarded, initialize_in_time
 from ._server_device import DeviceServer
 from ._starting import DeviceSettings, FirstDevices
@@ -52,9 +57,6 @@ from ._streams import EventStreams
 from ._trains import TimeSource
 
 _log: Final = logging.getLogger(__name__)
-_EVENT_NUMBER_NS: Final = 1_000
-"""A device's events are numbered on from the microsecond of its start, so that a later life never
-uses a number again: who has read a value in an earlier life has read an old one."""
 PROBE_BEATS: Final = 60
 """Clients that went without a goodbye are looked for once a minute."""
 
@@ -74,6 +76,7 @@ class Server:
         apart: what processes of single devices have in common with this one, see `OwnProcesses`;
             None where there can be none.
         rights: tells what whoever connects may do.
+        readers: refuses who may not read an output.
         start_options: how a facility file describes the server; empty where none could.
 
     Attributes:
@@ -98,6 +101,7 @@ class Server:
         audit: Path | None = None,
         apart: Mapping[str, Any] | None = None,
         rights: Rights = all_rights,
+        readers: Readers = all_readers,
         start_options: Mapping[str, Any] | None = None,
     ) -> None:
         self._memory = memory
@@ -121,7 +125,7 @@ class Server:
         self.streams = EventStreams(
             transport, self.clock, self._hosting, instance=self.instance, epoch=self.epoch
         )
-        self._pipelines = PipelineHost(transport, self.clock)
+        self._pipelines = PipelineHost(transport, self.clock, readers=readers)
         welcome = Welcome(
             server_id,
             self.instance,
@@ -144,6 +148,8 @@ class Server:
         )
         self._locks = LockWatch(self._calls.sessions, self._calls.router, self.clock)
         self._door_is_shut = False
+        self._limits = LimitWatch(self)
+        self._mode = ModeWatch(client, self._tasks)
         self._time = TimeSource(client, time_source, self.clock)
         self.clock_watch = ClockWatch(self.clock)
         self._registration = Registration(self, allow_offline=allow_offline)
@@ -168,6 +174,7 @@ class Server:
                 self.classes.require("Directory"), DIRECTORY_ID, {"ledger_file": ledger_file}
             )
         await self._registration.start(hosts_replica=directory)
+        await self._mode.start()
         self.audit.start(self.record(), self.client.domain)
         await self._host(DeviceServer, self.server_id, {}, own=True)
         if directory:
@@ -182,6 +189,7 @@ class Server:
         for device in reversed(self._hosting.devices):
             if device.context.device_id not in (DIRECTORY_ID, self.server_id):
                 await self._stop_device(device.context.device_id)
+        self._mode.close()
         await self._registration.aclose()
         for device in reversed(self._hosting.devices):
             await self._stop_device(device.context.device_id, registered=False)
@@ -238,6 +246,26 @@ class Server:
         """Every device of this server, itself included."""
         return self._hosting.devices
 
+    @property
+    def connections(self) -> ConnectionCounts:
+        """How many connections there are to this process, and what became of others."""
+        return self._transport.counts
+
+    def cut(self, wanted: Callable[[Connection], bool], reason: str) -> int:
+        """End connections for calls, events and data, and the sessions on them; no other ones.
+
+        Args:
+            wanted: tells which; it sees those that have called, subscribed or attached.
+
+        Returns:
+            how many they are.
+        """
+        found = [connection for connection in self._transport.connections if wanted(connection)]
+        for connection in found:
+            self._calls.forget(connection)
+            self._transport.cut(connection, reason)
+        return len(found)
+
     # -- devices --------------------------------------------------------------------------------
 
     async def instantiate(
@@ -258,7 +286,7 @@ class Server:
             DuplicateDeviceError: the id is taken; who holds it is named.
             PykaraboError: what `on_initialize` raised.
         """
-        cls = self.classes.require(class_id)
+        cls = await self.classes.imported(class_id)
         check_device_id(device_id)
         if device_id in self._hosting or device_id in self._starting:
             raise DuplicateDeviceError(
@@ -286,7 +314,7 @@ class Server:
             BadConfigurationError: there can be none, or it cannot import the class.
             UnknownClassError, DuplicateDeviceError, PykaraboError: as `instantiate`.
         """
-        cls = self.classes.require(class_id)
+        cls = await self.classes.imported(class_id)
         if self._apart is None:
             raise BadConfigurationError(
                 f"server '{self.server_id}' starts no processes of their own for devices",
@@ -339,9 +367,14 @@ class Server:
         """Tell whether a device runs here."""
         return device_id in self._hosting
 
+    @property
+    def own_device(self) -> Device:
+        """The server itself as a device; raises `UnknownDeviceError` before it is one."""
+        return self._hosting.require(self.server_id).device
+
     def show_devices(self) -> None:
         """Have the server's own device show what is hosted."""
-        own = self._hosting.require(self.server_id).device
+        own = self.own_device
         if isinstance(own, DeviceServer):
             own.show_devices()
 
@@ -373,7 +406,7 @@ class Server:
         if isinstance(device, DeviceServer):
             device.attach(self)
         source = EventSource(
-            device_id, context.instance, context.epoch, context.epoch // _EVENT_NUMBER_NS
+            device_id, context.instance, context.epoch, number_before(context.epoch)
         )
         await self._initialize(device)
         self._hosting.add(device, source)
@@ -417,6 +450,7 @@ class Server:
             pipelines=self._pipelines,
             train_reference=self._train_reference,
             memory=self._memory,
+            mode=lambda: self._mode.mode,
         )
 
     def _train_reference(self) -> TrainReference | None:
@@ -466,6 +500,7 @@ class Server:
             self.streams.heartbeat(self.lag_s)
             self._watch_clock()
             self._watch_door()
+            self._limits.look()
             self.audit.watch()
             due = max(due + HEARTBEAT_INTERVAL_S, loop.time())
             self._forget_the_dead()

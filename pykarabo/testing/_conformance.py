@@ -11,6 +11,7 @@ from pykarabo.device import Device
 from pykarabo.device.interfaces import (
     Axis,
     Camera,
+    History,
     Instantiator,
     Motor,
     MultiAxisMotor,
@@ -250,7 +251,7 @@ async def _drive_acquisition(bench: _Bench) -> None:
 
 
 async def _drive_nothing(bench: _Bench) -> None:
-    """What it does depends on its inputs; it has become ON, which is all that can be asked."""
+    """What it does depends on others; it has become ON, which is all that can be asked."""
     del bench
 
 
@@ -260,5 +261,6 @@ _DRIVES: Final[Mapping[type[Device], _Drive]] = {
     Camera: _drive_acquisition,
     Trigger: _drive_acquisition,
     Processor: _drive_nothing,
+    History: _drive_nothing,
     Instantiator: _drive_nothing,
 }

@@ -33,8 +33,22 @@ HEARTBEAT_INTERVAL_S: Final = 1.0
 _CHANGES: Final = (Kind.EVENT, Kind.EVENTS)
 _ECHO_PREFIX: Final = b"\x01"
 _SUBSCRIBE: Final = 1
+_EVENT_NUMBER_NS: Final = 1_000
+MAX_TOPICS: Final = 10_000
+"""Topics that one client may subscribe to at one server."""
+MAX_TOPIC_BYTES: Final = 384 * 2**10
+"""All of them together: 10 000 names of 38 characters, or 200 choices of 2 000."""
 MAX_TOPIC: Final = 256
 """Longer subscriptions are not echoed: nobody's device id is that long."""
+
+
+def number_before(epoch: int) -> int:
+    """Return the number before the first event of a life that has begun at `epoch`.
+
+    A device's events are numbered on from the microsecond of its start, so that a later life never
+    uses a number again: who has read a value in an earlier life has read an old one.
+    """
+    return epoch // _EVENT_NUMBER_NS
 
 
 def stream_topic(stream: str) -> bytes:

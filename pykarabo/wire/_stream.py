@@ -144,6 +144,7 @@ class DeviceStream:
     Attributes:
         state: where the stream stands.
         sequence: number of the latest event that was handed on.
+        complete: whether nothing was missing when the connection was lost.
         missed_total: how many events of known number were lost since the stream was made.
         recovered_total: how many were lost and handed on after all.
     """
@@ -156,6 +157,7 @@ class DeviceStream:
         "_request",
         "_stale",
         "_tail",
+        "complete",
         "missed_total",
         "recovered_total",
         "sequence",
@@ -165,6 +167,7 @@ class DeviceStream:
     def __init__(self, *, replays: bool = False) -> None:
         self.state = StreamState.UNSYNCED
         self.sequence = 0
+        self.complete = False
         self.missed_total = 0
         self.recovered_total = 0
         self._replays = replays
@@ -177,9 +180,18 @@ class DeviceStream:
         self._doubted = False
 
     @property
+    def instance(self) -> bytes | None:
+        """The life of the device that the events handed on are of; None before the first."""
+        return self._instance
+
+    @property
     def is_live(self) -> bool:
         """Whether what was handed on is current."""
         return self.state is StreamState.LIVE and not self._stale
+
+    def begin(self, instance: bytes, sequence: int) -> None:
+        """Go on after event `sequence` of a life, as if all before it had been handed on."""
+        self._instance, self.sequence = instance, sequence
 
     def echo(self) -> list[StreamOutput]:
         """The publisher has our subscription."""
@@ -373,6 +385,7 @@ class DeviceStream:
         """The connection is gone, or the server does not answer any more."""
         if self.state is StreamState.UNSYNCED:
             return []
+        self.complete = self.state is StreamState.LIVE
         self.state = StreamState.UNSYNCED
         self._kept.clear()
         return self.late(reason)

@@ -7,12 +7,14 @@ directory knows them as tags such as ``interface:Motor``.
 """
 
 from ._acquiring import Camera, Instantiator, Processor, Trigger
+from ._history import History
 from ._interface import Interface, interfaces_of
 from ._motor import Axis, Motor, MultiAxisMotor
 
 __all__ = [
     "Axis",
     "Camera",
+    "History",
     "Instantiator",
     "Interface",
     "Motor",

@@ -24,8 +24,23 @@ _TWINS = [
     ("first_exception", "afirst_exception"),
     ("all_completed", "aall_completed"),
 ]
-_PROXY = ("bundle", "call", "changes", "get", "lock", "quantity", "read", "set", "updated")
+_PROXY = (
+    "bundle",
+    "call",
+    "changes",
+    "get",
+    "history",
+    "lock",
+    "quantity",
+    "read",
+    "set",
+    "updated",
+)
 _CLIENT = (
+    "archived",
+    "history",
+    "past",
+    "tail",
     "classes",
     "device",
     "devices_changed",

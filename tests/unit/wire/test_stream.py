@@ -326,6 +326,41 @@ def test_stream_that_comes_back_says_so_and_goes_on_where_it_was() -> None:
     ]
 
 
+def test_stream_goes_on_where_an_earlier_process_stopped() -> None:
+    stream = DeviceStream(replays=True)
+    stream.begin(_LIFE, 10)
+    assert stream.event(_event(12)) == []
+    assert stream.echo() == [NeedReplay(1, 11, _LIFE)]
+    outputs = stream.replay([_event(11), _event(12)], 1, more=False)
+    assert outputs[0] == GapFound(2, recovered=True)
+    assert _sequences(outputs) == [11, 12]
+    assert stream.is_live
+
+
+def test_stream_that_cannot_go_on_counts_what_an_earlier_process_did_not_see() -> None:
+    stream = DeviceStream(replays=True)
+    stream.begin(_LIFE, 10)
+    stream.echo()
+    assert stream.replay(None, 1, more=False) == [NeedSnapshot(2)]
+    assert _answer(stream, 15, 2)[0] == GapFound(5, recovered=False)
+    other = DeviceStream(replays=True)
+    other.begin(_LIFE, 10)
+    other.echo()
+    other.replay(None, 1, more=False)
+    assert _answer(other, 15, 2, instance=_NEXT_LIFE)[0] == GapFound(None, recovered=False)
+    assert other.instance == _NEXT_LIFE
+
+
+def test_stream_knows_whether_something_was_missing_when_the_connection_ended() -> None:
+    stream = _replaying(10)
+    stream.lost("stopped")
+    assert stream.complete
+    stream = _replaying(10)
+    stream.event(_event(12))
+    stream.lost("stopped")
+    assert not stream.complete
+
+
 def test_replay_that_was_not_asked_for_says_nothing() -> None:
     stream = _replaying(10)
     assert stream.replay([_event(11)], 1, more=False) == []

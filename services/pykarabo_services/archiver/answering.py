@@ -1,0 +1,169 @@
+"""Answers to those who ask for history, as plain maps that travel; functions of a connection."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, select
+
+from pykarabo.errors import OutOfRangeError
+from pykarabo_services.archiver import catalog, tables
+from pykarabo_services.archiver.buckets import equal_buckets
+from pykarabo_services.archiver.decimation import Answer, Question, answer
+from pykarabo_services.archiver.figures import kept
+from pykarabo_services.archiver.gaps import Outage
+from pykarabo_services.archiver.model import QUALITIES, packed
+from pykarabo_services.archiver.operators import operator_of
+from pykarabo_services.archiver.past import PastValue, past_device
+from pykarabo_services.archiver.reading import ArchivedProperty, Place
+from pykarabo_services.archiver.samples import Samples
+
+MAX_GAPS: Final = 2_000
+"""Of one answer, so that it stays within a message; further ones are told as one."""
+_PLAIN: Final = (str, int, float, bool, bytes, type(None))
+
+
+def history(
+    connection: Connection,
+    device_id: str,
+    key: str,
+    question: Question,
+    *,
+    after: Sequence[int] | None = None,
+    trains: Sequence[int] | None = None,
+) -> dict[str, Any]:
+    """Return what an operator makes of a property's samples, or a page of the samples themselves.
+
+    Raises:
+        UnknownDeviceError, UnknownPropertyError: nothing of it is archived.
+    """
+    # Who asks is told of a wrong operator and of an empty span whatever the archive has.
+    operator, _parameter = operator_of(question.operator)
+    equal_buckets(question.start_ns, question.end_ns, 1)
+    source = ArchivedProperty(connection, device_id, catalog.series_of(connection, device_id, key))
+    if operator.name == "raw":
+        made, following = _page(source, question, after, trains)
+    else:
+        made, following = answer(source, question), None
+    first = after is None
+    outages = source.outages(question.start_ns, question.end_ns) if first else source.damages()
+    return {
+        "device_id": device_id,
+        "key": key,
+        "operator": made.operator,
+        "sampled": made.sampled,
+        "unit": catalog.unit_of(connection, device_id, key, question.end_ns),
+        "columns": {name: _travelling(column) for name, column in made.columns.items()},
+        "before": _before(source, question.start_ns) if first else None,
+        "gaps": _gaps(outages),
+        "following": None if following is None else list(following),
+        "mark": _mark(connection, device_id),
+    }
+
+
+def _page(
+    source: ArchivedProperty,
+    question: Question,
+    after: Sequence[int] | None,
+    trains: Sequence[int] | None,
+) -> tuple[Answer, Place | None]:
+    if after is not None and len(after) != len(Place._fields):
+        raise OutOfRangeError(
+            "'after' names no place in a history",
+            remedy="give what the page before has returned as 'following'",
+        )
+    start = Place(question.start_ns) if after is None else Place(*after)
+    page = source.page(start, question.end_ns)
+    samples = page.samples
+    if trains is not None:
+        first, last = trains
+        samples = samples[(samples.train_id >= first) & (samples.train_id <= last)]
+    columns = kept(samples) | {"epoch": samples.epoch, "seq": samples.seq}
+    return Answer("raw", columns), page.following
+
+
+def _travelling(column: NDArray[Any]) -> Any:
+    """Return a column as it travels; what is no plain value is packed, one by one."""
+    if column.dtype.kind != "O":
+        return column
+    values = column.tolist()
+    if all(isinstance(value, _PLAIN) for value in values):
+        return values
+    return {"packed": [packed(value) for value in values]}
+
+
+def _before(source: ArchivedProperty, time_ns: int) -> list[Any] | None:
+    """Return the last sample before a moment: value, time, train and quality."""
+    found: Samples = source.before(time_ns)
+    if not len(found):
+        return None
+    value = found.values[0]
+    plain = value.item() if isinstance(value, np.generic) else value
+    quality = QUALITIES[int(found.quality[0])].value
+    return [plain, int(found.time_ns[0]), int(found.train_id[0]), quality]
+
+
+def _gaps(outages: Sequence[Outage]) -> list[list[Any]]:
+    told = [list(item) for item in outages[:MAX_GAPS]]
+    if len(outages) > MAX_GAPS:
+        rest = outages[MAX_GAPS:]
+        ends = [item.to_ns for item in rest]
+        end_ns = None if None in ends else max(item for item in ends if item is not None)
+        told.append([rest[0].from_ns, end_ns, "gap", None, f"{len(rest)} more gaps"])
+    return told
+
+
+def _mark(connection: Connection, device_id: str) -> list[int] | None:
+    """Return up to which message of which life of a device all is in the archive."""
+    mark = tables.mark.c
+    statement = select(mark.epoch, mark.seq).where(mark.device_id == device_id)
+    found = connection.execute(statement).first()
+    return None if found is None else list(found)
+
+
+def past(connection: Connection, device_id: str, time_ns: int) -> dict[str, Any]:
+    """Return what a device was at a moment.
+
+    Raises:
+        UnknownDeviceError: nothing of it is archived.
+    """
+    found = past_device(connection, device_id, time_ns)
+    return {
+        "device_id": device_id,
+        "time_ns": time_ns,
+        "present": found.present,
+        "away": found.away,
+        "schema": None if found.schema is None else packed(found.schema.to_wire()),
+        "schema_since_ns": found.schema_since_ns,
+        "values": packed([_past_row(item) for item in found.values]),
+        "gaps": _gaps([gap for gap in found.outages if gap.to_ns is None or gap.to_ns > time_ns]),
+    }
+
+
+def _past_row(value: PastValue) -> list[Any]:
+    """Return key, value, time, train, quality, and whether it is certain."""
+    sample = value.sample
+    quality = QUALITIES[sample.quality].value
+    return [value.key, sample.value, sample.time_ns, sample.train_id, quality, value.certain]
+
+
+def span_of_trains(
+    connection: Connection, device_id: str, key: str, first: int, last: int
+) -> list[int]:
+    """Return when the samples of a range of trains begin, and when they are over.
+
+    Raises:
+        UnknownDeviceError, UnknownPropertyError: nothing of it is archived.
+        OutOfRangeError: no sample is of these trains.
+    """
+    source = ArchivedProperty(connection, device_id, catalog.series_of(connection, device_id, key))
+    start_ns, end_ns = source.reaches_train(first), source.reaches_train(last + 1)
+    if start_ns >= end_ns:
+        raise OutOfRangeError(
+            f"'{source.name}' has no sample of the trains {first} to {last}",
+            device=device_id,
+            key=key,
+            remedy="ask for other trains, or by time",
+        )
+    return [start_ns, end_ns]

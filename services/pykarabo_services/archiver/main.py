@@ -1,0 +1,53 @@
+"""Joins the archiver with its database; the class that device servers start."""
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from pykarabo.errors import DatabaseUnavailableError
+from pykarabo_services.archiver import service
+from pykarabo_services.archiver.model import Mark
+
+if TYPE_CHECKING:
+    from pykarabo_services.kernel.database import Database
+
+
+class Archiver(service.Archiver):
+    """Stores every change of every property of the domain's devices in the domain's database."""
+
+    _marks_in: "Database | None" = None
+
+    def open_store(self) -> str:
+        """Return the name of the database; what is written goes there."""
+        # SQLAlchemy is imported by servers that have an archiver, and by no others.
+        from pykarabo_services.archiver.store import STORE
+        from pykarabo_services.kernel.database import Database, place_of
+
+        place = place_of(STORE.name, domain=self.client.domain, url=self.database or None)
+        self._marks_in = Database(STORE, place, read_only=True)
+        return str(place)
+
+    async def read_marks(self, device_ids: Collection[str]) -> dict[str, Mark]:
+        """Return up to where the database has everything of some devices."""
+        from sqlalchemy.exc import SQLAlchemyError
+
+        from pykarabo_services.archiver.store import marks
+
+        database = self._marks_in
+        if database is None:
+            return {}
+        if not database.health.good:
+            await database.open(required=False)
+        try:
+            return await database.read(
+                lambda connection: marks(connection, device_ids), deadline_s=service.MARKS_S
+            )
+        except SQLAlchemyError as error:  # the writer has not made the tables yet
+            raise DatabaseUnavailableError(
+                f"the archive cannot be read: {type(error).__name__}",
+                remedy="wait until its tables are made",
+            ) from None
+
+    async def close_store(self) -> None:
+        """End the connections to the database."""
+        if self._marks_in is not None:
+            await self._marks_in.aclose()

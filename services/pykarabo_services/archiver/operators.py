@@ -1,0 +1,264 @@
+"""What can be made of the samples of a property: one entry for each operator.
+
+An operator returns columns. Where it computes a figure of the samples of a bucket, `time_ns` and
+`end_ns` are the bucket's; where it keeps samples, `time_ns` is the sample's own. A bucket without
+samples is left out. NaN and infinities are samples, but no part of a figure.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from pykarabo.errors import NotAnOptionError, OutOfRangeError, WrongTypeError, near_matches
+from pykarabo_services.archiver import figures
+from pykarabo_services.archiver.figures import OfPieces, OfSamples, OfTimes, of_buckets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operator:
+    """One operator.
+
+    Attributes:
+        name: what it is called.
+        meaning: what it returns, in one line; P is its parameter, N the points asked for.
+        of_pieces, of_times: how it is made of numbers without reading every sample.
+        of_samples: how it is made of samples.
+        per_bucket: how many rows a bucket may become.
+        any_type: whether it is defined for what is no number.
+        parameter: its default; None where it has none.
+        raw_if_fewer: whether all samples are returned where they are no more than asked for.
+        aliases: other names, as the EPICS Archiver Appliance has them.
+    """
+
+    name: str
+    meaning: str
+    of_pieces: OfPieces | None = None
+    of_times: OfTimes | None = None
+    of_samples: OfSamples | None = None
+    per_bucket: int = 1
+    any_type: bool = False
+    parameter: float | None = None
+    raw_if_fewer: bool = False
+    aliases: tuple[str, ...] = ()
+
+
+_KEEPING: Final = (
+    Operator(name="raw", meaning="every sample", of_samples=figures.all_samples, any_type=True),
+    Operator(
+        name="optimized",
+        meaning="every sample if they are no more than N; else the first, smallest, largest and "
+        "last one of each of N / 4 buckets; of what is no number, the last one of each of N",
+        of_times=figures.peaks,
+        per_bucket=4,
+        any_type=True,
+        raw_if_fewer=True,
+        aliases=("caplotbinning",),
+    ),
+    Operator(
+        name="optimized_last",
+        meaning="every sample if they are no more than N; else the last one of each bucket",
+        of_times=lambda groups: groups.last_ns,
+        of_samples=figures.last_sample,
+        any_type=True,
+        raw_if_fewer=True,
+        aliases=("optimlastsample",),
+    ),
+    Operator(
+        name="first",
+        meaning="the first sample of each bucket",
+        of_times=lambda groups: groups.first_ns,
+        of_samples=figures.first_sample,
+        any_type=True,
+        aliases=("firstsample",),
+    ),
+    Operator(
+        name="last",
+        meaning="the last sample of each bucket",
+        of_times=lambda groups: groups.last_ns,
+        of_samples=figures.last_sample,
+        any_type=True,
+        aliases=("lastsample",),
+    ),
+    Operator(
+        name="nth",
+        meaning="every P-th sample",
+        of_samples=figures.every_nth,
+        any_type=True,
+        parameter=10.0,
+    ),
+    Operator(
+        name="dead_band",
+        meaning="the samples that are further than P from the one before them that is kept",
+        of_samples=figures.dead_band,
+        parameter=0.0,
+    ),
+    Operator(
+        name="flyers",
+        meaning="the samples that are more than P standard deviations from their bucket's mean",
+        of_samples=figures.flyers,
+        parameter=3.0,
+    ),
+)
+_COMPUTING: Final = (
+    Operator(
+        name="statistics",
+        meaning="mean, standard deviation (n - 1), minimum, maximum and count",
+        of_pieces=of_buckets(figures.statistics),
+    ),
+    Operator(
+        name="mean",
+        meaning="the mean",
+        of_pieces=of_buckets(lambda groups: {"mean": groups.mean}),
+    ),
+    Operator(
+        name="min",
+        meaning="the smallest number",
+        of_pieces=of_buckets(lambda groups: {"min": groups.minimum}),
+    ),
+    Operator(
+        name="max",
+        meaning="the largest number",
+        of_pieces=of_buckets(lambda groups: {"max": groups.maximum}),
+    ),
+    Operator(
+        name="sum",
+        meaning="the sum",
+        of_pieces=of_buckets(lambda groups: {"sum": figures.total(groups)}),
+    ),
+    Operator(
+        name="count",
+        meaning="how many samples",
+        of_pieces=of_buckets(lambda groups: {"count": groups.count}),
+        of_samples=figures.number_of_samples,
+        any_type=True,
+    ),
+    Operator(
+        name="std",
+        meaning="the standard deviation (n - 1)",
+        of_pieces=of_buckets(lambda groups: {"std": figures.deviation(groups)}),
+    ),
+    Operator(
+        name="variance",
+        meaning="the variance (n - 1)",
+        of_pieces=of_buckets(lambda groups: {"variance": groups.variance}),
+    ),
+    Operator(
+        name="population_variance",
+        meaning="the variance (n)",
+        of_pieces=of_buckets(lambda groups: {"population_variance": groups.population_variance}),
+        aliases=("popvariance",),
+    ),
+    Operator(
+        name="jitter",
+        meaning="the standard deviation as a share of the mean",
+        of_pieces=of_buckets(lambda groups: {"jitter": figures.jitter(groups)}),
+    ),
+    Operator(
+        name="error_bar",
+        meaning="mean and standard deviation",
+        of_pieces=of_buckets(
+            lambda groups: {"mean": groups.mean, "std": figures.deviation(groups)}
+        ),
+    ),
+    Operator(name="median", meaning="the median", of_samples=figures.median),
+    Operator(
+        name="skewness",
+        meaning="the skewness, without bias",
+        of_samples=figures.moment(figures.SKEWNESS, "skewness"),
+    ),
+    Operator(
+        name="kurtosis",
+        meaning="the kurtosis above that of a normal distribution, without bias",
+        of_samples=figures.moment(figures.KURTOSIS, "kurtosis"),
+    ),
+    Operator(
+        name="ignore_flyers",
+        meaning="the mean of what is at most P standard deviations from the mean",
+        of_samples=figures.without_flyers,
+        parameter=3.0,
+    ),
+    Operator(name="ncount", meaning="how many samples there are in all", any_type=True),
+)
+_TELLING: Final = (
+    Operator(
+        name="first_fill",
+        meaning="the first sample of each bucket; where it has none, the one before it",
+        any_type=True,
+    ),
+    Operator(
+        name="last_fill",
+        meaning="the last sample of each bucket; where it has none, the one before it",
+        any_type=True,
+    ),
+    Operator(
+        name="nearest",
+        meaning="the sample nearest to the beginning of each bucket",
+        any_type=True,
+    ),
+    Operator(
+        name="linear",
+        meaning="the value at the beginning of each bucket, on a line between two samples",
+    ),
+)
+OPERATORS: Final[Mapping[str, Operator]] = {
+    item.name: item for item in (*_KEEPING, *_COMPUTING, *_TELLING)
+}
+_NAMES: Final[Mapping[str, Operator]] = {
+    name.replace("_", ""): item
+    for item in OPERATORS.values()
+    for name in (item.name, *item.aliases)
+}
+_TEXT: Final = re.compile(
+    r"\s*([A-Za-z_]+?)_?\s*(?:[:(]?\s*([-+.\d][-+.\deE]*)\s*\)?)?\s*", re.ASCII
+)
+
+
+def operator_of(text: str) -> tuple[Operator, float]:
+    """Return the operator and the parameter that a text such as ``mean`` or ``nth:5`` names.
+
+    Raises:
+        NotAnOptionError: there is none of this name; near matches are named.
+        OutOfRangeError: it takes no such parameter.
+    """
+    found = _TEXT.fullmatch(text)
+    name = found[1].replace("_", "").lower() if found else ""
+    operator = _NAMES.get(name)
+    if found is None or operator is None:
+        near = near_matches(name or text, OPERATORS)
+        raise NotAnOptionError(
+            f"there is no operator '{text:.60}'",
+            remedy=f"did you mean {near[0]}?" if near else f"use one of: {', '.join(OPERATORS)}",
+        )
+    return operator, _parameter_of(operator, found[2])
+
+
+def _parameter_of(operator: Operator, text: str | None) -> float:
+    if text is None:
+        return operator.parameter or 0.0
+    if operator.parameter is None:
+        raise OutOfRangeError(
+            f"the operator {operator.name} has no parameter", remedy=f"write '{operator.name}'"
+        )
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.nan
+    if not (np.isfinite(value) and value >= 0):
+        raise OutOfRangeError(
+            f"'{text}' is no parameter of {operator.name}",
+            remedy=f"write a number that is not negative, such as {operator.name}:3",
+        )
+    return value
+
+
+def require_numbers(operator: Operator, name: str) -> None:
+    """Raise `WrongTypeError` where an operator is not defined for what is no number."""
+    if not operator.any_type:
+        fit = ", ".join(item.name for item in OPERATORS.values() if item.any_type)
+        raise WrongTypeError(
+            f"'{name}' has no numbers that '{operator.name}' could be made of",
+            remedy=f"use one of: {fit}",
+        )

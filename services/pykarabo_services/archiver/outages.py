@@ -1,0 +1,57 @@
+"""What an archive does not know of a device, from when to when, and why."""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from sqlalchemy import Connection, or_, select
+
+from pykarabo_services.archiver import tables
+from pykarabo_services.archiver.gaps import Outage
+from pykarabo_services.archiver.model import HOLES, EventKind
+
+_AWAY: Final[dict[str, str]] = {
+    EventKind.AWAY: "it could not be followed",
+    EventKind.STOPPED: "it was not running",
+}
+_HERE: Final = frozenset({EventKind.BACK, EventKind.STARTED})
+_TURNS: Final = (*_AWAY, *_HERE)
+
+
+def outages_of(
+    connection: Connection, device_id: str, start_ns: int, end_ns: int, *, key: str = ""
+) -> list[Outage]:
+    """Return what is missing of a device, or of one of its properties, in or around a span."""
+    event = tables.event.c
+    turns = select(event.time_ns, event.kind, event.reason).where(
+        event.device_id == device_id, event.kind.in_(_TURNS), event.time_ns < end_ns
+    )
+    absences = _absences(connection.execute(turns.order_by(event.time_ns, event.epoch)), start_ns)
+    kinds = [*HOLES, EventKind.REJECTED]
+    holes = select(event.time_ns, event.until_ns, event.kind, event.lost, event.reason).where(
+        event.device_id == device_id,
+        event.kind.in_(kinds),
+        event.time_ns < end_ns,
+        or_(event.until_ns.is_(None), event.until_ns >= start_ns),
+        event.key.in_(["", key]) if key else True,  # type: ignore[arg-type]
+    )
+    found = [*absences, *map(_hole, connection.execute(holes))]
+    return sorted(found, key=lambda item: item.from_ns)
+
+
+def _hole(row: Any) -> Outage:
+    time_ns, until_ns, kind, lost, reason = row
+    return Outage(time_ns, time_ns if until_ns is None else until_ns, kind, lost, reason)
+
+
+def _absences(turns: Iterable[Any], start_ns: int) -> list[Outage]:
+    """Make spans of comings and goings; those that ended before a moment are left out."""
+    spans: list[Outage] = []
+    away: Outage | None = None
+    for time_ns, kind, reason in turns:
+        if kind in _HERE:
+            if away is not None and time_ns >= start_ns:
+                spans.append(away._replace(to_ns=time_ns))
+            away = None
+        elif away is None:
+            away = Outage(time_ns, None, kind, None, reason or _AWAY[kind])
+    return spans if away is None else [*spans, away]

@@ -1,0 +1,481 @@
+"""What a device tells, as entries for the spool: which values are stored, and what is missing."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from pykarabo.client import StreamFollower, has_ended
+from pykarabo.data import PropertyInfo, Schema, to_row
+from pykarabo.errors import PykaraboError
+from pykarabo.wire import (
+    Changed,
+    DeviceStream,
+    GapFound,
+    Resumed,
+    SchemaChanged,
+    StreamOutput,
+    Synchronised,
+    WentStale,
+    number_before,
+)
+from pykarabo_services.archiver import entries
+from pykarabo_services.archiver.entries import event_entry
+from pykarabo_services.archiver.model import DeviceEvent, EventKind, SampleFlag
+from pykarabo_services.archiver.registry import DeviceState, Registry, SeriesState
+
+if TYPE_CHECKING:
+    from pykarabo.client import Client
+
+FIRST_S: Final = 946_684_800
+"""2000 UTC: a clock that shows less was never set."""
+AHEAD_S: Final = 30
+"""A clock that is further ahead is wrong, not just another one."""
+BURST_S: Final = 5.0
+"""A device may change so long faster than allowed, as one that starts or is configured does."""
+REPORT_NS: Final = 1_000_000_000
+"""How often what was left out is noted."""
+_ELEMENT_BYTES: Final = 16
+_RECEIVED: Final = int(SampleFlag.RECEIVED)
+_PRESENT: Final = int(SampleFlag.PRESENT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingLimits:
+    """How much of a device is stored.
+
+    Attributes:
+        rate: samples per second.
+        value_bytes: of one value.
+    """
+
+    rate: float = 10_000.0
+    value_bytes: int = 1 << 20
+
+
+class Sink(Protocol):
+    """Who takes the entries."""
+
+    registry: Registry
+    limits: RecordingLimits
+
+    def put(self, entry: list[Any], rows: int = 0) -> None:
+        """Take an entry for the spool."""
+        ...
+
+
+@dataclass(slots=True)
+class _LeftOut:
+    """Values that were not stored as they were, until that is noted."""
+
+    kind: EventKind
+    key: str
+    reason: str
+    first_ns: int
+    last_ns: int
+    count: int = 0
+
+
+class DeviceRecording(StreamFollower):
+    """Follows a device and puts into the spool what is to be stored of it.
+
+    Args:
+        state: where an earlier process has stopped, or a new one.
+        clock_ns: the time in ns since 1970.
+    """
+
+    def __init__(
+        self,
+        client: "Client",
+        state: DeviceState,
+        sink: Sink,
+        *,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        stream = DeviceStream(replays=True)
+        super().__init__(client, state.device_id, state.device_id, stream, latest=False)
+        self.state = state
+        self.live = False
+        self.stored = 0
+        self.limited = 0
+        self.rejected = 0
+        self._sink = sink
+        self._clock_ns = clock_ns
+        self._away: str | None = None
+        self._was_unknown = False
+        self._lacks_present = False
+        self._told_away = False
+        self._left_out: dict[tuple[EventKind, str], _LeftOut] = {}
+        self._credit = sink.limits.rate * BURST_S
+        self._credited_ns = clock_ns()
+        self._flooded: dict[int, tuple[int, list[Any]]] = {}
+        self._held: dict[int, SeriesState] = {}
+        self._reported_ns = 0
+
+    # -- the stream -----------------------------------------------------------------------------
+
+    async def prepare(self) -> None:
+        """Go on after the latest message that is stored; of a new life, before its first one."""
+        state = self.state
+        if self.target.instance != state.instance:
+            self._begin_life(self.target.instance, self.target.epoch)
+        if state.schema is None:
+            self._described(await self._client.schema(self.device_id), state.seq)
+        self._stream.begin(state.instance, state.seq)
+
+    def _begin_life(self, instance: bytes, epoch: int) -> None:
+        state = self.state
+        if state.instance and not state.has_ended:
+            self._gap_unknown()
+        self._was_unknown = not state.instance
+        state.instance, state.epoch = instance, epoch
+        state.seq = state.durable = number_before(epoch)
+        state.has_ended, state.digest, state.schema = False, "", None
+        state.series.clear()
+        self._lacks_present = True
+        self._sink.put(state.entry())
+        self._event(EventKind.STARTED, at_ns=epoch)
+
+    def stream(self, outputs: list[StreamOutput]) -> None:
+        """Take what the stream hands on."""
+        for output in outputs:
+            if isinstance(output, Changed):
+                self._changed(output)
+            elif isinstance(output, Synchronised):
+                self._synchronise(output)
+            elif isinstance(output, Resumed):
+                self._back()
+            elif isinstance(output, GapFound):
+                self._gap(output)
+            elif isinstance(output, SchemaChanged):
+                self._described(output.schema, self.state.seq + 1)
+            elif isinstance(output, WentStale):
+                self._away = output.reason
+
+    def failed(self, error: PykaraboError) -> None:
+        """The device has ended, or cannot be reached."""
+        self.reason = error.message
+        if has_ended(error) and self.live:
+            self.live, self._away = False, None
+            if self._stream.complete:
+                self.state.has_ended = True
+                self._event(EventKind.STOPPED)
+            else:
+                self._event(EventKind.AWAY, reason="it has ended, and its last changes are missing")
+        elif self.live and self._away is None:
+            self._away = error.message
+
+    def _synchronise(self, output: Synchronised) -> None:
+        state = self.state
+        instance = self._stream.instance or b""
+        if instance != state.instance:  # restarted while the connection went on
+            self._begin_life(instance, self.target.epoch)
+        if output.schema is not None and output.schema is not state.schema:
+            self._described(output.schema, output.sequence - 1)
+        self._lacks_present = False
+        self._store(output.rows, output.sequence, _PRESENT)
+        self._back()
+
+    def _changed(self, output: Changed) -> None:
+        self._store(output.rows, output.sequence, 0)
+
+    def _gap(self, output: GapFound) -> None:
+        if output.recovered:
+            return
+        if output.missed is None:
+            return  # told when the next life begins
+        state = self.state
+        before = "it was there before it was archived"
+        self._event(
+            EventKind.GAP,
+            at_ns=state.last_ns or state.epoch,
+            until_ns=self._clock_ns(),
+            lost=output.missed,
+            reason=before if self._was_unknown else "they could not be had any more",
+        )
+        self._was_unknown = False
+
+    def _gap_unknown(self) -> None:
+        """Note that the end of a life was not seen."""
+        self._event(
+            EventKind.GAP,
+            at_ns=self.state.last_ns or self.state.epoch,
+            until_ns=self._clock_ns(),
+            reason="it was restarted unseen",
+        )
+
+    def _back(self) -> None:
+        self.live = self._synchronised = True
+        self._was_unknown = False
+        if self._lacks_present:
+            self._lacks_present = False
+            self._client.spawn(self._read_present(), name=f"present values of {self.device_id}")
+        self._away = None
+        if self._told_away:
+            self._told_away = False
+            self._event(EventKind.BACK)
+
+    def _event(
+        self,
+        kind: EventKind,
+        *,
+        at_ns: int | None = None,
+        until_ns: int | None = None,
+        key: str = "",
+        lost: int | None = None,
+        reason: str = "",
+    ) -> None:
+        event = DeviceEvent(
+            device_id=self.device_id,
+            time_ns=self._clock_ns() if at_ns is None else at_ns,
+            until_ns=until_ns,
+            kind=kind,
+            epoch=self.state.epoch,
+            key=key,
+            lost=lost,
+            reason=reason,
+        )
+        self._sink.put(event_entry(event))
+
+    # -- the schema -----------------------------------------------------------------------------
+
+    def _described(self, schema: Schema, seq: int) -> None:
+        """Take the device's schema: its properties are other series where their type changed."""
+        state = self.state
+        self.schema = schema
+        before, state.schema = state.schema, schema
+        state.seq = max(state.seq, seq)
+        if schema.version != state.digest:
+            state.digest = schema.version
+            at_ns = self._clock_ns()
+            self._sink.put(
+                [entries.SCHEMA, state.number, at_ns, seq, schema.version, schema.to_wire()]
+            )
+        for key, info in schema.properties.items():
+            old = None if before is None else before.properties.get(key)
+            if old is not None and old.value_type is not info.value_type:
+                reason = f"{old.value_type} becomes {info.value_type}"
+                self._event(EventKind.TYPE, key=key, reason=reason)
+        state.series.clear()
+
+    def _series_of(self, key: str) -> SeriesState | None:
+        """Return the series of a property; None if it is not stored."""
+        state = self.state
+        info = None if state.schema is None else state.schema.properties.get(key)
+        if info is None or not is_archived(info):
+            state.series[key] = None
+            return None
+        series, is_new = self._sink.registry.series(state, info)
+        state.series[key] = series
+        if is_new:
+            self._sink.put(self._sink.registry.series_entry(series.number))
+        return series
+
+    # -- values ---------------------------------------------------------------------------------
+
+    def _store(self, rows: list[Any], seq: int, flags: int) -> None:
+        state = self.state
+        state.seq = seq
+        now_ns = self._clock_ns()
+        known = state.series
+        kept: list[Any] = []
+        for row in rows:
+            key = row[0]
+            series = known[key] if key in known else self._series_of(key)
+            if series is not None:
+                found = self._row(series, row, seq, flags, now_ns)
+                if found is not None:
+                    kept.append(found)
+        if len(kept) > 1:
+            _number_repeats(kept)
+        if kept:
+            kept = self._within_rate(kept, seq, now_ns)
+        if kept:
+            self.stored += len(kept)
+            state.last_ns = kept[-1][2] * 10**9 + kept[-1][3] // 10**9
+            self._sink.put([entries.VALUES, state.number, seq, kept], len(kept))
+        else:
+            self._sink.put([entries.SEEN, state.number, seq])
+
+    def _row(
+        self, series: SeriesState, row: list[Any], seq: int, flags: int, now_ns: int
+    ) -> list[Any] | None:
+        """Return a value as it is stored; None if it is not, or not yet."""
+        _key, value, seconds, fraction, train_id, quality = row
+        if series.present is not None:
+            is_stored = _is_same(series.present, row)
+            series.present = None
+            if is_stored:  # it was read before it was told
+                return None
+        if not series.is_scalar and self._is_too_large(series, value, now_ns):
+            return None
+        at = (seconds, fraction)
+        if (
+            seconds < FIRST_S
+            or seconds > now_ns // 10**9 + AHEAD_S
+            or (at < series.last and not flags)
+        ):
+            shown = f"{seconds}.{fraction // 10**9:09d} s since 1970"
+            self._leave_out(EventKind.CLOCK, series.key, f"for example {shown}", now_ns)
+            seconds, fraction = divmod(now_ns, 10**9)
+            fraction *= 10**9
+            flags |= _RECEIVED
+        else:
+            series.last = at
+        found = [series.number, value, seconds, fraction, train_id, quality, flags, 0]
+        if series.interval_ns and not self._is_due(series, found, now_ns):
+            series.held = (seq, found)
+            self._held[series.number] = series
+            return None
+        return found
+
+    def _is_due(self, series: SeriesState, row: list[Any], now_ns: int) -> bool:
+        """Tell whether the interval has passed since the value that was stored last."""
+        if row[5] == series.quality and now_ns - series.stored_ns < series.interval_ns:
+            return False
+        series.stored_ns, series.quality, series.held = now_ns, row[5], None
+        return True
+
+    def _is_too_large(self, series: SeriesState, value: Any, now_ns: int) -> bool:
+        size = size_of(value)
+        if size <= self._sink.limits.value_bytes:
+            return False
+        self.rejected += 1
+        reason = f"{size} bytes are more than the {self._sink.limits.value_bytes} that are allowed"
+        self._leave_out(EventKind.REJECTED, series.key, reason, now_ns)
+        return True
+
+    async def _read_present(self) -> None:
+        """Store the values that have not changed since the device's start."""
+        state, instance = self.state, self.state.instance
+        try:
+            values = await self._client.read(self.device_id)
+        except PykaraboError:
+            self._lacks_present = True  # again when it is back
+            return
+        if state.instance != instance:
+            return
+        rows: list[Any] = []
+        for key, value in values.items():
+            series = state.series[key] if key in state.series else self._series_of(key)
+            if series is not None and series.last == (0, 0):
+                rows.append(to_row(key, value))
+        if rows:
+            self._store(rows, state.seq, _PRESENT)
+            for row in rows:
+                present = state.series.get(row[0])
+                if present is not None:
+                    present.present = row[1:]
+
+    # -- what is left out -----------------------------------------------------------------------
+
+    def _leave_out(self, kind: EventKind, key: str, reason: str, now_ns: int) -> None:
+        noted = self._left_out.get((kind, key))
+        if noted is None:
+            noted = self._left_out[kind, key] = _LeftOut(kind, key, reason, now_ns, now_ns)
+        noted.count += 1
+        noted.last_ns = now_ns
+
+    def _within_rate(self, rows: list[Any], seq: int, now_ns: int) -> list[Any]:
+        """Return what of a message the device's rate allows; the latest of the rest is kept."""
+        rate = self._sink.limits.rate
+        earned = (now_ns - self._credited_ns) * rate / 1e9
+        self._credited_ns = now_ns
+        self._credit = min(rate * BURST_S, self._credit + earned)
+        if self._credit >= len(rows):
+            self._credit -= len(rows)
+            return rows
+        for row in rows:
+            self._flooded[row[0]] = (seq, row)
+            self._leave_out(EventKind.LIMITED, "", f"more than {rate:g} samples/s", now_ns)
+        self.limited += len(rows)
+        return []
+
+    def tick(self) -> None:
+        """Store what has waited, and note what was left out; to be called often."""
+        now_ns = self._clock_ns()
+        self._note_away()
+        if self._held:
+            self._store_held(now_ns)
+        if (self._left_out or self._flooded) and now_ns - self._reported_ns >= REPORT_NS:
+            self._reported_ns = now_ns
+            self._note_left_out()
+
+    def _note_away(self) -> None:
+        if self._away is not None and self.live:
+            self.live, self._told_away = False, True
+            self._event(EventKind.AWAY, reason=self._away)
+            self._away = None
+
+    def _store_held(self, now_ns: int) -> None:
+        for number, series in list(self._held.items()):
+            if series.held is None:
+                del self._held[number]
+            elif now_ns - series.stored_ns >= series.interval_ns:
+                seq, row = series.held
+                series.held, series.stored_ns, series.quality = None, now_ns, row[5]
+                del self._held[number]
+                self._put_late(seq, row)
+
+    def _put_late(self, seq: int, row: list[Any]) -> None:
+        self.stored += 1
+        self._sink.put([entries.VALUES, self.state.number, seq, [row]], 1)
+
+    def _note_left_out(self) -> None:
+        latest, self._flooded = self._flooded, {}
+        for seq, row in latest.values():
+            self._put_late(seq, row)
+        left_out, self._left_out = self._left_out, {}
+        for item in left_out.values():
+            count = item.count
+            if item.kind is EventKind.LIMITED:
+                count -= len(latest)
+                self.limited -= len(latest)
+            if count > 0:
+                self._event(
+                    item.kind,
+                    at_ns=item.first_ns,
+                    until_ns=item.last_ns,
+                    key=item.key,
+                    lost=count,
+                    reason=item.reason,
+                )
+
+
+def is_archived(info: PropertyInfo) -> bool:
+    """Tell whether the values of a property are stored."""
+    return info.archive and not info.secret and not info.node
+
+
+def why_not_archived(info: PropertyInfo) -> str:
+    """Return why the values of a property are not stored."""
+    return "it is secret" if info.secret else "its class says so (archive=False)"
+
+
+def size_of(value: Any) -> int:
+    """Return about how many bytes a value takes."""
+    size = getattr(value, "nbytes", None)
+    if size is not None:
+        return int(size)
+    if isinstance(value, str | bytes):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(_ELEMENT_BYTES + size_of(item) for item in value.values())
+    if isinstance(value, list):
+        return sum(map(size_of, value))
+    return _ELEMENT_BYTES
+
+
+def _is_same(stored: list[Any], row: list[Any]) -> bool:
+    """Tell whether a row tells what is stored; arrays of one moment are taken for the same."""
+    if stored[1:] != row[2:]:
+        return False
+    return bool(stored[0] is row[1] or size_of(row[1]) > _ELEMENT_BYTES or stored[0] == row[1])
+
+
+def _number_repeats(rows: list[Any]) -> None:
+    """Tell apart the values of a property that has changed more than once in a message."""
+    seen: dict[int, int] = {}
+    for row in rows:
+        step = seen.get(row[0], -1) + 1
+        seen[row[0]] = row[7] = step

@@ -1,0 +1,183 @@
+"""The devices and series that a spool names by numbers, and what each may bring."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pykarabo.data import FILE_LIMITS, PropertyInfo, Schema, ValueType, decode
+from pykarabo.errors import PykaraboError
+from pykarabo_services.archiver import entries
+from pykarabo_services.archiver.entries import in_records
+from pykarabo_services.archiver.model import EventKind
+from pykarabo_services.archiver.spool import Record
+
+_SCALARS: Final = frozenset(
+    item
+    for item in ValueType
+    if item.is_number or item in (ValueType.BOOL, ValueType.STATE, ValueType.DATETIME)
+)
+
+
+@dataclass(slots=True)
+class SeriesState:
+    """A series as the recorder sees it.
+
+    Attributes:
+        interval_ns: one value in so many ns is stored; 0 stores all.
+        is_scalar: whether its values cannot be large.
+        last: seconds and attoseconds of the latest value, for who goes backwards.
+        stored_ns, quality: of the value stored last.
+        held: seq and row that wait for the interval to pass.
+        present: the value that was read, as long as it may still be told.
+    """
+
+    number: int
+    key: str
+    value_type: ValueType
+    interval_ns: int = 0
+    is_scalar: bool = True
+    last: tuple[int, int] = (0, 0)
+    stored_ns: int = 0
+    quality: str = ""
+    held: tuple[int, list[Any]] | None = None
+    present: list[Any] | None = None
+
+
+@dataclass(slots=True)
+class DeviceState:
+    """A device as the recorder sees it.
+
+    Attributes:
+        seq: the latest message in the buffer; all up to `durable` is in the spool.
+        last_ns: when the latest value was true; a gap begins there.
+        series: by key; None for properties that are not archived.
+        has_ended: whether its life has ended in order and everything of it is here.
+    """
+
+    number: int
+    device_id: str
+    instance: bytes = b""
+    epoch: int = 0
+    seq: int = 0
+    durable: int = 0
+    last_ns: int = 0
+    digest: str = ""
+    has_ended: bool = False
+    schema: Schema | None = None
+    series: dict[str, SeriesState | None] = field(default_factory=dict[str, "SeriesState | None"])
+
+    def entry(self) -> list[Any]:
+        """Return what explains the device in a segment."""
+        return [
+            entries.DEVICE,
+            self.number,
+            self.device_id,
+            self.instance,
+            self.epoch,
+            self.durable,
+            self.last_ns,
+        ]
+
+
+class Registry:
+    """Gives numbers, and explains them."""
+
+    def __init__(self) -> None:
+        self._devices: dict[str, DeviceState] = {}
+        self._series: dict[int, tuple[int, str, str]] = {}
+        self._numbers: dict[tuple[int, str, ValueType], int] = {}
+
+    def device(self, device_id: str) -> DeviceState:
+        """Return a device's state, a new one the first time."""
+        state = self._devices.get(device_id)
+        if state is None:
+            state = self._devices[device_id] = DeviceState(len(self._devices), device_id)
+        return state
+
+    def devices(self) -> list[DeviceState]:
+        """Return all devices that have been seen."""
+        return list(self._devices.values())
+
+    def series(self, device: DeviceState, info: PropertyInfo) -> tuple[SeriesState, bool]:
+        """Return the series of a property, and whether it is new to the spool."""
+        name = (device.number, info.key, info.value_type)
+        number = self._numbers.get(name)
+        is_new = number is None
+        if number is None:
+            number = self._numbers[name] = len(self._numbers)
+            self._series[number] = (device.number, info.key, info.value_type.value)
+        state = SeriesState(
+            number,
+            info.key,
+            info.value_type,
+            interval_ns=round(info.archive_interval * 1e9),
+            is_scalar=info.value_type in _SCALARS,
+        )
+        return state, is_new
+
+    def series_entry(self, number: int) -> list[Any]:
+        """Return what explains a series in a segment."""
+        return [entries.SERIES, number, *self._series[number]]
+
+    def preamble(self) -> list[bytes]:
+        """Return what each segment begins with; called from the thread that writes."""
+        known = [state.entry() for state in self.devices() if state.epoch]
+        series = [[entries.SERIES, number, *of] for number, of in list(self._series.items())]
+        return list(in_records([*known, *series, [entries.READY]]))
+
+    def recover(self, segments: Iterable[list[Record]]) -> None:
+        """Take from a spool up to which message of each device everything is in it.
+
+        Args:
+            segments: their records, the newest segment first; the last of those with a complete
+                beginning says it all.
+        """
+        needed: list[list[list[Any]]] = []
+        for records in segments:
+            found = [entry for record in records for entry in _entries_of(record)]
+            needed.insert(0, found)
+            if any(entry[0] == entries.READY for entry in found):
+                break
+        for segment in needed:
+            self._replay(segment)
+
+    def _replay(self, found: list[list[Any]]) -> None:
+        numbers: dict[int, DeviceState] = {}
+        for entry in found:
+            kind = entry[0]
+            if kind == entries.DEVICE:
+                state = numbers[entry[1]] = self.device(entry[2])
+                _begin_life(state, entry[3], entry[4], entry[5], entry[6])
+            elif kind in (entries.VALUES, entries.SEEN) and entry[1] in numbers:
+                _advance(numbers[entry[1]], entry[2])
+                if kind == entries.VALUES:
+                    row = entry[3][-1]
+                    state = numbers[entry[1]]
+                    state.last_ns = max(state.last_ns, row[2] * 10**9 + row[3] // 10**9)
+            elif kind == entries.SCHEMA and entry[1] in numbers:
+                _advance(numbers[entry[1]], entry[3])
+                numbers[entry[1]].digest = entry[4]
+            elif kind == entries.EVENT and entry[3] == EventKind.STOPPED:
+                self.device(entry[1]).has_ended = True
+
+
+def _begin_life(state: DeviceState, instance: bytes, epoch: int, seq: int, last_ns: int) -> None:
+    if state.epoch != epoch:
+        state.has_ended = False
+        state.seq = state.durable = 0
+    state.instance, state.epoch = instance, epoch
+    state.last_ns = max(state.last_ns, last_ns)
+    _advance(state, seq)
+
+
+def _advance(state: DeviceState, seq: int) -> None:
+    state.seq = state.durable = max(state.seq, seq)
+
+
+def _entries_of(record: Record) -> list[list[Any]]:
+    """Return the entries of a record; of one that cannot be understood, none."""
+    try:
+        found: list[list[Any]] = decode([record.payload], FILE_LIMITS)
+    except PykaraboError:
+        return []
+    return found

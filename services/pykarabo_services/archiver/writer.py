@@ -1,0 +1,299 @@
+"""Emptying a spool into the database, and tending what is there.
+
+It runs in a process of its own beside the archiver's: what comes in is received and spooled while
+rows are made of it, and a database that hangs holds up nobody. The archiver tells which records are
+on the disk, and hears which are in the database.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from pykarabo.errors import (
+    BusyError,
+    DatabaseError,
+    DatabaseRevisionError,
+    DiskFullError,
+    PykaraboError,
+)
+from pykarabo_services.archiver import compaction, store, tables
+from pykarabo_services.archiver.intake import Intake
+from pykarabo_services.archiver.model import DeviceEvent, EventKind
+from pykarabo_services.archiver.spool_reader import SpoolReader
+from pykarabo_services.archiver.store import Batch, SeriesNumbers
+from pykarabo_services.kernel.database import Database
+
+BATCH_ROWS: Final = 5_000
+"""One transaction: it takes some 50 ms, and a killed process repeats no more."""
+BATCH_S: Final = 0.1
+"""A slow stream is written ten times a second, and no more often."""
+RECENT_S: Final = 120.0
+"""Samples are rows as long as others may come in between them."""
+CARE_S: Final = 15.0
+RETENTION_S: Final = 600.0
+FINISH_S: Final = 3.0
+"""When it is told to end, it writes for so long what is there; the rest stays in the spool."""
+_RETRY_S: Final = 0.5
+_PASSING: Final = (DatabaseError, DiskFullError, BusyError)
+_DAY_NS: Final = 86_400 * 10**9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriterSettings:
+    """What the archiver wants of its writer.
+
+    Attributes:
+        recent_s: how long samples stay rows.
+        retention: how many days are kept, by shell pattern of ``DEVICE.key``; the first that fits.
+    """
+
+    recent_s: float = RECENT_S
+    retention: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    def to_json(self) -> str:
+        """Return the settings as text."""
+        return json.dumps({"recent_s": self.recent_s, "retention": dict(self.retention)})
+
+    @classmethod
+    def from_json(cls, content: str) -> "WriterSettings":
+        """Return what `to_json` told."""
+        return cls(**json.loads(content))
+
+
+class ArchiveWriter:
+    """Writes the records of one spool.
+
+    Args:
+        report: told what has become of the records, as a plain map.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        directory: Path,
+        *,
+        archiver: str,
+        spool_id: str,
+        settings: WriterSettings,
+        report: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self._database = database
+        self._directory = directory
+        self._archiver = archiver
+        self._spool_id = spool_id
+        self.settings = settings
+        self._report = report
+        self._numbers = SeriesNumbers()
+        self._durable = 0
+        self._news = asyncio.Event()
+        self._ends_at: float | None = None
+        self.mark = 0
+        self.written = 0
+        self.chunked = 0
+        self.forgotten = 0
+        self.rejected = 0
+        self.damaged = 0
+
+    def durable(self, record: int) -> None:
+        """All records up to this one are on the disk."""
+        self._durable = record
+        self._news.set()
+
+    def finish(self) -> None:
+        """Write what is there, if it does not take long, and end."""
+        self._ends_at = time.monotonic() + FINISH_S
+        self._news.set()
+
+    async def run(self) -> None:
+        """Write until `finish`."""
+        care = asyncio.create_task(self._care())
+        try:
+            await self._drain()
+        finally:
+            care.cancel()
+
+    @property
+    def _is_over(self) -> bool:
+        return self._ends_at is not None and (
+            time.monotonic() >= self._ends_at or self.mark >= self._durable
+        )
+
+    # -- the spool ------------------------------------------------------------------------------
+
+    async def _drain(self) -> None:
+        while not self._is_over:
+            started = await self._try(self._begin)
+            if started is not None:
+                break
+            await asyncio.sleep(_RETRY_S)
+        self._tell()
+        intake = Intake(self._archiver, self._spool_id, after=self.mark)
+        reader = SpoolReader(self._directory, after=self.mark)
+        while not self._is_over:
+            begun = time.monotonic()
+            self._news.clear()
+            while intake.size < BATCH_ROWS and (found := reader.read(self._durable)):
+                for item in found:
+                    intake.take(item)
+            batch = intake.give()
+            self.damaged = intake.damaged_records
+            if batch.spool is None and not batch.events:
+                await self._wait()
+                continue
+            await self._write(batch)
+            if batch.size < BATCH_ROWS and self._ends_at is None:
+                await asyncio.sleep(max(0.0, begun + BATCH_S - time.monotonic()))
+
+    async def _wait(self) -> None:
+        """Wait until there are records, or it ends."""
+        try:
+            async with asyncio.timeout(FINISH_S):
+                await self._news.wait()
+        except TimeoutError:
+            return
+
+    def _begin(self, connection: Connection) -> str:
+        self.mark = store.spool_mark(connection, self._spool_id)
+        return store.store_id(connection)
+
+    async def _write(self, batch: Batch) -> None:
+        """Write a batch, however long it takes; what cannot be stored is left out and noted."""
+        while not self._is_over:
+            try:
+                written = await self._database.write(
+                    lambda connection: store.write(connection, batch, self._numbers)
+                )
+            except _PASSING as error:
+                self._tell(error)
+                self._numbers.forget()
+                await asyncio.sleep(_RETRY_S)
+            except (SQLAlchemyError, ValueError, TypeError, OverflowError) as error:
+                self._numbers.forget()
+                await self._write_in_parts(batch, error)
+                return
+            else:
+                self._numbers.remember(written.numbers)
+                self._count(batch, written.samples)
+                return
+
+    def _count(self, batch: Batch, samples: int) -> None:
+        self.written += samples
+        if batch.spool is not None:
+            self.mark = batch.spool[2]
+        self._tell()
+
+    async def _write_in_parts(self, batch: Batch, error: Exception) -> None:
+        """Find the sample that the database refuses, and note it in its place."""
+        samples = batch.all_samples()
+        if len(samples) > 1:
+            middle = len(samples) // 2
+            await self._write(Batch(samples[:middle]))
+            await self._write(Batch(samples[middle:]))
+            samples = []
+        events = list(batch.events)
+        for key, tail in samples:
+            self.rejected += 1
+            events.append(
+                DeviceEvent(
+                    device_id=key.device_id,
+                    time_ns=tail[0],
+                    kind=EventKind.REJECTED,
+                    epoch=tail[1],
+                    key=key.key,
+                    lost=1,
+                    reason=f"the database refuses it: {error}"[:500],
+                )
+            )
+        rest = Batch(
+            events=events, descriptions=batch.descriptions, marks=batch.marks, spool=batch.spool
+        )
+        await self._write(rest)
+
+    async def _try(self, work: Callable[[Connection], Any]) -> Any:
+        """Return what `work` returns; None while the database does not work."""
+        try:
+            return await self._database.write(work)
+        except DatabaseRevisionError:
+            raise
+        except _PASSING as error:
+            self._tell(error)
+            return None
+
+    def _tell(self, error: PykaraboError | None = None) -> None:
+        self._report(
+            {
+                "mark": self.mark,
+                "written": self.written,
+                "chunked": self.chunked,
+                "forgotten": self.forgotten,
+                "rejected": self.rejected,
+                "damaged": self.damaged,
+                "error": None if error is None else error.to_wire(),
+            }
+        )
+
+    # -- care -----------------------------------------------------------------------------------
+
+    async def _care(self) -> None:
+        """Make chunks of old rows, and forget what need not be kept."""
+        forget_at = time.monotonic() + CARE_S
+        while True:
+            await asyncio.sleep(min(CARE_S, self.settings.recent_s))
+            await self._compact()
+            if time.monotonic() >= forget_at:
+                await self._forget()
+                forget_at = time.monotonic() + RETENTION_S
+
+    async def _compact(self) -> None:
+        now_ns = time.time_ns()
+        before_ns = now_ns - round(self.settings.recent_s * 1e9)
+        found = await self._look(lambda connection: compaction.crowded(connection, before_ns))
+        for series in found or []:
+            if not series.is_worth_it(now_ns):
+                continue
+            work = _compaction(series, before_ns, now_ns)
+            while gone := await self._try(work):
+                self.chunked += gone
+
+    async def _forget(self) -> None:
+        if not self.settings.retention:
+            return
+        query = select(tables.series.c.id, tables.series.c.device_id, tables.series.c.key)
+        found = await self._look(lambda connection: connection.execute(query).all())
+        now_ns = time.time_ns()
+        for series_id, device_id, key in found or []:
+            days = self._kept_days(f"{device_id}.{key}")
+            if days is not None:
+                gone = await self._try(_forgetting(series_id, now_ns - round(days * _DAY_NS)))
+                self.forgotten += gone or 0
+
+    def _kept_days(self, name: str) -> float | None:
+        fitting = (
+            days for pattern, days in self.settings.retention.items() if fnmatchcase(name, pattern)
+        )
+        return next(fitting, None)
+
+    async def _look(self, work: Callable[[Connection], Any]) -> Any:
+        try:
+            return await self._database.read(work)
+        except _PASSING as error:
+            self._tell(error)
+            return None
+
+
+def _compaction(
+    series: compaction.Crowded, before_ns: int, now_ns: int
+) -> Callable[[Connection], int]:
+    return lambda connection: compaction.compact(connection, series, before_ns, now_ns)
+
+
+def _forgetting(series_id: int, before_ns: int) -> Callable[[Connection], int]:
+    return lambda connection: compaction.forget(connection, series_id, before_ns)
