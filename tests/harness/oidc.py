@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
+from jwt.algorithms import RSAAlgorithm
 
 HOST: Final = "127.0.0.1"
 CLIENT: Final = "pykarabo"
@@ -57,7 +58,7 @@ class OidcServer:
                 self.end_headers()
                 self.wfile.write(data)
 
-            def log_message(self, *_: Any) -> None:
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name
                 """Write nothing."""
 
         self._http = ThreadingHTTPServer((HOST, 0), Handler)
@@ -93,7 +94,7 @@ class OidcServer:
                 "jwks_uri": f"{self.issuer}/keys",
             }
         if path == "/realm/keys":
-            public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(self.key.public_key()))
+            public = json.loads(RSAAlgorithm.to_jwk(self.key.public_key()))
             return 200, {"keys": [{**public, "kid": "1", "use": "sig", "alg": "RS256"}]}
         return 404, {"error": "not_found"}
 
