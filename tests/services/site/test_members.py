@@ -1,5 +1,8 @@
 """Members of a site speak to each other, and nobody else is spoken to."""
 
+import os
+import resource
+import socket
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -270,6 +273,23 @@ def test_a_list_that_somebody_else_has_signed_is_not_taken(
     assert site.require_own().name == "ops@b"
 
 
+def test_a_host_without_room_for_another_file_goes_on_with_the_list_that_it_has(
+    hosts: Hosts, service: JoinString
+) -> None:
+    join_site(None, service, _invite(hosts), name="ops@b")
+    site = Site()
+    assert site.require_own()
+    (site.folder / "grants").touch()  # which looks like another list
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.open(os.devnull, os.O_RDONLY)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+        assert site.require_own().name == "ops@b"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        os.close(lowest)
+
+
 def test_the_site_believes_who_keeps_its_accounts(hosts: Hosts, service: JoinString) -> None:
     join_site(None, service, _invite(hosts, MemberRole.ACCOUNTS), name="ops@b")
     assert issuers_of() is None
@@ -322,3 +342,21 @@ def test_X2_a_program_whose_site_has_another_key_now_makes_no_storm(
         finally:
             watch.close()
             tap.close()
+
+
+def test_a_program_that_ends_does_not_wait_for_a_site_that_does_not_answer(
+    hosts: Hosts, service: JoinString
+) -> None:
+    join_site(None, service, _invite(hosts), name="ops@b")
+    with socket.create_server((HOST, 0)) as silent, make_context() as context:
+        site = Site()
+        stored = site.folder / "member.json"
+        elsewhere = service._replace(port=silent.getsockname()[1])
+        stored.write_text(stored.read_text().replace(str(service), str(elsewhere)))
+        watch = SiteWatch(site, context, lambda: None)
+        silent.accept()[0].close()
+        connection, _address = silent.accept()
+        started = time.monotonic()
+        watch.close()
+        connection.close()
+        assert time.monotonic() - started < 1.0
