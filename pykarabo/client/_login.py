@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from pykarabo.errors import PykaraboError
-from pykarabo.transport import DomainKeys, key_file, run_directory, site_member_file
+from pykarabo.transport import DomainKeys, key_file, run_directory
 
 LOGIN_VARIABLE: Final = "PYKARABO_LOGIN"
 _FILE: Final = "login"
@@ -35,8 +35,9 @@ def login_file(domain: str | None = None, *, create: bool = False) -> Path:
 def own_proofs(domain: str | None = None) -> tuple[str, ...]:
     """Return what proves to servers that it is we who connect, see `pykarabo.transport.Sender`."""
     proofs = [f"uid:{os.getuid()}"]
-    if key_file(domain).exists() or site_member_file(domain).exists():
-        proofs.append(f"key:{DomainKeys(domain).pair.public.hex()}")
+    keys = DomainKeys(domain)
+    if keys.site is not None or key_file(domain).exists():
+        proofs.append(f"key:{keys.pair.public.hex()}")
     return tuple(proofs)
 
 

@@ -286,7 +286,7 @@ class Server:
             DuplicateDeviceError: the id is taken; who holds it is named.
             PykaraboError: what `on_initialize` raised.
         """
-        cls = self.classes.require(class_id)
+        cls = await self.classes.imported(class_id)
         check_device_id(device_id)
         if device_id in self._hosting or device_id in self._starting:
             raise DuplicateDeviceError(
@@ -314,7 +314,7 @@ class Server:
             BadConfigurationError: there can be none, or it cannot import the class.
             UnknownClassError, DuplicateDeviceError, PykaraboError: as `instantiate`.
         """
-        cls = self.classes.require(class_id)
+        cls = await self.classes.imported(class_id)
         if self._apart is None:
             raise BadConfigurationError(
                 f"server '{self.server_id}' starts no processes of their own for devices",

@@ -1,24 +1,20 @@
 """Joins the project store with its database; the class that device servers start."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from pykarabo_services.kernel.database import Database, Health, place_of
 from pykarabo_services.project import service
 from pykarabo_services.project.model import ProjectStorage
-
-if TYPE_CHECKING:
-    from pykarabo_services.kernel.database import Database
+from pykarabo_services.project.store import STORE, DatabaseProjects
 
 
 class ProjectStore(service.ProjectStore):
     """Keeps the projects of the domain: scenes, macros, servers, devices, configurations."""
 
-    _database: "Database | None" = None
+    _database: Database | None = None
 
     async def open_storage(self, tell: Callable[[str, str], None]) -> ProjectStorage:
         """Open the database of the domain's projects; without it go on trying."""
-        from pykarabo_services.kernel.database import Database, Health, place_of
-        from pykarabo_services.project.store import STORE, DatabaseProjects
 
         def show(health: Health) -> None:
             tell(str(place), "" if health.error is None else str(health.error))
