@@ -13,10 +13,11 @@ The tree's first level answers it::
     │   │   ├── MissingValueError, InvalidValuesError
     │   │   └── InvalidNameError, BadConfigurationError
     │   ├── DeniedError
-    │   │   └── ExpiredCredentialError, ClockError, WrongSignerError, DamagedCredentialError
+    │   │   ├── ExpiredCredentialError, ClockError, WrongSignerError, DamagedCredentialError
+    │   │   └── TooManyAttemptsError
     │   ├── StateForbidsError, LockedError, DuplicateDeviceError, ChangedMeanwhileError
     │   └── NotConnectedError, WrongInstanceError, HelloRequiredError, BusyError, ExpiredError,
-    │       VersionMismatchError, WrongThreadError
+    │       VersionMismatchError, WrongThreadError, ProviderUnavailableError
     ├── OutcomeUnknownError        nobody knows: look at the device first
     │   └── ConnectionLostError, CallTimeoutError
     ├── RemoteError, CancelledByCallerError        it ran, and failed or was stopped
@@ -226,6 +227,10 @@ class DamagedCredentialError(DeniedError):
     """What was shown is no grant or token of ours."""
 
 
+class TooManyAttemptsError(DeniedError):
+    """Somebody has tried too often; this time nobody has even looked."""
+
+
 class LockedError(NotExecutedError):
     """Somebody else has locked the device; `details` has the ``owner``."""
 
@@ -276,6 +281,12 @@ class ExpiredError(NotExecutedError):
 
 class VersionMismatchError(NotExecutedError):
     """The other side speaks another protocol."""
+
+    exit_code = 4
+
+
+class ProviderUnavailableError(NotExecutedError):
+    """Who knows the users of a facility does not answer."""
 
     exit_code = 4
 

@@ -4,15 +4,19 @@ from typing import TYPE_CHECKING
 
 from pykarabo._lazy import lazy_attributes
 
-from ._app import common, report, run
+from ._app import ROLES, common, report, run
 from ._complete import complete_devices, complete_targets
 from ._text import print_json, print_table, to_text
 
 if TYPE_CHECKING:
+    from ._logging_in import accounts_service, ask_secret
     from ._roles import require_role
     from ._serving import set_up_log
 
 __all__ = [
+    "ROLES",
+    "accounts_service",
+    "ask_secret",
     "common",
     "complete_devices",
     "complete_targets",
@@ -26,4 +30,11 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-    __getattr__ = lazy_attributes(__name__, {"require_role": "_roles", "set_up_log": "_serving"})
+    __getattr__ = lazy_attributes(
+        __name__,
+        {
+            "require_role": "_roles",
+            "set_up_log": "_serving",
+            **dict.fromkeys(("accounts_service", "ask_secret"), "_logging_in"),
+        },
+    )

@@ -58,6 +58,8 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "audit": ("_auditing", "Show who did what, and check that nobody has changed the record."),
     "doctor": ("_doctor", "Find out what is wrong."),
     "new-device": ("_creating", "Write a package with a device class of your own."),
+    "login": ("_logging_in", "Log in, in a domain with accounts."),
+    "logout": ("_logging_in", "End your login."),
     "whoami": ("_roles", "Show as whom you work, and with which role."),
     "stubs": ("_stubs", "Write types of live devices for editors and type checkers."),
 }

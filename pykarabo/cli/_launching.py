@@ -23,8 +23,21 @@ from pykarabo.client import (
 )
 from pykarabo.data import AccessLevel
 from pykarabo.errors import NotConnectedError, PykaraboError
-from pykarabo.facility import Facility, FacilityServer, default_facility, read_facility
-from pykarabo.transport import DOMAIN_VARIABLE, data_directory, domain_name, site_state_file
+from pykarabo.facility import (
+    Facility,
+    FacilityServer,
+    default_facility,
+    read_facility,
+    with_accounts,
+)
+from pykarabo.transport import (
+    DOMAIN_VARIABLE,
+    accounts_folder,
+    data_directory,
+    domain_name,
+    site_state_file,
+)
+from pykarabo.trust import serves_accounts
 
 from ._app import common
 from ._processes import NOTE, living_processes, one_at_a_time
@@ -59,6 +72,8 @@ def up_command(config: Path | None, data: Path | None, *, as_json: bool) -> int:
         named = os.environ.get(DOMAIN_VARIABLE)
         facility = read_facility(config, os.environ, domain=named, data=home)
         os.environ[DOMAIN_VARIABLE] = domain_name(facility.domain)
+    if serves_accounts(accounts_folder()):
+        facility = with_accounts(facility, socket.gethostname())
     if not as_json:
         click.echo(f"domain {domain_name()}")
     with one_at_a_time() as directory:

@@ -12,7 +12,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Final
 
-from pykarabo.client import BlockingClient
+from pykarabo.client import BlockingClient, Login
 from pykarabo.errors import ConnectionLostError
 from pykarabo.transport import run_directory
 
@@ -26,13 +26,16 @@ NOTE: Final = ".init"
 """Ending of the notes that tell a server which devices it starts with."""
 
 
-def ask_to_stop(server_id: str) -> None:
+def ask_to_stop(server_id: str, login: Login | None = None) -> None:
     """Have a server stop.
+
+    Args:
+        login: in whose name; default is whoever has logged in here.
 
     Raises:
         PykaraboError: it could not be told so.
     """
-    with BlockingClient() as client:
+    with BlockingClient(login=login) as client:
         server = client.device(server_id)
         try:
             server.call("shutdown", timeout_s=ASK_S)

@@ -7,7 +7,7 @@ from pykarabo.data import AccessLevel
 from pykarabo.errors import DeniedError
 
 from ._app import common
-from ._text import print_json
+from ._text import print_json, told_time
 
 
 @click.command("whoami")
@@ -16,21 +16,30 @@ def whoami_command(*, as_json: bool) -> None:
     """Show as whom you work, and the role that the domain's directory gives you."""
     identity = own_identity()
     with BlockingClient() as client:
-        domain, asked, role = client.domain, client.role, client.role_at()
+        domain, asked, welcome = client.domain, client.role, client.welcome_at()
+    user, role, until_s = welcome.user or identity.user, AccessLevel(welcome.role), None
+    if welcome.until_ns:
+        until_s = welcome.until_ns / 1e9
     if as_json:
         print_json(
             {
-                "user": identity.user,
+                "user": user,
                 "host": identity.host,
                 "domain": domain,
                 "role": role.name,
                 "asked": asked.name,
+                "until_s": until_s,
+                "note": welcome.note,
             }
         )
         return
-    click.echo(f"{identity.user} on {identity.host}")
-    more = f" (asked for {asked.name.lower()})" if asked != role else ""
-    click.echo(f"{role.name.lower()} in domain {domain}{more}")
+    click.echo(f"{user} on {identity.host}")
+    until = "" if until_s is None else f" until {told_time(until_s)}"
+    is_less = asked != role and not (until_s or welcome.note)
+    more = f" (asked for {asked.name.lower()})" if is_less else ""
+    click.echo(f"{role.name.lower()} in domain {domain}{until}{more}")
+    if welcome.note:
+        click.echo(welcome.note)
 
 
 def require_role(required: AccessLevel, doing: str) -> None:

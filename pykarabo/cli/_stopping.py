@@ -13,6 +13,7 @@ import click
 
 from pykarabo.client import DIRECTORY_STEM, BlockingClient, ServerRecord
 from pykarabo.data import AccessLevel
+from pykarabo.device import login_of_host
 from pykarabo.errors import NotConnectedError, PykaraboError
 from pykarabo.transport import domain_name
 
@@ -74,6 +75,7 @@ class _Stopper:
         self._directory = directory
         self._tell = tell
         self._names: dict[str, str] = {}
+        self._login = login_of_host()
 
     def stop_all(self) -> None:
         """Ask all but the directory's server to stop, see that they end, then that one."""
@@ -110,7 +112,7 @@ class _Stopper:
         if stem not in self._names:
             return False
         try:
-            ask_to_stop(self._names[stem])
+            ask_to_stop(self._names[stem], self._login)
         except PykaraboError:
             return False
         return True

@@ -105,3 +105,9 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for row in [list(header), *cells]:
         padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         click.echo("  ".join(padded).rstrip())
+
+
+def told_time(time_s: float) -> str:
+    """Return a time as people say it here: the day only if it is another one."""
+    then, now = datetime.fromtimestamp(time_s).astimezone(), datetime.now().astimezone()
+    return then.strftime("%H:%M" if then.date() == now.date() else "%Y-%m-%d %H:%M")

@@ -30,6 +30,7 @@ from pykarabo.wire import (
     Request,
     Set,
     Target,
+    Welcome,
 )
 
 from ._administration import Administration
@@ -269,7 +270,20 @@ class BlockingClient(Administration, Recalling):
         Raises:
             UnknownDeviceError, NotConnectedError: it cannot be reached.
         """
-        return self._reach(device_id)[0].session.role
+        return AccessLevel(self.welcome_at(device_id).role)
+
+    def welcome_at(self, device_id: str = DIRECTORY_ID) -> Welcome:
+        """Return how a device's server has welcomed this client: as whom, and until when.
+
+        Raises:
+            UnknownDeviceError, NotConnectedError: it cannot be reached.
+        """
+        welcome = self._reach(device_id)[0].session.welcome
+        if welcome is None:
+            raise NotConnectedError(
+                f"the server of '{device_id}' is not connected", remedy="try again"
+            )
+        return welcome
 
     def _forget(self, device_id: str) -> None:
         self._records.pop(device_id, None)

@@ -23,6 +23,8 @@ from pykarabo.errors import (
 from pykarabo.transport import Clock, SubscriberPort, TaskOwner, Transport
 from pykarabo.wire import (
     HEARTBEAT_TOPIC,
+    MAX_TOPIC_BYTES,
+    MAX_TOPICS,
     AgeMeter,
     BeatWatch,
     Changed,
@@ -68,6 +70,10 @@ SKIP_NS: Final = 50_000_000
 waits would keep a client of thousands of devices behind for ever."""
 ANSWER_TIMEOUT_S: Final = 20.0
 """A busy server needs seconds; one that is dead or cut off is noticed by its silence."""
+MAX_FOLLOWED: Final = MAX_TOPICS - 100
+"""Streams of one server that a client follows: the server ends connections with more topics, of
+which heartbeats and echoes are some."""
+MAX_FOLLOWED_BYTES: Final = MAX_TOPIC_BYTES - 4_096
 MAX_OPEN: Final = 500
 """Streams asked for in one request."""
 MAX_REPLAYS: Final = 16
@@ -139,6 +145,7 @@ class Subscriptions:
         self._port: SubscriberPort | None = None
         self._connecting = asyncio.Lock()
         self._followed: dict[str, list[Followed]] = {}
+        self._size = 0
         self._subscribed: set[str] = set()
         self._unconfirmed: list[Followed] = []
         self._echoes: dict[bytes, tuple[list[Followed], int]] = {}
@@ -159,7 +166,21 @@ class Subscriptions:
     # -- subscribing ----------------------------------------------------------------------------
 
     async def follow(self, endpoint: str, entry: Followed) -> None:
-        """Receive a stream until it ends or `unfollow`."""
+        """Receive a stream until it ends or `unfollow`.
+
+        Raises:
+            LimitExceededError: it would be too many of this server.
+        """
+        new = entry.name not in self._followed
+        size = self._size + len(stream_topic(entry.name)) * new
+        if new and (len(self._followed) >= MAX_FOLLOWED or size > MAX_FOLLOWED_BYTES):
+            raise LimitExceededError(
+                f"this program follows {len(self._followed)} streams of the server of "
+                f"'{entry.device_id}' already, and more are too many",
+                device=entry.device_id,
+                remedy="follow fewer devices, or start another program for the others",
+            )
+        self._size = size
         self._followed.setdefault(entry.name, []).append(entry)
         async with self._connecting:
             if self._port is None and not self._shut:
@@ -214,6 +235,7 @@ class Subscriptions:
         if entries:
             return
         del self._followed[entry.name]
+        self._size -= len(stream_topic(entry.name))
         if self._port is not None and entry.name in self._subscribed:
             self._subscribed.discard(entry.name)
             self._port.unsubscribe(stream_topic(entry.name))

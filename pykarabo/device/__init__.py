@@ -1,6 +1,6 @@
 """Writing devices and serving them."""
 
-from ._accounts import ENDED_KEY
+from ._accounts import ENDED_KEY, login_of_host
 from ._backend import Backend
 from ._classes import DeviceClasses
 from ._command import command
@@ -52,6 +52,7 @@ __all__ = [
     "all_rights",
     "command",
     "device_of",
+    "login_of_host",
     "on_event",
     "poll",
     "run_server",

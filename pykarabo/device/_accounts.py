@@ -17,6 +17,7 @@ from pykarabo.errors import DeniedError, ExpiredCredentialError, PykaraboError
 from pykarabo.transport import (
     Clock,
     Sender,
+    SystemClock,
     accounts_folder,
     data_directory,
     domain_name,
@@ -77,6 +78,18 @@ def login_of_program(domain: str | None, issuers: Issuers, clock: Clock) -> Logi
         return known[0][1]
 
     return login
+
+
+def login_of_host(domain: str | None = None) -> Login | None:
+    """Return what shows that a program belongs to the domain, where that has accounts.
+
+    Whoever may read the key of the domain's programs can end them by a signal, too.
+
+    Raises:
+        BadConfigurationError: it cannot be told whether it has.
+    """
+    issuers = issuers_of(domain)
+    return None if issuers is None else login_of_program(domain, issuers, SystemClock())
 
 
 class Accounts:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pykarabo.audit import SECRET, UNKNOWN, AuditWriter, Entry, entries, shorten, unknown, weight_of
-from pykarabo.data import AccessLevel, CommandInfo, ParameterInfo, PropertyInfo, Schema
+from pykarabo.data import CommandInfo, ParameterInfo, PropertyInfo, Schema
 from pykarabo.errors import (
     CancelledByCallerError,
     DeniedError,
@@ -85,9 +85,7 @@ class Attempt(Entry):
         self._outcome = ""
         self._asked: _Asked | None = None
         info = None if target.command is None else self._schema.commands.get(target.command)
-        self._is_told = info is None or (
-            info.audited and info.access_level is not AccessLevel.OBSERVER
-        )
+        self._is_told = info is None or info.audited
         if target.command is not None and self._is_told:
             self._asked = _arguments(info, target.given, device)
             self._given = None

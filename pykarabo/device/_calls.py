@@ -14,7 +14,16 @@ from pykarabo.errors import (
     RemoteError,
     VersionMismatchError,
 )
-from pykarabo.transport import Caller, Clock, Delivery, TaskOwner, Transport, called_by, deadline
+from pykarabo.transport import (
+    Caller,
+    Clock,
+    Connection,
+    Delivery,
+    TaskOwner,
+    Transport,
+    called_by,
+    deadline,
+)
 from pykarabo.wire import (
     ENOUGH,
     Answer,
@@ -66,7 +75,7 @@ class CallHost:
         welcome: Welcome,
         rights: Rights,
     ) -> None:
-        self.router = transport.bind_router("rpc", self._received)
+        self.router = transport.bind_router("rpc", self._received, ended=self._connection_ended)
         self.sessions = ServerSessions(
             welcome, grant=lambda hello: rights(hello, self.router.sender)
         )
@@ -79,6 +88,7 @@ class CallHost:
         self._once = OnceMemory()
         self._running: dict[tuple[bytes, bytes], asyncio.Task[Any]] = {}
         self._answers_of: dict[bytes, list[list[Frame]]] = {}
+        self._peer_on: dict[int, bytes] = {}
 
     def forget_the_dead(self) -> None:
         """Forget clients that were killed and said no goodbye."""
@@ -86,6 +96,16 @@ class CallHost:
         for peer in peers:
             if self.router.send(peer, frames) is Delivery.GONE:
                 self.sessions.forget(peer)
+
+    def forget(self, connection: Connection) -> None:
+        """End the session on a connection: what it has called and has not begun is not run."""
+        peer = self._peer_on.pop(connection.number, None)
+        if peer is not None:
+            self.sessions.forget(peer)
+            self._room.took(peer)
+
+    def _connection_ended(self, connection: Connection) -> None:
+        self._peer_on.pop(connection.number, None)
 
     def close(self) -> None:
         """Take no more calls."""
@@ -125,8 +145,9 @@ class CallHost:
     def _answered(self, action: Answer) -> None:
         """Send what the session itself has answered."""
         if action.greeted:
-            sender = self.router.sender
-            self.sessions.identify(action.peer, sender.user, sender.address)
+            connection = self.router.identify()
+            self._peer_on[connection.number] = action.peer
+            self.sessions.identify(action.peer, connection.sender.user, connection.sender.address)
         if action.ended is not None:
             self._room.took(action.ended)  # what waits there is given up now
         if action.refused is not None and action.error is not None:

@@ -46,7 +46,7 @@ def command(
     idempotent: bool = False,
     job: bool = False,
     secrets: Collection[str] = (),
-    audited: bool = True,
+    audited: bool | None = None,
 ) -> Callable[[_F], _F]:
     """Make a method a command that clients can call.
 
@@ -69,7 +69,8 @@ def command(
             which tells its progress with `Device.report_progress`.
         secrets: parameters whose values nobody may see, such as a password.
         audited: False for what other programs call all the time, such as the renewal of a lease:
-            the audit log tells only who was denied it.
+            the audit log tells only who was denied it. The default is False for what an observer
+            may call, because it changes nothing.
 
     Raises:
         BadConfigurationError: a parameter without annotation, of a type that cannot travel or with
@@ -91,7 +92,7 @@ def command(
             access_level=access_level,
             idempotent=idempotent,
             job=job,
-            audited=audited,
+            audited=access_level is not AccessLevel.OBSERVER if audited is None else audited,
         )
         return function
 

@@ -234,6 +234,7 @@ class PipelineHost:
             return
         del header
         self._peers[peer] = channel
+        self._router.identify()
         self._router.send(peer, answer)
 
     def _refuse(self, peer: bytes, error: PykaraboError) -> None:

@@ -20,6 +20,8 @@ from pykarabo.errors import (
 )
 from pykarabo.transport import (
     Clock,
+    Connection,
+    ConnectionCounts,
     SystemClock,
     TaskOwner,
     Transport,
@@ -40,6 +42,7 @@ from ._clock_watch import ClockWatch
 from ._context import DeviceContext
 from ._device import Device
 from ._hosting import Hosting
+from ._limits import LimitWatch
 from ._lock import LockWatch
 from ._loop_watch import Blockage
 from ._own_process import OwnProcesses
@@ -142,6 +145,7 @@ class Server:
         )
         self._locks = LockWatch(self._calls.sessions, self._calls.router, self.clock)
         self._door_is_shut = False
+        self._limits = LimitWatch(self)
         self._time = TimeSource(client, time_source, self.clock)
         self.clock_watch = ClockWatch(self.clock)
         self._registration = Registration(self, allow_offline=allow_offline)
@@ -235,6 +239,26 @@ class Server:
     def devices(self) -> list[Device]:
         """Every device of this server, itself included."""
         return self._hosting.devices
+
+    @property
+    def connections(self) -> ConnectionCounts:
+        """How many connections there are to this process, and what became of others."""
+        return self._transport.counts
+
+    def cut(self, wanted: Callable[[Connection], bool], reason: str) -> int:
+        """End connections for calls, events and data, and the sessions on them; no other ones.
+
+        Args:
+            wanted: tells which; it sees those that have called, subscribed or attached.
+
+        Returns:
+            how many they are.
+        """
+        found = [connection for connection in self._transport.connections if wanted(connection)]
+        for connection in found:
+            self._calls.forget(connection)
+            self._transport.cut(connection, reason)
+        return len(found)
 
     # -- devices --------------------------------------------------------------------------------
 
@@ -337,9 +361,14 @@ class Server:
         """Tell whether a device runs here."""
         return device_id in self._hosting
 
+    @property
+    def own_device(self) -> Device:
+        """The server itself as a device; raises `UnknownDeviceError` before it is one."""
+        return self._hosting.require(self.server_id).device
+
     def show_devices(self) -> None:
         """Have the server's own device show what is hosted."""
-        own = self._hosting.require(self.server_id).device
+        own = self.own_device
         if isinstance(own, DeviceServer):
             own.show_devices()
 
@@ -464,6 +493,7 @@ class Server:
             self.streams.heartbeat(self.lag_s)
             self._watch_clock()
             self._watch_door()
+            self._limits.look()
             self.audit.watch()
             due = max(due + HEARTBEAT_INTERVAL_S, loop.time())
             self._forget_the_dead()

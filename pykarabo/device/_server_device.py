@@ -77,6 +77,18 @@ class DeviceServer(Device):
         read_only=True, description="The code in which the event loop stood still last."
     )
     clients = UInt32(read_only=True, description="Clients connected.")
+    open_connections = UInt32(
+        read_only=True, description="Connections to this process for calls, events and data."
+    )
+    refused_connections = UInt32(
+        read_only=True,
+        description="Connections closed at once: few files were left, or a client had many.",
+    )
+    cut_connections = UInt32(
+        read_only=True,
+        description="Connections ended because of what their clients did.",
+    )
+    subscriptions = UInt32(read_only=True, description="Topics that clients are subscribed to.")
     calls_in_flight = UInt32(read_only=True, description="Calls being worked on.")
     events_published = UInt64(read_only=True, description="Events published so far.")
     journal = Float64(
@@ -193,7 +205,12 @@ class DeviceServer(Device):
         server = self._server
         blockage = server.blockage()
         received = server.client.stream_counters()
+        connections = server.connections
         return {
+            "open_connections": connections.open,
+            "refused_connections": connections.refused,
+            "cut_connections": connections.cut,
+            "subscriptions": server.streams.subscriptions,
             "blocked_by": "" if blockage is None else blockage.culprit,
             "clients": server.clients,
             "calls_in_flight": server.calls_in_flight,

@@ -7,7 +7,7 @@ from typing import Final
 
 from pykarabo.data import Row, to_row
 from pykarabo.errors import LimitExceededError, MalformedMessageError, WrongInstanceError
-from pykarabo.transport import Clock, Transport
+from pykarabo.transport import Clock, Connection, Transport
 from pykarabo.wire import (
     CHOICE_PREFIX,
     ChosenStream,
@@ -19,9 +19,14 @@ from pykarabo.wire import (
 )
 
 from ._hosting import Hosted, Hosting
+from ._subscribers import Subscribers
 
 _log: Final = logging.getLogger(__name__)
-_SUBSCRIBED: Final = 1
+_SUBSCRIBED: Final = b"\x01"
+_GIVEN_UP: Final = b"\x00"
+_PAUSE_S: Final = 10.0
+"""Libraries connect and subscribe again at once: whoever asks for too much must not do so all the
+time."""
 MAX_CHOSEN: Final = 10_000
 """Streams with a choice; each costs a device's server work that its subscriber decides about."""
 
@@ -31,6 +36,9 @@ class EventStreams:
 
     Args:
         instance, epoch: of the server.
+
+    Attributes:
+        last_cut: whose connection was ended last because of its subscriptions, and why.
     """
 
     def __init__(
@@ -39,7 +47,10 @@ class EventStreams:
         self._clock = clock
         self._hosting = hosting
         self._loop = asyncio.get_running_loop()
-        self._port = transport.bind_publisher("events", self._subscription)
+        self.last_cut = ""
+        self._transport = transport
+        self._subscribers = Subscribers()
+        self._port = transport.bind_publisher("events", self._subscription, self._connection_ended)
         self._publisher = Publisher(instance, epoch)
         self._chosen: dict[str, ChosenStream] = {}
         self._by_device: dict[str, list[ChosenStream]] = {}
@@ -65,6 +76,16 @@ class EventStreams:
     def chosen_count(self) -> int:
         """How many streams with a choice are subscribed to."""
         return len(self._chosen)
+
+    @property
+    def subscriptions(self) -> int:
+        """How many subscriptions there are."""
+        return self._subscribers.topics
+
+    @property
+    def subscribers_cut(self) -> int:
+        """How many connections were ended because they had too many subscriptions."""
+        return self._subscribers.cut
 
     # -- publishing -----------------------------------------------------------------------------
 
@@ -148,27 +169,43 @@ class EventStreams:
 
     # -- subscriptions --------------------------------------------------------------------------
 
-    def _subscription(self, frame: Frame) -> None:
+    def _subscription(self, frame: Frame, connection: Connection) -> None:
+        subscribed, topic = frame[:1] == _SUBSCRIBED, bytes(frame[1:])
+        if frame[:1] not in (_SUBSCRIBED, _GIVEN_UP):
+            return  # no subscription, and nothing that anybody sends this way
+        if not subscribed:
+            self._subscribers.remove(connection, topic)
+        elif (too_much := self._subscribers.add(connection, topic)) is not None:
+            self.last_cut = f"{connection}: {too_much}"
+            self._transport.cut(connection, too_much, pause_s=_PAUSE_S)
+            return
         echo = self._publisher.subscribed(frame)
         if echo is not None:
             self._publish(echo, self._clock.monotonic_ns())
-            return
-        topic = bytes(frame[1:])
-        if topic.startswith(CHOICE_PREFIX.encode()):
-            self._chosen_subscription(topic[:-1], subscribed=frame[0] == _SUBSCRIBED)
+        elif topic.startswith(CHOICE_PREFIX.encode()):
+            self._chosen_subscription(topic[:-1], connection, subscribed=subscribed)
 
-    def _chosen_subscription(self, name: bytes, *, subscribed: bool) -> None:
+    def _chosen_subscription(
+        self, name: bytes, connection: Connection, *, subscribed: bool
+    ) -> None:
         try:
             stream = name.decode()
         except UnicodeDecodeError:
             return
         if not subscribed:
-            self._drop(stream)
+            if self._subscribers.unfollow(connection, stream):
+                self._drop(stream)
             return
         try:
             self._add(stream)
         except (MalformedMessageError, WrongInstanceError) as error:
             _log.info("no stream for a subscription: %s", error)
+        else:
+            self._subscribers.follow(connection, stream)
+
+    def _connection_ended(self, connection: Connection) -> None:
+        for stream in self._subscribers.ended(connection):
+            self._drop(stream)
 
     def _add(self, stream: str) -> ChosenStream:
         """Make a stream with a choice; raises `MalformedMessageError`, `WrongInstanceError`."""

@@ -15,6 +15,7 @@ from ._file import (
     NamedConfiguration,
     default_facility,
     read_facility,
+    with_accounts,
 )
 from ._names import check_configuration_name, check_priority
 from ._plan import make_plan
@@ -59,5 +60,6 @@ __all__ = [
     "make_plan",
     "read_facility",
     "start_options",
+    "with_accounts",
     "with_configurations",
 ]

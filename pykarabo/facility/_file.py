@@ -20,7 +20,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final
@@ -34,6 +34,7 @@ from pykarabo.errors import (
     near_matches,
 )
 from pykarabo.transport import data_directory, domain_name
+from pykarabo.trust import ACCOUNTS_ID
 
 from ._form import from_form, is_formed, replaced_text
 from ._names import MOST_PRIORITY, check_configuration_name
@@ -45,6 +46,7 @@ _TRUSTED: Final = "trusted_networks"
 SERVER_ENTRIES: Final = frozenset(
     {"classes", "devices", "host", "advertise", "ports", "memory", "own_process", _TRUSTED}
 )
+_ACCOUNTS: Final = "Accounts"
 PORT_ENTRIES: Final = frozenset({"rpc", "events", "data"})
 LAST_PORT: Final = 65_535
 LEAST_MEMORY: Final = 256
@@ -116,12 +118,24 @@ class Facility:
 
 def default_facility(host: str) -> Facility:
     """Return what ``pykarabo up`` starts without a file: the host's monitor and a train clock."""
-    name = re.sub(r"[^A-Za-z0-9_-]", "-", host.partition(".")[0]).upper() or "HOST"
     devices = {
         "HOST/MONITOR/1": FacilityDevice("HostMonitor"),
         "TIMING/CLOCK/1": FacilityDevice("TrainClock"),
     }
-    return Facility({f"{name}/MAIN": FacilityServer(devices)}, "TIMING/CLOCK/1")
+    return Facility({f"{_host(host)}/MAIN": FacilityServer(devices)}, "TIMING/CLOCK/1")
+
+
+def with_accounts(facility: Facility, host: str) -> Facility:
+    """Return a facility with the accounts service, unless it has that already."""
+    devices = [device for server in facility.servers.values() for device in server.devices.values()]
+    if any(device.class_id == _ACCOUNTS for device in devices):
+        return facility
+    server = FacilityServer({ACCOUNTS_ID: FacilityDevice(_ACCOUNTS)})
+    return replace(facility, servers={**facility.servers, f"{ACCOUNTS_ID}/{_host(host)}": server})
+
+
+def _host(host: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]", "-", host.partition(".")[0]).upper() or "HOST"
 
 
 def read_facility(

@@ -14,7 +14,7 @@ from zmq.backend import Socket as _Plain
 
 from pykarabo.wire import Frame
 
-from ._ports import Sender
+from ._ports import NO_CONNECTION, Connection, Sender
 from ._sockets import Socket
 
 NOBLOCK: Final = int(zmq.NOBLOCK)
@@ -23,6 +23,7 @@ _EVENTS: Final = int(zmq.EVENTS)
 _POLLIN: Final = int(zmq.POLLIN)
 _USER: Final = "User-Id"
 _ADDRESS: Final = "Peer-Address"
+_FD: Final = "__fd"
 _EVENT_SIZE: Final = 2
 _send: Final[Any] = _Plain.send
 _receive: Final = _Plain.recv
@@ -46,34 +47,6 @@ def receive_frames(socket: Socket, flags: int = 0) -> list[Frame]:
     return frames
 
 
-class SenderReader:
-    """Receives messages and knows whom ZeroMQ has admitted as the sender of the latest."""
-
-    def __init__(self) -> None:
-        self._last: zmq.Frame | None = None
-
-    def __call__(self, socket: Socket, flags: int = 0) -> list[Frame]:
-        """Receive a message as `receive_frames` does."""
-        frame = _receive(socket, flags, False)
-        frames: list[Frame] = [frame.bytes]
-        while frame.more:
-            frame = _receive(socket, flags, False)
-            frames.append(frame.bytes)
-        self._last = frame
-        return frames
-
-    @property
-    def sender(self) -> Sender:
-        """Who was admitted; empty where nobody is asked who he is."""
-        if self._last is None:
-            return Sender()
-        try:
-            user, _, proof = str(self._last.get(_USER)).rpartition(" ")
-            return Sender(user, proof, str(self._last.get(_ADDRESS)))
-        except zmq.ZMQError:  # the message has no such property
-            return Sender()
-
-
 def receive_views(socket: Socket, flags: int = 0) -> list[Frame]:
     """Receive a message whose frames share ZeroMQ's memory."""
     frame = _receive(socket, flags, False)
@@ -82,6 +55,50 @@ def receive_views(socket: Socket, flags: int = 0) -> list[Frame]:
         frame = _receive(socket, flags, False)
         frames.append(frame.buffer)
     return frames
+
+
+class SenderReader:
+    """Receives messages and knows whom ZeroMQ has admitted as the sender of the latest.
+
+    Args:
+        views: whether frames share ZeroMQ's memory.
+    """
+
+    def __init__(self, *, views: bool = False) -> None:
+        self._views = views
+        self._last: zmq.Frame | None = None
+
+    def __call__(self, socket: Socket, flags: int = 0) -> list[Frame]:
+        """Receive a message as `receive_frames` does."""
+        views = self._views
+        frame = _receive(socket, flags, False)
+        frames: list[Frame] = [frame.buffer if views else frame.bytes]
+        while frame.more:
+            frame = _receive(socket, flags, False)
+            frames.append(frame.buffer if views else frame.bytes)
+        self._last = frame
+        return frames
+
+    @property
+    def connection(self) -> Connection:
+        """Whose message it is."""
+        return connection_of(self._last)
+
+
+def connection_of(frame: zmq.Frame | None) -> Connection:
+    """Return on which connection a frame came, as the doorkeeper has numbered it.
+
+    A frame that libzmq has made itself came on none.
+    """
+    if frame is None:
+        return NO_CONNECTION
+    try:
+        number, _, admitted = str(frame.get(_USER)).partition(" ")
+        fd, address = int(frame.get(_FD)), str(frame.get(_ADDRESS))
+        user, _, proof = admitted.rpartition(" ")
+        return Connection(int(number), fd, Sender(user, proof, address))
+    except (zmq.ZMQError, ValueError):  # nobody has admitted him
+        return NO_CONNECTION
 
 
 def is_readable(socket: Socket) -> bool:

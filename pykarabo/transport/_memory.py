@@ -4,7 +4,6 @@ Messages travel in order through the event loop, one turn later, and never get l
 """
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pykarabo.errors import PykaraboError
@@ -12,7 +11,11 @@ from pykarabo.wire import Frame
 
 from ._ports import (
     CLOSED,
+    NO_CONNECTION,
     NOBODY_LISTENS,
+    Connection,
+    ConnectionCallback,
+    ConnectionCounts,
     DealerHandler,
     DealerPort,
     Delivery,
@@ -22,6 +25,8 @@ from ._ports import (
     RouterPort,
     Sender,
     SubscriberPort,
+    SubscriptionCallback,
+    ignore,
 )
 from ._sockets import unreachable
 
@@ -68,6 +73,10 @@ class _Router:
     def sender(self) -> Sender:
         """Nothing vouches for anybody here."""
         return Sender()
+
+    def identify(self) -> Connection:
+        """Nobody asks who connects."""
+        return NO_CONNECTION
 
     def _hand_over(self, peer: bytes, frames: list[Frame]) -> None:
         if self.endpoint in self._network.routers:
@@ -129,28 +138,32 @@ class _Dealer:
 
 class _Publisher:
     def __init__(
-        self, network: MemoryNetwork, name: str, subscription: Callable[[Frame], None]
+        self,
+        network: MemoryNetwork,
+        name: str,
+        subscription: SubscriptionCallback,
+        ended: ConnectionCallback,
     ) -> None:
         self._network = network
         self._subscription = subscription
+        self._ended = ended
         self._subscribers: list[_Subscriber] = []
         self._loop = asyncio.get_running_loop()
         self.endpoint = network.name(name)
         network.publishers[self.endpoint] = self
 
-    def attach(self, subscriber: "_Subscriber") -> None:
+    def attach(self, subscriber: "_Subscriber") -> Connection:
         self._subscribers.append(subscriber)
+        self._network.counter += 1
+        return Connection(self._network.counter)
 
     def detach(self, subscriber: "_Subscriber") -> None:
         if subscriber in self._subscribers:
             self._subscribers.remove(subscriber)
+            self._loop.call_soon(self._ended, subscriber.connection)
 
-    def wanted(self, topic: bytes) -> None:
-        self._loop.call_soon(self._subscription, _SUBSCRIBE + topic)
-
-    def unwanted(self, topic: bytes) -> None:
-        if not any(topic in subscriber.topics for subscriber in self._subscribers):
-            self._loop.call_soon(self._subscription, _UNSUBSCRIBE + topic)
+    def told(self, connection: Connection, frame: bytes) -> None:
+        self._loop.call_soon(self._subscription, frame, connection)
 
     def publish(self, frames: list[Frame]) -> None:
         topic = bytes(frames[0])
@@ -168,29 +181,28 @@ class _Subscriber:
         self.topics: set[bytes] = set()
         self._loop = asyncio.get_running_loop()
         self._publisher = network.publishers.get(endpoint)
+        self.connection = NO_CONNECTION
         if self._publisher is not None:
-            self._publisher.attach(self)
+            self.connection = self._publisher.attach(self)
 
     def subscribe(self, topic: bytes) -> None:
         self.topics.add(topic)
         if self._publisher is not None:
-            self._publisher.wanted(topic)
+            self._publisher.told(self.connection, _SUBSCRIBE + topic)
 
     def unsubscribe(self, topic: bytes) -> None:
         self.topics.discard(topic)
         if self._publisher is not None:
-            self._publisher.unwanted(topic)
+            self._publisher.told(self.connection, _UNSUBSCRIBE + topic)
 
     def deliver(self, topic: bytes, frames: list[Frame]) -> None:
         if any(topic.startswith(wanted) for wanted in self.topics):
             self._loop.call_soon(self._published, frames)
 
     def close(self) -> None:
-        topics, self.topics = self.topics, set()
+        self.topics.clear()
         if self._publisher is not None:
             self._publisher.detach(self)
-            for topic in topics:
-                self._publisher.unwanted(topic)
 
 
 class MemoryTransport:
@@ -205,16 +217,28 @@ class MemoryTransport:
         """Everybody is let in."""
         return True
 
-    def bind_router(self, name: str, received: PeerCallback, *, bulk: bool = False) -> RouterPort:
+    def bind_router(
+        self,
+        name: str,
+        received: PeerCallback,
+        *,
+        bulk: bool = False,
+        ended: ConnectionCallback = ignore,
+    ) -> RouterPort:
         """Listen for calls or pipeline inputs."""
-        del bulk
+        del bulk, ended
         router = _Router(self.network, name, received)
         self._ports.append(router)
         return router
 
-    def bind_publisher(self, name: str, subscription: Callable[[Frame], None]) -> PublisherPort:
+    def bind_publisher(
+        self,
+        name: str,
+        subscription: SubscriptionCallback,
+        ended: ConnectionCallback = ignore,
+    ) -> PublisherPort:
         """Offer event streams."""
-        publisher = _Publisher(self.network, name, subscription)
+        publisher = _Publisher(self.network, name, subscription, ended)
         self._ports.append(publisher)
         return publisher
 
@@ -236,6 +260,19 @@ class MemoryTransport:
         subscriber = _Subscriber(self.network, endpoint, published)
         self._ports.append(subscriber)
         return subscriber
+
+    @property
+    def connections(self) -> list[Connection]:
+        """Nobody is known here."""
+        return []
+
+    @property
+    def counts(self) -> ConnectionCounts:
+        """Nothing is counted here."""
+        return ConnectionCounts()
+
+    def cut(self, connection: Connection, reason: str, *, pause_s: float = 0.0) -> None:
+        """Nobody is known here, and none is cut."""
 
     def close(self) -> None:
         """Close every port made here."""

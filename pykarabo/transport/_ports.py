@@ -45,8 +45,51 @@ PLAIN: Final = "it speaks plain text, and this program encrypts"
 KEY_REASONS: Final = frozenset({OTHER_KEY, NOT_ADMITTED, PLAIN})
 """Reasons for which both sides could run and never speak. Errors have them as ``reason`` among
 their details."""
+
+
+class Connection(NamedTuple):
+    """A connection of somebody to one of this process's ports.
+
+    Attributes:
+        number: no other one of this process's life has it; 0 where nobody asks who connects.
+        fd: its descriptor, which is another one's when this one is over.
+        sender: who was admitted.
+    """
+
+    number: int = 0
+    fd: int = -1
+    sender: Sender = Sender()
+
+    def __str__(self) -> str:
+        user, _proof, address = self.sender
+        return f"{user} at {address}"
+
+
+NO_CONNECTION: Final = Connection()
 PeerCallback: TypeAlias = Callable[[bytes, list[Frame]], None]
 FrameCallback: TypeAlias = Callable[[list[Frame]], None]
+SubscriptionCallback: TypeAlias = Callable[[Frame, Connection], None]
+ConnectionCallback: TypeAlias = Callable[[Connection], None]
+
+
+def ignore(_connection: Connection) -> None:
+    """Do nothing when a connection is over."""
+
+
+class ConnectionCounts(NamedTuple):
+    """Connections of a process.
+
+    Attributes:
+        open: how many there are, those included that have not been let in yet.
+        refused: how many were closed because there was no room for them.
+        cut: how many were ended with `Transport.cut`.
+        last: whose connection was refused or cut last, and why.
+    """
+
+    open: int = 0
+    refused: int = 0
+    cut: int = 0
+    last: str = ""
 
 
 class RouterPort(Protocol):
@@ -62,6 +105,13 @@ class RouterPort(Protocol):
         """Who sent the message that is being handled, as far as somebody vouches for him.
 
         On a Unix socket that is the kernel, over TCP the key of the connection.
+        """
+        ...
+
+    def identify(self) -> Connection:
+        """Return on which connection the message came that is being handled.
+
+        It is among the transport's `connections` from now on, until it is over.
         """
         ...
 
@@ -143,12 +193,33 @@ class Transport(Protocol):
         """Whether whoever may connect can; False when who he is cannot be found out any more."""
         ...
 
-    def bind_router(self, name: str, received: PeerCallback, *, bulk: bool = False) -> RouterPort:
-        """Listen for calls or pipeline inputs."""
+    def bind_router(
+        self,
+        name: str,
+        received: PeerCallback,
+        *,
+        bulk: bool = False,
+        ended: ConnectionCallback = ignore,
+    ) -> RouterPort:
+        """Listen for calls or pipeline inputs.
+
+        Args:
+            ended: called when a connection is over that `RouterPort.identify` has told of.
+        """
         ...
 
-    def bind_publisher(self, name: str, subscription: Callable[[Frame], None]) -> PublisherPort:
-        """Offer event streams; `subscription` gets each new subscription frame."""
+    def bind_publisher(
+        self,
+        name: str,
+        subscription: SubscriptionCallback,
+        ended: ConnectionCallback = ignore,
+    ) -> PublisherPort:
+        """Offer event streams.
+
+        Args:
+            subscription: gets each frame with which somebody subscribes to a topic or gives it up.
+            ended: called when the connection of somebody is over who has subscribed.
+        """
         ...
 
     def unreachable(self, peer: str, endpoint: str, reason: str) -> PykaraboError:
@@ -163,6 +234,28 @@ class Transport(Protocol):
 
     async def connect_subscriber(self, endpoint: str, published: FrameCallback) -> SubscriberPort:
         """Connect to a publisher."""
+        ...
+
+    @property
+    def connections(self) -> list[Connection]:
+        """Everybody who has called, attached or subscribed to a port made here, and is there yet.
+
+        Others may be connected; nobody serves them.
+        """
+        ...
+
+    @property
+    def counts(self) -> ConnectionCounts:
+        """How many connections there are, and what became of others."""
+        ...
+
+    def cut(self, connection: Connection, reason: str, *, pause_s: float = 0.0) -> None:
+        """End a connection soon, and no other one; nothing happens if it is over already.
+
+        Args:
+            pause_s: for so long its process may not connect to that port again. Of another host
+                it may: nobody can tell there which of its programs connects.
+        """
         ...
 
     def close(self) -> None:

@@ -49,6 +49,11 @@ EVENT_BUFFER: Final = 64 * 2**10
 """Kernel buffers in front of a slow subscriber hold stale values: keep them small."""
 EVENT_HWM: Final = 10_000
 """Messages queued per subscriber; what is dropped above is counted by its sequence numbers."""
+SUBSCRIPTIONS_AT_ONCE: Final = 8
+"""So many subscriptions of one client are taken from the network before they are looked at: libzmq
+takes all that there are without asking anybody. The others wait in the kernel, and none is lost."""
+MAX_SUBSCRIPTION: Final = 16 * 2**10
+"""The longest topic, and what a handshake needs."""
 BULK_HWM: Final = 64
 """Credits bound the items under way long before; this only bounds a broken peer."""
 
@@ -108,11 +113,12 @@ def make_publisher(context: "zmq.Context[Socket]") -> Socket:
     """Return the listening end of event streams."""
     options = {
         zmq.BACKLOG: BACKLOG,
-        zmq.RCVHWM: 0,
+        zmq.RCVHWM: SUBSCRIPTIONS_AT_ONCE,
+        zmq.XPUB_VERBOSER: 1,  # tell of each subscriber, so that they can be counted
         zmq.SNDHWM: EVENT_HWM,
         zmq.SNDBUF: EVENT_BUFFER,
     }
-    return _make(context, zmq.XPUB, options | {zmq.MAXMSGSIZE: MAX_CONTROL_MESSAGE})
+    return _make(context, zmq.XPUB, options | {zmq.MAXMSGSIZE: MAX_SUBSCRIPTION})
 
 
 def make_subscriber(context: "zmq.Context[Socket]") -> Socket:

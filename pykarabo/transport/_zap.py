@@ -9,10 +9,12 @@ On a Unix socket the question names the user and the process at the other end as
 them (SO_PEERCRED); nothing that a client says of itself is needed.
 """
 
+import contextlib
 import logging
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
@@ -20,9 +22,11 @@ import zmq
 
 from pykarabo.errors import BadConfigurationError, PykaraboError
 
-from ._frames import receive_frames, send_frames
+from ._connections import WATCHED, DoorCounts, PortWatch, Spare
+from ._frames import is_readable, receive_frames, send_frames
 from ._keys import DomainKeys
 from ._places import user_name
+from ._ports import Connection
 from ._sockets import ZAP_DOMAIN, Socket
 
 if TYPE_CHECKING:
@@ -42,6 +46,8 @@ _ENCRYPTED: Final = "CURVE"
 _TELL_AGAIN_S: Final = 10.0
 """Whoever keeps knocking, under whatever name, fills no disk: the log tells of him this often."""
 _END_S: Final = 5.0
+_AT_ONCE: Final = 100
+"""So many questions are answered together; each look at the sockets costs some time."""
 _BRIDGE: Final = "bridge"
 _DATA: Final = "data"
 SELF_TEST: Final = "our own self-test"
@@ -147,12 +153,15 @@ def may_reach(grant: "Grant", port: str) -> bool:
 class Doorkeeper:
     """Answers the questions of one context's listening sockets from a thread of its own.
 
+    It also knows the connections of the sockets that it is given to `watch`, see `PortWatch`.
+
     Args:
         judge: called in that thread. A peer about whom it raises `OSError`, `ValueError` or
             `MemoryError` is refused; anything else ends the thread, and nobody comes in any more.
 
     Attributes:
         refused: how many connections were refused.
+        counts: what is known of the connections.
 
     Raises:
         BadConfigurationError: somebody else in this process answers them already.
@@ -160,9 +169,11 @@ class Doorkeeper:
 
     def __init__(self, context: "zmq.Context[Socket]", judge: Judge) -> None:
         self.refused = 0
+        self.counts = DoorCounts()
+        self._context = context
         self._judge = judge
         self._told = -_TELL_AGAIN_S
-        self._socket: Socket = context.socket(zmq.REP)
+        self._socket: Socket = context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.LINGER, 0)
         try:
             self._socket.bind(_ENDPOINT)
@@ -172,11 +183,17 @@ class Doorkeeper:
                 f"nobody can see to who connects: {error.strerror}",
                 remedy="use one transport for each ZeroMQ context",
             ) from None
-        stop = f"inproc://pykarabo.doorkeeper.{id(self)}"
-        self._stopped = context.socket(zmq.PAIR)
-        self._stopped.bind(stop)
-        self._stop = context.socket(zmq.PAIR)
-        self._stop.connect(stop)
+        bell = f"inproc://pykarabo.doorkeeper.{id(self)}"
+        self._rung = context.socket(zmq.PAIR)
+        self._rung.bind(bell)
+        self._bell = context.socket(zmq.PAIR)
+        self._bell.connect(bell)
+        self._poller = zmq.Poller()
+        self._watches: list[PortWatch] = []
+        self._spare = Spare()
+        self._errands: deque[Callable[[], None]] = deque()
+        self._stopping = False
+        self._closed = False
         self._thread = threading.Thread(target=self._work, name="pykarabo doorkeeper", daemon=True)
         self._thread.start()
 
@@ -185,29 +202,114 @@ class Doorkeeper:
         """Whether questions are answered; if not, nobody can connect."""
         return self._thread.is_alive()
 
+    # -- what is asked for, from another thread -------------------------------------------------
+
+    def watch(
+        self, socket: Socket, *, unix: bool, ended: Callable[[Connection], None]
+    ) -> PortWatch:
+        """Know the connections of a socket that will listen, until `unwatch`.
+
+        Args:
+            unix: whether it will be a Unix socket.
+            ended: called, in the doorkeeper's thread, when a connection is over of which `know`
+                was told.
+        """
+        told = f"inproc://pykarabo.monitor.{id(socket)}"
+        socket.monitor(told, WATCHED)
+        monitor: Socket = self._context.socket(zmq.PAIR)
+        monitor.setsockopt(zmq.RCVHWM, 0)  # libzmq would wait, and everybody with it
+        monitor.connect(told)
+        watch = PortWatch(monitor, self._spare, self.counts, unix=unix, ended=ended)
+        self._ask(lambda: self._begin(watch))
+        return watch
+
+    def know(self, watch: PortWatch, connection: Connection) -> None:
+        """Have it told when a connection is over; it is told at once if it is already."""
+        self._errands.append(lambda: watch.know(connection))
+        if connection.fd not in watch.accepted:
+            self._ring()
+
+    def cut(
+        self, watch: PortWatch, connection: Connection, reason: str, pause_s: float = 0.0
+    ) -> None:
+        """End a connection soon, and no other one, if it is not over; see `Transport.cut`."""
+        self._ask(lambda: watch.cut(connection, reason, pause_s))
+
+    def unwatch(self, watch: PortWatch) -> None:
+        """Know no more of a socket that is not monitored any more."""
+        if self.alive:
+            self._ask(lambda: self._end(watch))
+        else:
+            watch.close()
+
+    def _ask(self, errand: Callable[[], None]) -> None:
+        self._errands.append(errand)
+        self._ring()
+
+    def _ring(self) -> None:
+        if self._closed:
+            return
+        with contextlib.suppress(zmq.Again):  # it has been rung often enough
+            self._bell.send(b"", zmq.NOBLOCK)
+
+    # -- in its thread --------------------------------------------------------------------------
+
     def _work(self) -> None:
-        poller = zmq.Poller()
-        poller.register(self._socket, zmq.POLLIN)
-        poller.register(self._stopped, zmq.POLLIN)
+        self._poller.register(self._socket, zmq.POLLIN)
+        self._poller.register(self._rung, zmq.POLLIN)
         try:
-            while self._stopped not in dict(poller.poll()):
-                self._answer([bytes(frame) for frame in receive_frames(self._socket)])
+            while not self._stopping:
+                self._poller.poll()
+                self._look()
         finally:
+            # The monitors stay: with nobody to tell, libzmq would wait, and everybody with it.
+            self._rung.close()
             self._socket.close()
-            self._stopped.close()
+
+    def _look(self) -> None:
+        """Take what there is to do; see `_connections` for why in this order."""
+        questions = self._questions()
+        for watch in self._watches:
+            watch.drain()
+        for frames in questions:
+            self._answer(frames)
+        for watch in self._watches:
+            watch.keep_room()
+        while is_readable(self._rung):
+            self._rung.recv()
+        while self._errands:
+            self._errands.popleft()()
+
+    def _questions(self) -> list[list[bytes]]:
+        found: list[list[bytes]] = []
+        while len(found) < _AT_ONCE and is_readable(self._socket):
+            found.append([bytes(frame) for frame in receive_frames(self._socket)])
+        return found
+
+    def _begin(self, watch: PortWatch) -> None:
+        self._watches.append(watch)
+        self._poller.register(watch.monitor, zmq.POLLIN)
+
+    def _end(self, watch: PortWatch) -> None:
+        if watch in self._watches:
+            self._watches.remove(watch)
+            self._poller.unregister(watch.monitor)
+            watch.close()
 
     def _answer(self, frames: list[bytes]) -> None:
-        request = frames[1] if len(frames) > 1 else b""
+        asker, empty, *question = frames
+        request = question[1] if len(question) > 1 else b""
         answer = [b"500", b"who it is could not be found out", b""]
         try:
-            verdict = self._judged(frames)
-            answer = [b"200", b"OK", f"{verdict.user} {verdict.proof}".encode()]
+            verdict = self._judged(question)
+            number = self.counts.next()
+            answer = [b"200", b"OK", f"{number} {verdict.user} {verdict.proof}".encode()]
             if verdict.refused:
                 self._note(verdict.refused)
                 answer = [b"400", b"refused", b""]
         except (OSError, ValueError, MemoryError):  # a name service, a strange name, a full host
             _log.exception("who connects could not be found out, and is refused")
-        send_frames(self._socket, [_VERSION, request, *answer, b""])
+        send_frames(self._socket, [asker, empty, _VERSION, request, *answer, b""])
 
     def _judged(self, frames: list[bytes]) -> Verdict:
         if len(frames) < _FIELDS or frames[0] != _VERSION:
@@ -235,8 +337,18 @@ class Doorkeeper:
             _log.warning("refused to let in %s (%d refused so far)", reason, self.refused)
 
     def close(self) -> None:
-        """Answer no more: from now on nobody is let in."""
+        """Answer no more: from now on nobody is let in.
+
+        Sockets that are still watched go on being so until `unwatch`, though nothing is told.
+        """
+        if self._closed:
+            return
         if self._thread.is_alive():
-            self._stop.send(b"")
+            self._ask(self._stop)
             self._thread.join(_END_S)
-        self._stop.close()
+        self._closed = True
+        self._bell.close()
+        self._spare.close()
+
+    def _stop(self) -> None:
+        self._stopping = True

@@ -1,12 +1,10 @@
 """The transport over ZeroMQ: Unix sockets in a private directory, TCP where it is asked for."""
 
 import asyncio
-import errno
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 from weakref import WeakSet
 
 import zmq
@@ -14,18 +12,22 @@ import zmq
 from pykarabo.errors import BadConfigurationError, NotConnectedError, PykaraboError
 from pykarabo.wire import Frame
 
-from ._frames import SenderReader, monitor_event, receive_frames, receive_views
+from ._frames import monitor_event, receive_frames, receive_views
 from ._keys import DomainKeys
+from ._listening import Door, ZmqPublisher, ZmqRouter
 from ._ports import (
+    Connection,
+    ConnectionCallback,
+    ConnectionCounts,
     DealerHandler,
     DealerPort,
-    Delivery,
     FrameCallback,
     PeerCallback,
     PublisherPort,
     RouterPort,
-    Sender,
     SubscriberPort,
+    SubscriptionCallback,
+    ignore,
 )
 from ._pump import SocketPump
 from ._self_test import require_refusal, stranger
@@ -51,10 +53,6 @@ from ._sockets import (
 from ._zap import SELF_TEST, Doorkeeper, Question, Verdict, own_user_or_key
 
 _EVERYWHERE: Final = ("0.0.0.0", "::", "*")
-_LAST_ANSWERS_MS: Final = 200
-"""The answer to "shut down" is still under way when the socket is closed."""
-_SUBSCRIPTIONS_S: Final = 0.001
-"""A subscription may wait so long while events are being sent."""
 _RESOLVE_TIMEOUT_S: Final = 5.0
 """A name server that does not answer in this time is not worth waiting for."""
 
@@ -98,59 +96,6 @@ class _Closable(Protocol):
 
 
 _P = TypeVar("_P", bound=_Closable)
-
-
-class _Router:
-    def __init__(
-        self, socket: Socket, endpoint: str, received: PeerCallback, *, bulk: bool
-    ) -> None:
-        self.endpoint = endpoint
-        self._copy = not bulk
-        self._received = received
-        self._reader = SenderReader()
-        receive = receive_views if bulk else self._reader
-        self._pump = SocketPump(socket, self._message, receive=receive)
-
-    @property
-    def sender(self) -> Sender:
-        return self._reader.sender
-
-    def _message(self, frames: list[Any]) -> None:
-        self._received(bytes(frames[0]), frames[1:])
-
-    def send(self, peer: bytes, frames: list[Frame]) -> Delivery:
-        try:
-            self._pump.send([peer, *frames], copy=self._copy)
-        except zmq.Again:
-            return Delivery.FULL
-        except zmq.ZMQError as error:
-            if error.errno == errno.EHOSTUNREACH:
-                return Delivery.GONE
-            raise
-        return Delivery.SENT
-
-    def close(self) -> None:
-        self._pump.close(linger_ms=_LAST_ANSWERS_MS)
-        _remove_socket(self.endpoint)
-
-
-class _Publisher:
-    def __init__(
-        self, socket: Socket, endpoint: str, subscription: Callable[[Frame], None]
-    ) -> None:
-        self.endpoint = endpoint
-        self._subscription = subscription
-        self._pump = SocketPump(socket, self._message, look_s=_SUBSCRIPTIONS_S)
-
-    def _message(self, frames: list[bytes]) -> None:
-        self._subscription(frames[0])
-
-    def publish(self, frames: list[Frame]) -> None:
-        self._pump.send(frames)
-
-    def close(self) -> None:
-        self._pump.close()
-        _remove_socket(self.endpoint)
 
 
 class _Dealer:
@@ -244,31 +189,53 @@ class ZmqTransport:
         """Whether whoever may connect can."""
         return self._doorkeeper is None or self._doorkeeper.alive
 
-    def bind_router(self, name: str, received: PeerCallback, *, bulk: bool = False) -> RouterPort:
+    def bind_router(
+        self,
+        name: str,
+        received: PeerCallback,
+        *,
+        bulk: bool = False,
+        ended: ConnectionCallback = ignore,
+    ) -> RouterPort:
         """Listen for calls or pipeline inputs."""
         socket = make_router(self._context, bulk=bulk)
-        return self._kept(_Router(socket, self._bind(socket, name), received, bulk=bulk))
+        door, endpoint = self._bind(socket, name)
+        door.tell(ended)
+        return self._kept(ZmqRouter(socket, door, endpoint, received, bulk=bulk))
 
-    def bind_publisher(self, name: str, subscription: Callable[[Frame], None]) -> PublisherPort:
+    def bind_publisher(
+        self,
+        name: str,
+        subscription: SubscriptionCallback,
+        ended: ConnectionCallback = ignore,
+    ) -> PublisherPort:
         """Offer event streams."""
         socket = make_publisher(self._context)
-        return self._kept(_Publisher(socket, self._bind(socket, name), subscription))
+        door, endpoint = self._bind(socket, name)
+        door.tell(ended)
+        return self._kept(ZmqPublisher(socket, door, endpoint, subscription))
 
-    def _bind(self, socket: Socket, name: str) -> str:
-        try:
-            return self._bound(socket, name)
-        except PykaraboError:
-            socket.close()
-            raise
-
-    def _bound(self, socket: Socket, name: str) -> str:
+    def _bind(self, socket: Socket, name: str) -> tuple[Door, str]:
+        """Let a socket listen; returns who knows who is connected, and its endpoint."""
         binding = self._binding
         if binding is None:
+            socket.close()
             raise BadConfigurationError(
                 "this transport has no address to listen on", remedy="make it with a Binding"
             )
+        if self._doorkeeper is None:
+            self._doorkeeper = Doorkeeper(self._context, self._judge)
+        door = Door(self._doorkeeper, socket, unix=binding.host is None)
+        try:
+            return door, self._bound(socket, name, binding)
+        except PykaraboError:
+            door.stop()
+            socket.close()
+            raise
+
+    def _bound(self, socket: Socket, name: str, binding: Binding) -> str:
         if binding.host is None:
-            self._guard(socket)
+            guard(socket)
             path = binding.directory / f"{binding.stem}.{name}"
             path.unlink(missing_ok=True)
             socket.bind(f"ipc://{path}")
@@ -283,7 +250,7 @@ class ZmqTransport:
             self._keys.prepare()
             self._follow_site()
             self._keys.protect(socket)
-            self._guard(socket, name)
+            guard(socket, name)
         wanted = binding.ports.get(name, 0)
         host = f"[{binding.host}]" if ":" in binding.host else binding.host
         try:
@@ -301,11 +268,29 @@ class ZmqTransport:
         self._require_refusal(f"tcp://{host}:{port}", events=name == "events")
         return self._keys.advertised(endpoint)
 
-    def _guard(self, socket: Socket, port: str = "") -> None:
-        """Let only programs of our own user connect, or of our site."""
+    @property
+    def connections(self) -> list[Connection]:
+        """Everybody who has called, attached or subscribed to a port made here, and is there."""
+        return [connection for door in self._doors for connection in door.connections]
+
+    @property
+    def counts(self) -> ConnectionCounts:
+        """How many connections there are, and what became of others."""
         if self._doorkeeper is None:
-            self._doorkeeper = Doorkeeper(self._context, self._judge)
-        guard(socket, port)
+            return ConnectionCounts()
+        counts = self._doorkeeper.counts
+        return ConnectionCounts(counts.open, counts.refused, counts.cut, counts.last)
+
+    def cut(self, connection: Connection, reason: str, *, pause_s: float = 0.0) -> None:
+        """End a connection soon, and no other one; nothing happens if it is over already."""
+        for door in self._doors:
+            if door.knows(connection):
+                door.cut(connection, reason, pause_s)
+
+    @property
+    def _doors(self) -> list[Door]:
+        listening = (ZmqRouter, ZmqPublisher)
+        return [port.door for port in list(self._ports) if isinstance(port, listening)]
 
     def _judge(self, question: Question) -> Verdict:
         verdict = own_user_or_key(self._keys)(question)
@@ -398,8 +383,3 @@ class ZmqTransport:
         if self._doorkeeper is not None:
             self._doorkeeper.close()
         self._context.term()
-
-
-def _remove_socket(endpoint: str) -> None:
-    if endpoint.startswith("ipc://"):
-        Path(endpoint.removeprefix("ipc://")).unlink(missing_ok=True)

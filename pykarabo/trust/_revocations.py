@@ -9,6 +9,7 @@ from ._signing import SigningKey, sign, verify
 from ._token import MAX_TOKEN_S, Token
 
 _PURPOSE: Final = "list of ended logins"
+_REMEDY: Final = "start the accounts service again"
 
 
 class Revocations(NamedTuple):
@@ -55,13 +56,12 @@ def read_revocations(blob: bytes, trusted: Collection[bytes], *, now_s: float) -
         DamagedCredentialError, WrongSignerError, ClockError: it is none.
         ExpiredCredentialError: every token of its time has expired, too.
     """
-    claims = verify(blob, trusted, purpose=_PURPOSE, now_s=now_s).claims
+    claims = verify(blob, trusted, purpose=_PURPOSE, now_s=now_s, remedy=_REMEDY).claims
     try:
         return Revocations(_times(claims["users"]), _times(claims["logins"]))
     except (KeyError, ValueError, TypeError, AttributeError):
-        raise DamagedCredentialError(
-            f"the {_PURPOSE} says nothing that is known", remedy="update pykarabo on both sides"
-        ) from None
+        problem = f"the {_PURPOSE} says nothing that is known"
+        raise DamagedCredentialError(problem, remedy=_REMEDY) from None
 
 
 def _since(times: Mapping[str, float], oldest: float) -> dict[str, float]:

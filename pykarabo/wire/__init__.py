@@ -49,6 +49,8 @@ from ._outbox import AT_ONCE, WINDOW_NS, Message
 from ._publisher import (
     HEARTBEAT_INTERVAL_S,
     HEARTBEAT_TOPIC,
+    MAX_TOPIC_BYTES,
+    MAX_TOPICS,
     BeatWatch,
     Echo,
     Ending,
@@ -159,6 +161,8 @@ __all__ = [
     "MAX_ITEM_ARRAY",
     "MAX_ONCE_KEY",
     "MAX_SESSIONS",
+    "MAX_TOPICS",
+    "MAX_TOPIC_BYTES",
     "MAX_UNTAKEN",
     "NO_CALL",
     "NO_INSTANCE",

@@ -34,6 +34,10 @@ _CHANGES: Final = (Kind.EVENT, Kind.EVENTS)
 _ECHO_PREFIX: Final = b"\x01"
 _SUBSCRIBE: Final = 1
 _EVENT_NUMBER_NS: Final = 1_000
+MAX_TOPICS: Final = 10_000
+"""Topics that one client may subscribe to at one server."""
+MAX_TOPIC_BYTES: Final = 384 * 2**10
+"""All of them together: 10 000 names of 38 characters, or 200 choices of 2 000."""
 MAX_TOPIC: Final = 256
 """Longer subscriptions are not echoed: nobody's device id is that long."""
 

@@ -80,7 +80,7 @@ def test_a_program_of_the_same_user_comes_in_and_is_known(door: Door) -> None:
     reader = SenderReader()
     assert door.router.poll(_PATIENCE_MS)
     assert reader(door.router)[1:] == [b"hello", b"world"]
-    sender = reader.sender
+    sender = reader.connection.sender
     assert sender == Sender(_NAME, f"uid:{_UID}", sender.address)
     assert sender.address == f"localhost:{_UID}:{os.getgid()}:{os.getpid()}"
 
@@ -104,7 +104,7 @@ def test_over_tcp_the_key_is_known() -> None:
         reader = SenderReader()
         assert router.poll(_PATIENCE_MS)
         reader(router)
-        user, proof, address = reader.sender
+        user, proof, address = reader.connection.sender
         assert (user, proof) == ("alice", f"key:{z85.decode(own_public).hex()}")
         assert address.endswith("127.0.0.1")
 

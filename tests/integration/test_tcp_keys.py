@@ -384,7 +384,11 @@ def test_a_key_that_cannot_be_made_is_told_as_it_is(
     with pytest.raises(BadConfigurationError, match="the key of the domain, /proc/nothing"):
         asyncio.run(transport.connect_subscriber(f"tcp://{HOST}:1", print))
     transport.close()
-    server = ZmqTransport(Binding(short_runtime, "s", host=HOST))
-    with pytest.raises(BadConfigurationError, match="the key of the domain"):
-        server.bind_publisher("events", print)
-    server.close()
+
+    async def listen() -> None:
+        server = ZmqTransport(Binding(short_runtime, "s", host=HOST))
+        with pytest.raises(BadConfigurationError, match="the key of the domain"):
+            server.bind_publisher("events", print)
+        server.close()
+
+    asyncio.run(listen())

@@ -7,6 +7,7 @@ from typing import Final
 from pykarabo.data import AccessLevel
 from pykarabo.device import Device, DeviceServer
 from pykarabo_services.archiver.reader import HistoryReader
+from pykarabo_services.accounts.service import Accounts
 from pykarabo_services.bridge.service import KaraboBridge
 from pykarabo_services.daq.service import RunRecorder
 from pykarabo_services.directory.service import Directory
@@ -19,6 +20,7 @@ _CLASSES: Final[dict[str, type[Device]]] = {
     "a run recorder": RunRecorder,
     "a bridge": KaraboBridge,
     "a history reader": HistoryReader,
+    "the accounts": Accounts,
 }
 
 

@@ -13,6 +13,7 @@ VALUES    device's number, seq, rows
 EVENT     fields of `DeviceEvent`
 SCHEMA    device's number, time, seq, digest, schema as a plain map
 SEEN      device's number, seq: a message that brought nothing to store
+IMPORT    device id, key, value type, rows of time, value, train id, quality code and seq
 ========  ==================================================================
 
 A row is ``[series' number, value, seconds, attoseconds, train id, quality, flags, step]``.
@@ -24,7 +25,7 @@ from typing import Any, Final
 from pykarabo.data import FILE_LIMITS, decode, encode
 from pykarabo_services.archiver.model import DeviceEvent, EventKind
 
-DEVICE, SERIES, READY, VALUES, EVENT, SCHEMA, SEEN = range(7)
+DEVICE, SERIES, READY, VALUES, EVENT, SCHEMA, SEEN, IMPORT = range(8)
 MAX_ROWS: Final = 500
 """Rows of a record: one wrong byte costs no more."""
 

@@ -14,13 +14,14 @@ from pykarabo_services.archiver.model import (
     DeviceEvent,
     EventKind,
     Mark,
+    Sample,
     SampleFlag,
     packed,
     to_columns,
 )
 from pykarabo_services.archiver.spool import Record
 from pykarabo_services.archiver.spool_reader import Damage
-from pykarabo_services.archiver.store import Batch, Description, SeriesKey
+from pykarabo_services.archiver.store import Batch, Description, SeriesKey, tail_of
 
 _ATTO_PER_NS: Final = 10**9
 _NS: Final = 10**9
@@ -82,6 +83,7 @@ class Intake:
             entries.EVENT: self._event,
             entries.SCHEMA: self._schema,
             entries.SEEN: self._nothing,
+            entries.IMPORT: self._import,
         }
 
     def take(self, item: Record | Damage) -> None:
@@ -174,6 +176,14 @@ class Intake:
     def _nothing(self, entry: list[Any]) -> None:
         _kind, number, seq = entry
         self._seen(number, seq, 0)
+
+    def _import(self, entry: list[Any]) -> None:
+        _kind, device_id, key, type_name, rows = entry
+        name, value_type = SeriesKey(device_id, key, type_name), ValueType(type_name)
+        flags = int(SampleFlag.IMPORTED)
+        for time_ns, value, train_id, quality, seq in rows:
+            sample = Sample(time_ns, value, 0, train_id, quality, flags, 0, seq)
+            self.batch.samples.append((name, tail_of(value_type, sample)))
 
     def _seen(self, number: int, seq: int, time_ns: int) -> _Device | None:
         """Note that a message of a device is here; after damage, which ones are not."""

@@ -17,8 +17,8 @@ from pykarabo_services.archiver.spool import Spool
 FLUSH_S: Final = 0.05
 """What was received is on the disk so much later; a disk takes some milliseconds for it."""
 RETRY_S: Final = 0.5
-MAX_WAITING_ROWS: Final = 100_000
-"""Rows that wait in memory for a spool that is full: some seconds of them, and 100 MB."""
+MAX_WAITING_ROWS: Final = 20_000
+"""Rows that wait in memory for a spool that is full: a second or more of them, and 20 MB."""
 T = TypeVar("T")
 
 
@@ -67,6 +67,7 @@ class Recorder:
         self._explained_before: list[list[Any]] = []
         self._holes: dict[tuple[str, int], _Hole] = {}
         self._news = asyncio.Event()
+        self._flushing = asyncio.Lock()
         # One thread: what it does to the spool never overlaps.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
 
@@ -94,6 +95,10 @@ class Recorder:
 
     async def flush(self) -> bool:
         """Write what is there; returns whether it is on the disk."""
+        async with self._flushing:
+            return await self._flush()
+
+    async def _flush(self) -> bool:
         self._news.clear()
         pending, self._pending = self._pending, []
         rows, self._waiting_rows = self._waiting_rows, 0

@@ -288,9 +288,8 @@ class DeviceRecording(StreamFollower):
                     kept.append(found)
         if len(kept) > 1:
             _number_repeats(kept)
-        if kept and self._credit < len(kept):
+        if kept:
             kept = self._within_rate(kept, seq, now_ns)
-        self._credit -= len(kept)
         if kept:
             self.stored += len(kept)
             state.last_ns = kept[-1][2] * 10**9 + kept[-1][3] // 10**9
@@ -380,10 +379,11 @@ class DeviceRecording(StreamFollower):
     def _within_rate(self, rows: list[Any], seq: int, now_ns: int) -> list[Any]:
         """Return what of a message the device's rate allows; the latest of the rest is kept."""
         rate = self._sink.limits.rate
-        earned = (now_ns - self._credited_ns) / 1e9 * rate
+        earned = (now_ns - self._credited_ns) * rate / 1e9
         self._credited_ns = now_ns
         self._credit = min(rate * BURST_S, self._credit + earned)
         if self._credit >= len(rows):
+            self._credit -= len(rows)
             return rows
         for row in rows:
             self._flooded[row[0]] = (seq, row)

@@ -16,17 +16,19 @@ from pykarabo.data import (
     String,
     UInt32,
     UInt64,
+    ValueType,
     VectorString,
 )
 from pykarabo.device import Device, command
-from pykarabo.errors import BadConfigurationError, PykaraboError
+from pykarabo.errors import BadConfigurationError, BusyError, PykaraboError
 from pykarabo.transport import data_directory
+from pykarabo_services.archiver.entries import IMPORT, MAX_ROWS
 from pykarabo_services.archiver.following import Choice, Following, only_new
-from pykarabo_services.archiver.model import Mark
+from pykarabo_services.archiver.model import Mark, unpacked
 from pykarabo_services.archiver.recorder import Recorder
 from pykarabo_services.archiver.recording import RecordingLimits
 from pykarabo_services.archiver.registry import Registry
-from pykarabo_services.archiver.spool import Spool
+from pykarabo_services.archiver.spool import SEGMENT_BYTES, Spool
 from pykarabo_services.archiver.writer_process import WriterProcess, error_of
 
 TICK_S: Final = 0.1
@@ -34,6 +36,10 @@ TICK_S: Final = 0.1
 SILENT_S: Final = 5.0
 """A database that has not said for so long that it works is degraded."""
 MARKS_S: Final = 2.0
+IMPORT_ROWS: Final = 50_000
+"""Of one call of `import_samples`; a message above 8 MiB would be refused."""
+SEGMENTS: Final = 16
+"""A spool has so many segments at least: a whole one is freed at a time."""
 SHOWN: Final = 100
 """Entries of a list that is shown; the rest is counted."""
 _GIB: Final = 1 << 30
@@ -87,7 +93,7 @@ class Archiver(Device):
     )
     maximum_spool = Float64(
         default=20.0,
-        minimum=0.01,
+        minimum=0.001,
         unit="GiB",
         init_only=True,
         description="The spool's size; it takes no more than 80 % of the free disk either.",
@@ -210,10 +216,12 @@ class Archiver(Device):
         self._directory = Path(place)
         self.set_values({"store": self.open_store(), "database_state": "not opened yet"})
         self._registry = Registry()
+        max_bytes = await asyncio.to_thread(self._spool_bytes)
         self._spool = Spool(
             self._directory,
             self._registry.preamble,
-            max_bytes=await asyncio.to_thread(self._spool_bytes),
+            max_bytes=max_bytes,
+            segment_bytes=min(SEGMENT_BYTES, max_bytes // SEGMENTS),
             sync=SYNC,
         )
         await asyncio.to_thread(self._recover)
@@ -409,6 +417,29 @@ class Archiver(Device):
         else:
             self.clear_alarm("limiting")
 
+    @command(access_level=AccessLevel.EXPERT, idempotent=True)
+    async def import_samples(
+        self, device_id: str, key: str, value_type: str, columns: dict[str, Any]
+    ) -> int:
+        """Store values that come from elsewhere; the same ones a second time change nothing.
+
+        Args:
+            columns: time_ns and value, and if known train_id and quality (its code). Values that
+                are no numbers and no texts are given as a map with `packed`.
+        """
+        rows = _import_rows(self.device_id, columns)
+        name = ValueType(value_type).value
+        for at in range(0, len(rows), MAX_ROWS):
+            part = rows[at : at + MAX_ROWS]
+            self._recorder.put([IMPORT, device_id, key, name, part], len(part))
+        if not await self._recorder.flush():
+            raise BusyError(
+                f"'{self.device_id}' cannot store it now: {self._recorder.problem}",
+                device=self.device_id,
+                remedy="try again later: what was stored already is not stored twice",
+            )
+        return len(rows)
+
     @command(access_level=AccessLevel.OBSERVER)
     async def health(self) -> dict[str, Any]:
         """Say at once how archiving goes, whatever the database does."""
@@ -422,6 +453,31 @@ class Archiver(Device):
             "writer_pid": self._writer.pid,
             "problem": str(self._recorder.problem or ""),
         }
+
+
+def _import_rows(device_id: str, columns: Mapping[str, Any]) -> list[list[Any]]:
+    """Return imported columns as rows; of equal times each has a number."""
+    times = [int(item) for item in columns["time_ns"]]
+    content = columns["value"]
+    if isinstance(content, dict):
+        values = [unpacked(item) for item in content["packed"]]
+    else:
+        values = content.tolist() if hasattr(content, "tolist") else list(content)
+    trains = [int(item) for item in columns.get("train_id", [0] * len(times))]
+    qualities = [int(item) for item in columns.get("quality", [0] * len(times))]
+    lengths = {len(times), len(values), len(trains), len(qualities)}
+    if lengths != {len(times)} or len(times) > IMPORT_ROWS:
+        raise BadConfigurationError(
+            f"the columns have {sorted(lengths)} rows",
+            device=device_id,
+            remedy=f"give each the same number, and {IMPORT_ROWS} at most",
+        )
+    seen: dict[int, int] = {}
+    rows: list[list[Any]] = []
+    for row in zip(times, values, trains, qualities, strict=True):
+        number = seen[row[0]] = seen.get(row[0], -1) + 1
+        rows.append([*row, number])
+    return rows
 
 
 def days_of(line: str) -> float | None:

@@ -9,11 +9,13 @@ from ._history import history_command
 from ._past import past_command
 from ._runs import run_group
 from ._site import site_group
+from ._users import user_group
 
 commands: Final[list[click.Command]] = [
     run_group,
     bridge_group,
     site_group,
+    user_group,
     history_command,
     past_command,
 ]

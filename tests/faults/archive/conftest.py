@@ -1,7 +1,9 @@
 """A domain with specimens, an archive on either database, and archivers that may be killed."""
 
 import asyncio
+import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +14,10 @@ import pytest
 from pykarabo.wire import Call
 from pykarabo_services.kernel.database import URL_VARIABLE, place_of
 from tests.harness.archive import Archive, ArchiverProcess
-from tests.harness.cluster import Cluster
+from tests.harness.cluster import Cluster, FaultyProcess
 from tests.harness.databases import Databases, databases, own_postgres, postgres_server
 
+ROOT = Path(__file__).parents[3]
 __all__ = ["databases", "own_postgres", "postgres_server"]
 
 
@@ -32,6 +35,7 @@ class ArchivedFacility:
     kind: str = ""
     url: str = ""
     _archivers: list[ArchiverProcess] = field(default_factory=list[ArchiverProcess])
+    _others: list[FaultyProcess] = field(default_factory=list[FaultyProcess])
 
     def use(self, kind: str, url: str) -> None:
         """Archive to this database."""
@@ -48,7 +52,7 @@ class ArchivedFacility:
         device_id: str = "ARCHIVER/1",
         *,
         environment: Mapping[str, str] | None = None,
-        **configuration: Any,
+        configuration: Mapping[str, object] | None = None,
     ) -> ArchiverProcess:
         """Start an archiver."""
         archiver = ArchiverProcess(
@@ -59,6 +63,15 @@ class ArchivedFacility:
         )
         self._archivers.append(archiver)
         return archiver
+
+    def start_odd(self, *devices: str) -> FaultyProcess:
+        """Start devices that tell odd values; see `odd_process.py`."""
+        command = [sys.executable, "-m", "tests.harness.odd_process", *devices]
+        variables = {**os.environ, "PYTHONPATH": str(ROOT)}
+        process = FaultyProcess(command, variables, self.folder / "odd.log")
+        assert json.loads(process.hear())["problems"] == {}
+        self._others.append(process)
+        return process
 
     def call(self, device_id: str, command: str, *arguments: Any, timeout_s: float = 5.0) -> Any:
         """Run a command of a device."""
@@ -97,6 +110,8 @@ class ArchivedFacility:
             if archiver.running:
                 archiver.end()
             archiver.close()
+        for process in self._others:
+            process.close()
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ class Target:
     process: "subprocess.Popen[str]"
     places: dict[str, str]
 
-    def connect(self, name: str) -> socket.socket:
+    def connect(self, name: str, source: str = "") -> socket.socket:
         """Return a connection of bytes to a port: ``rpc``, ``events`` or ``data``."""
         parts = urlsplit(self.places[name])
         if parts.scheme == "ipc":
@@ -43,7 +43,9 @@ class Target:
             return connection
         assert parts.hostname
         assert parts.port
-        return socket.create_connection((parts.hostname, parts.port), _CONNECT_S)
+        return socket.create_connection(
+            (parts.hostname, parts.port), _CONNECT_S, source_address=(source, 0)
+        )
 
     @property
     def alive(self) -> bool:

@@ -7,7 +7,7 @@ from pykarabo.client._subscriptions import ECHO_S, Followed, Subscriptions
 from pykarabo.data import Schema
 from pykarabo.errors import PykaraboError
 from pykarabo.testing import FakeClock
-from pykarabo.transport import MemoryTransport, TaskOwner
+from pykarabo.transport import Connection, MemoryTransport, TaskOwner
 from pykarabo.wire import (
     DeviceStream,
     Open,
@@ -52,7 +52,7 @@ def test_lost_echo_is_asked_for_again() -> None:
         )
         asked: list[bytes] = []
 
-        def subscribed(frame: Any) -> None:
+        def subscribed(frame: Any, _connection: Connection) -> None:
             echo = publisher.subscribed(frame)
             if echo is not None:
                 (message,) = echo

@@ -6,7 +6,7 @@ from typing import Any, Final
 from pykarabo.client._subscriptions import SKIP_NS, SLOW_S, Followed, Subscriptions
 from pykarabo.data import Schema
 from pykarabo.testing import FakeClock
-from pykarabo.transport import MemoryTransport, TaskOwner
+from pykarabo.transport import Connection, MemoryTransport, TaskOwner
 from pykarabo.wire import (
     DeviceStream,
     EventSource,
@@ -54,7 +54,7 @@ def test_who_is_behind_looks_through_all_of_its_streams_only_now_and_then() -> N
         publisher = Publisher(_LIFE, 1)
         source = EventSource("D/1", _LIFE, 1, journaled=False)
 
-        def subscribed(frame: Frame) -> None:
+        def subscribed(frame: Frame, _connection: Connection) -> None:
             for message in publisher.subscribed(frame) or ():
                 port.publish(message)
 
