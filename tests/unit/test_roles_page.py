@@ -6,8 +6,8 @@ from typing import Final
 
 from pykarabo.data import AccessLevel
 from pykarabo.device import Device, DeviceServer
-from pykarabo_services.archiver.reader import HistoryReader
 from pykarabo_services.accounts.service import Accounts
+from pykarabo_services.archiver.reader import HistoryReader
 from pykarabo_services.bridge.service import KaraboBridge
 from pykarabo_services.daq.service import RunRecorder
 from pykarabo_services.directory.service import Directory

@@ -6,6 +6,7 @@ import click
 
 from ._bridge import bridge_group
 from ._history import history_command
+from ._history_import import history_import_command
 from ._past import past_command
 from ._runs import run_group
 from ._site import site_group
@@ -17,5 +18,6 @@ commands: Final[list[click.Command]] = [
     site_group,
     user_group,
     history_command,
+    history_import_command,
     past_command,
 ]
