@@ -7,14 +7,14 @@ The tree's first level answers it::
     ├── NotExecutedError           certainly not: it is safe to try again
     │   ├── BadInputError          what was asked is wrong: change it first
     │   │   ├── UnknownDeviceError, UnknownPropertyError, UnknownCommandError, UnknownClassError,
-    │   │   │   UnknownJobError, UnknownAlarmError
+    │   │   │   UnknownJobError, UnknownAlarmError, UnknownItemError
     │   │   ├── WrongTypeError, WrongUnitError, WrongShapeError
     │   │   ├── OutOfRangeError, NotAnOptionError, ReadOnlyError
     │   │   ├── MissingValueError, InvalidValuesError
     │   │   └── InvalidNameError, BadConfigurationError
     │   ├── DeniedError
     │   │   ├── ExpiredCredentialError, ClockError, WrongSignerError, DamagedCredentialError
-    │   │   └── TooManyAttemptsError
+    │   │   └── TooManyAttemptsError, ReadOnlyDomainError
     │   ├── StateForbidsError, LockedError, DuplicateDeviceError, ChangedMeanwhileError
     │   └── NotConnectedError, WrongInstanceError, HelloRequiredError, BusyError, ExpiredError,
     │       VersionMismatchError, WrongThreadError, ProviderUnavailableError
@@ -159,6 +159,10 @@ class UnknownAlarmError(BadInputError):
     """The device has no such alarm (any more)."""
 
 
+class UnknownItemError(BadInputError):
+    """A service keeps nothing of this name."""
+
+
 class WrongTypeError(BadInputError):
     """A value of another type is wanted."""
 
@@ -209,6 +213,10 @@ class DeniedError(NotExecutedError):
     """The caller has no right to it."""
 
     exit_code = 3
+
+
+class ReadOnlyDomainError(DeniedError):
+    """An administrator lets nobody else change anything at present."""
 
 
 class ExpiredCredentialError(DeniedError):

@@ -7,15 +7,22 @@ renamed looks like one thing gone and another one come.
 """
 
 import re
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from alembic import command
-from sqlalchemy import Connection
 
-from pykarabo_services.kernel.database import Place, declared_store, make_engine, migrate, revisions
-from pykarabo_services.kernel.database import alembic_config as config_of
+from pykarabo_services.kernel.database import (
+    Place,
+    StoreDeclaration,
+    alembic_config,
+    declared_store,
+    make_engine,
+    migrate,
+    revisions,
+)
 
 
 def main(store_name: str, *words: str) -> None:
@@ -25,22 +32,24 @@ def main(store_name: str, *words: str) -> None:
     name = re.sub(r"\W+", "_", " ".join(words).lower())
     with tempfile.TemporaryDirectory() as folder:
         place = Place(Path(folder) / "before.db")
-        migrate(store, place)
-        with make_engine(place).connect() as connection:
-            path = _write(connection, store_name, number, name, " ".join(words))
+        (Path(folder) / "before.db").touch()
+        if revisions(store):
+            migrate(store, place)
+        write(store, place, number, name, " ".join(words))
+    path = store.migrations_folder() / f"{number}_{name}.py"
+    subprocess.run([sys.executable, "-m", "ruff", "format", "--quiet", str(path)], check=True)
     print(path)
 
 
-def _write(connection: Connection, store_name: str, number: str, name: str, message: str) -> str:
-    config = config_of(declared_store(store_name))
-    config.attributes["connection"] = connection
-    config.attributes["metadata"] = declared_store(store_name).metadata
+def write(store: StoreDeclaration, place: Place, number: str, name: str, message: str) -> None:
+    """Write the module that leads from the tables in a database to those of the metadata."""
+    config = alembic_config(store)
+    config.attributes["metadata"] = store.metadata
     config.set_main_option("file_template", f"{number}_{name}")
-    written = command.revision(
-        config, message, autogenerate=True, rev_id=number,
-        version_path=config.get_main_option("version_locations"),
-    )  # fmt: skip
-    return "" if written is None or isinstance(written, list) else str(written.path)
+    folder = str(store.migrations_folder())
+    with make_engine(place).connect() as connection:
+        config.attributes["connection"] = connection
+        command.revision(config, message, autogenerate=True, rev_id=number, version_path=folder)
 
 
 if __name__ == "__main__":

@@ -9,12 +9,14 @@ from ._complete import complete_devices, complete_targets
 from ._text import print_json, print_table, to_text
 
 if TYPE_CHECKING:
+    from ._finding import Finding
     from ._logging_in import accounts_service, ask_secret
     from ._roles import require_role
     from ._serving import set_up_log
 
 __all__ = [
     "ROLES",
+    "Finding",
     "accounts_service",
     "ask_secret",
     "common",
@@ -33,6 +35,7 @@ if not TYPE_CHECKING:
     __getattr__ = lazy_attributes(
         __name__,
         {
+            "Finding": "_finding",
             "require_role": "_roles",
             "set_up_log": "_serving",
             **dict.fromkeys(("accounts_service", "ask_secret"), "_logging_in"),

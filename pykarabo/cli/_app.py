@@ -56,6 +56,7 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "server": ("_serving", "Run a device server."),
     "shell": ("_shell", "Work interactively, with completion of device ids."),
     "audit": ("_auditing", "Show who did what, and check that nobody has changed the record."),
+    "read-only": ("_mode", "Let only administrators change anything, or everybody again."),
     "doctor": ("_doctor", "Find out what is wrong."),
     "new-device": ("_creating", "Write a package with a device class of your own."),
     "login": ("_logging_in", "Log in, in a domain with accounts."),

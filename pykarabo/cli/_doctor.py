@@ -5,7 +5,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from typing import Final
 
@@ -25,10 +25,11 @@ from pykarabo.errors import (
     PykaraboError,
     WrongInstanceError,
 )
-from pykarabo.transport import KEY_REASONS, data_directory, domain_name, run_directory
+from pykarabo.transport import KEY_REASONS, data_directory, domain_name, run_directory, without_key
 
 from ._app import common
 from ._complete import complete_devices
+from ._finding import Finding, foreign_checks
 from ._network import look_at_process, reach
 from ._processes import living_processes, stale_files
 from ._text import print_json, since
@@ -44,16 +45,6 @@ _LEASES: Final = {
     "suspect": "nothing was heard from its server for 6 s: the next steps tell why",
     "gone": "its server has died, or was not heard for 9 s: the next steps tell why",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was tried, and what to do when it is not good."""
-
-    what: str
-    good: bool
-    result: str
-    remedy: str = ""
 
 
 @click.command("doctor")
@@ -101,6 +92,7 @@ def _everything() -> Iterator[Finding]:
     runtime = _runtime_directory()
     yield runtime
     yield _disk()
+    yield from foreign_checks()
     if not runtime.good:
         return
     yield _leftovers()
@@ -176,10 +168,10 @@ def _reach_replica(client: BlockingClient, endpoint: str) -> str:
                 remedy=f"{remedy}; with a wrong domain: --domain",
             ) from None
         raise NotConnectedError(
-            f"{endpoint} takes connections but does not answer",
+            f"{without_key(endpoint)} takes connections but does not answer",
             remedy="the directory hangs or is stopped: pykarabo down, then pykarabo up",
         ) from None
-    return f"answers at {endpoint}, runs since {since(record.epoch)}"
+    return f"answers at {without_key(endpoint)}, runs since {since(record.epoch)}"
 
 
 def _servers(client: BlockingClient) -> Iterator[Finding]:
@@ -307,7 +299,7 @@ def _same_instance(client: BlockingClient, record: DeviceRecord) -> str:
     device, server = client.locate(record.rpc, [record.device_id, record.server_id])
     if server is None:
         raise WrongInstanceError(
-            f"another server than {record.server_id} has the address {record.rpc} now",
+            f"another server than {record.server_id} has the address {without_key(record.rpc)} now",
             device=record.device_id,
             remedy=f"start {record.server_id} again: pykarabo up",
         )

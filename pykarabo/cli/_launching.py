@@ -35,6 +35,7 @@ from pykarabo.transport import (
     accounts_folder,
     data_directory,
     domain_name,
+    joined_site,
     site_state_file,
 )
 from pykarabo.trust import serves_accounts
@@ -63,11 +64,12 @@ _PORT_OPTIONS: Final = {"rpc": "--rpc-port", "events": "--event-port", "data": "
 def up_command(config: Path | None, data: Path | None, *, as_json: bool) -> int:
     """Start what is missing of a facility on this host, and leave alone what runs.
 
-    Without --config: a directory, this host's monitor and a train clock.
+    Without --config: a directory, this host's monitor and a train clock; on a host that has joined
+    a site its monitor.
     """
     require_role(AccessLevel.EXPERT, "starting a facility")
     home = data.expanduser().resolve() if data is not None else None
-    facility = default_facility(socket.gethostname())
+    facility = default_facility(socket.gethostname(), alone=_begins_here())
     if config is not None:
         named = os.environ.get(DOMAIN_VARIABLE)
         facility = read_facility(config, os.environ, domain=named, data=home)
@@ -305,11 +307,18 @@ def _options(server: FacilityServer, time_source: str | None) -> list[str]:
     return options
 
 
+def _begins_here() -> bool:
+    """Tell whether this host is the one where the domain has its directory; of a site one is."""
+    return joined_site() is None or site_state_file().exists()
+
+
 def directory_answers() -> bool:
     """Tell whether the domain has a directory that can be reached."""
     with BlockingClient() as client:
         try:
             client.resolve(DIRECTORY_ID)
         except NotConnectedError:
-            return False
+            if _begins_here():
+                return False
+            raise
         return True

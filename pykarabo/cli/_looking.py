@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from pykarabo.client import BlockingClient, DeviceRecord, ServerRecord
+from pykarabo.client import BlockingClient, DeviceRecord, DomainMode, ServerRecord
 from pykarabo.data import AccessMode, PropertyInfo, PropertyValue, Schema, State
 from pykarabo.errors import NotConnectedError, PykaraboError
 from pykarabo.transport import without_key
@@ -69,7 +69,7 @@ def status_command(*, as_json: bool) -> int:
         devices = [DeviceRecord.from_wire(record) for record in found["devices"]]
         health = client.read_many({record.server_id: None for record in servers})
         replicas = {endpoint: _replica(client, endpoint) for endpoint in client.access.endpoints}
-        domain = client.domain
+        domain, mode = client.domain, _mode(client)
     rows = [_server(record, devices, found["statuses"], health) for record in servers]
     exit_code = 0 if found["answered"] else NotConnectedError.exit_code
     wrong = [record for record in devices if record.state == "ERROR" or record.status != "online"]
@@ -77,6 +77,7 @@ def status_command(*, as_json: bool) -> int:
         print_json(
             {
                 "domain": domain,
+                "mode": mode.to_wire(),
                 "directory": replicas,
                 "servers": rows,
                 "devices": len(devices),
@@ -85,6 +86,8 @@ def status_command(*, as_json: bool) -> int:
         )
         return exit_code
     click.echo(f"domain {domain}: {len(servers)} servers, {len(devices)} devices")
+    if mode.read_only:
+        click.echo(f"domain {domain} {mode}")
     for endpoint, replica in replicas.items():
         click.echo(f"directory at {without_key(endpoint)}: {replica}")
     if not found["answered"]:
@@ -97,6 +100,13 @@ def status_command(*, as_json: bool) -> int:
         for problem in row["problems"]:
             click.echo(f"not started: {problem}")
     return exit_code
+
+
+def _mode(client: BlockingClient) -> DomainMode:
+    try:
+        return client.domain_mode()
+    except NotConnectedError:
+        return DomainMode()
 
 
 def _replica(client: BlockingClient, endpoint: str) -> str:

@@ -309,7 +309,9 @@ class _Processes:
 
 def _raise(launcher: Launcher) -> None:
     if launcher.problems:
-        raise RemoteError(launcher.problems[0])
+        raise RemoteError(
+            launcher.problems[0], remedy="correct what the log names, and apply the file again"
+        )
 
 
 class _Work:

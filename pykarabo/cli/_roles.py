@@ -17,6 +17,7 @@ def whoami_command(*, as_json: bool) -> None:
     identity = own_identity()
     with BlockingClient() as client:
         domain, asked, welcome = client.domain, client.role, client.welcome_at()
+        mode = client.domain_mode()
     user, role, until_s = welcome.user or identity.user, AccessLevel(welcome.role), None
     if welcome.until_ns:
         until_s = welcome.until_ns / 1e9
@@ -30,6 +31,7 @@ def whoami_command(*, as_json: bool) -> None:
                 "asked": asked.name,
                 "until_s": until_s,
                 "note": welcome.note,
+                "mode": mode.to_wire(),
             }
         )
         return
@@ -40,6 +42,8 @@ def whoami_command(*, as_json: bool) -> None:
     click.echo(f"{role.name.lower()} in domain {domain}{until}{more}")
     if welcome.note:
         click.echo(welcome.note)
+    if mode.read_only:
+        click.echo(f"domain {domain} {mode}")
 
 
 def require_role(required: AccessLevel, doing: str) -> None:

@@ -70,6 +70,14 @@ if TYPE_CHECKING:
     from ._keeping_on import StreamFollower, has_ended
     from ._lock import AsyncDeviceLock, DeviceLock
     from ._login import LOGIN_VARIABLE, Login, login_file, login_of_user, own_proofs
+    from ._mode import (
+        MODE_COMMAND,
+        MODE_KEY,
+        REMIND_COMMAND,
+        SET_MODE_COMMAND,
+        WRITABLE,
+        DomainMode,
+    )
     from ._population import DeviceNews
     from ._proxy import AsyncDeviceProxy, AsyncNodeProxy
     from ._simple import (
@@ -116,9 +124,14 @@ __all__ = [
     "EVENT",
     "LOGIN_VARIABLE",
     "MISSING",
+    "MODE_COMMAND",
+    "MODE_KEY",
     "PAGE",
+    "REMIND_COMMAND",
     "REPLICA_TIMEOUT_S",
     "ROLE_VARIABLE",
+    "SET_MODE_COMMAND",
+    "WRITABLE",
     "AsyncChanges",
     "AsyncDeviceGroup",
     "AsyncDeviceLock",
@@ -139,6 +152,7 @@ __all__ = [
     "DeviceRecord",
     "Difference",
     "DirectoryAccess",
+    "DomainMode",
     "Ended",
     "EventReader",
     "EventWatch",
@@ -274,6 +288,17 @@ if not TYPE_CHECKING:
             ),
             **dict.fromkeys(("AsyncJob", "Job"), "_job"),
             **dict.fromkeys(("AsyncDeviceLock", "DeviceLock"), "_lock"),
+            **dict.fromkeys(
+                (
+                    "MODE_COMMAND",
+                    "MODE_KEY",
+                    "REMIND_COMMAND",
+                    "SET_MODE_COMMAND",
+                    "WRITABLE",
+                    "DomainMode",
+                ),
+                "_mode",
+            ),
             "DeviceNews": "_population",
             **dict.fromkeys(("AsyncDeviceProxy", "AsyncNodeProxy"), "_proxy"),
             **dict.fromkeys(

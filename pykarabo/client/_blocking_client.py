@@ -57,6 +57,7 @@ from ._topology_cache import CACHED
 if TYPE_CHECKING:
     from ._group import DeviceGroup
     from ._lock import Hold
+    from ._mode import DomainMode
 
 _T = TypeVar("_T")
 
@@ -181,6 +182,16 @@ class BlockingClient(Administration, Recalling):
     def directory(self, command: str, *args: Any) -> Any:
         """Run a command of the directory."""
         return self._carry_out(self.access.command(command, *args))
+
+    def domain_mode(self) -> "DomainMode":
+        """Return whether only administrators may change anything in the domain.
+
+        Raises:
+            NotConnectedError: no directory answers.
+        """
+        from ._mode import MODE_COMMAND, DomainMode
+
+        return DomainMode.from_wire(self.directory(MODE_COMMAND))
 
     def replica(self, endpoint: str) -> DeviceRecord:
         """Return the record of the directory's replica at an endpoint.

@@ -139,6 +139,14 @@ class Client(AsyncAdministration, AsyncRecalling):
         self._tasks = TaskOwner("client")
         self.holds: dict[str, AsyncHold] = {}
 
+    def with_role(self, role: AccessLevel | str) -> "Client":
+        """Return another client of the same user and connections, which asks for this role."""
+        other = Client(
+            self.domain, transport=self.transport, clock=self.clock, role=role, login=self.login
+        )
+        other.access = self.access
+        return other
+
     async def __aenter__(self) -> "Client":
         return self
 

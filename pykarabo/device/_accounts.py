@@ -21,8 +21,10 @@ from pykarabo.transport import (
     accounts_folder,
     data_directory,
     domain_name,
+    joined_site,
 )
 from pykarabo.trust import (
+    ACCOUNTS_ID,
     MAX_TOKEN_S,
     NO_REVOCATIONS,
     Issuers,
@@ -50,7 +52,12 @@ def issuers_of(domain: str | None = None) -> Issuers | None:
     Raises:
         BadConfigurationError: it cannot be told.
     """
-    return load_issuers(accounts_folder(domain))
+    folder = accounts_folder(domain)
+    found = load_issuers(folder)
+    if found is not None or (site := joined_site(domain)) is None:
+        return found
+    keys = site.grants.issuers(now_s=site.now_s())
+    return Issuers(keys, ACCOUNTS_ID, folder) if keys else None
 
 
 def login_of_program(domain: str | None, issuers: Issuers, clock: Clock) -> Login:
@@ -196,4 +203,6 @@ def accounts_of(
     judge = Accounts(
         issuers, domain_name(domain), clock, data_directory(domain) / "accounts" / name
     )
+    if joined_site(domain) is not None:  # its grant shows that a program belongs to the domain
+        return judge, None
     return judge, login_of_program(domain, issuers, clock)

@@ -8,13 +8,15 @@ from pykarabo.data import AccessLevel, CommandInfo
 from pykarabo.errors import LockedError
 from pykarabo.transport import Caller, present_caller
 
-from ._rights import permit_command, permit_write
+from ._rights import permit_command, permit_in_mode, permit_write
 
 if TYPE_CHECKING:
     from ._called import Called
 
 _SHOWN: Final = 5
 """So many properties of a write are named."""
+ENDING: Final = frozenset({"unlock", "cancel_job", "acknowledge_alarm"})
+"""Commands that every device has and that are not kept back while a domain is read-only."""
 ALWAYS: Final = frozenset({"lock", "unlock", "clear_lock"})
 """Commands that judge the lock themselves."""
 
@@ -30,7 +32,15 @@ def caller_of(device: "Called") -> Caller:
 
 def permit(device: "Called", info: CommandInfo) -> None:
     """Refuse a command that the role of whoever calls does not allow; raises `DeniedError`."""
-    permit_command(caller_of(device), info, device.context.device_id)
+    caller, context = caller_of(device), device.context
+    permit_command(caller, info, context.device_id)
+    if info.access_level is not AccessLevel.OBSERVER and not _ends_something(device, info):
+        permit_in_mode(caller, context.mode(), context.device_id, info.name)
+
+
+def _ends_something(device: "Called", info: CommandInfo) -> bool:
+    """Tell whether a command is needed in a domain that nobody may change, such as ``stop``."""
+    return info.name in ENDING or info.name in device.allowed_when_locked
 
 
 def admit(device: "Called", info: CommandInfo) -> None:
@@ -79,8 +89,11 @@ def writing(
     """
     caller = caller_of(device)
 
+    context = device.context
+
     def check_rights() -> None:
-        permit_write(caller, device.schema(), keys, device.context.device_id)
+        permit_write(caller, device.schema(), keys, context.device_id)
+        permit_in_mode(caller, context.mode(), context.device_id, next(iter(keys), None))
 
     def check() -> None:
         check_rights()

@@ -1,5 +1,6 @@
 """The device classes of an installation, found by entry points."""
 
+import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -52,6 +53,16 @@ class DeviceClasses:
         if name not in self._loaded:
             self._loaded[name] = self._load(name)
         return self._loaded[name]
+
+    async def imported(self, name: str) -> type[Device]:
+        """Return a class by name; what it needs is imported while the devices go on.
+
+        Raises:
+            UnknownClassError: as `require`.
+        """
+        if name in self._loaded or name not in self.names():
+            return self.require(name)
+        return await asyncio.to_thread(self.require, name)
 
     def _load(self, name: str) -> type[Device]:
         point = self._points[name]

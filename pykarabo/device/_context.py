@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pykarabo.client import Client
+from pykarabo.client import Client, DomainMode
 from pykarabo.data import PropertyValue, TrainReference
 from pykarabo.transport import Clock
 
@@ -24,6 +24,7 @@ class DeviceContext:
         publish: takes the device and its changes, in the event loop's thread.
         publish_schema: takes a device that has another schema now, likewise.
         memory: directory of what devices remember; None in a process that remembers nothing.
+        mode: tells whether the domain may be changed.
         train_reference: tells the relation of time and train ids, None without a time source.
     """
 
@@ -40,3 +41,4 @@ class DeviceContext:
     pipelines: "PipelineHost"
     train_reference: Callable[[], TrainReference | None]
     memory: Path | None = None
+    mode: Callable[[], DomainMode] = DomainMode

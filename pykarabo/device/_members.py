@@ -1,14 +1,17 @@
 """What the members of a site have a right to, besides what their users have shown."""
 
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from typing import Final
 
 from pykarabo.data import AccessLevel
+from pykarabo.errors import DeniedError
 from pykarabo.transport import Sender, Site
+from pykarabo.trust import MemberRole
 from pykarabo.wire import Granted, Hello
 
-from ._rights import Rights, all_rights
+from ._rights import Readers, Rights, all_rights
 
-_PROOF: Final = "key:"
 _HIGHEST: Final = AccessLevel.EXPERT
 """Who is no server tells the directory nothing, which takes an administrator."""
 _NANO: Final = 1e9
@@ -22,12 +25,33 @@ def members_only(site: Site, persons: Rights | None) -> Rights:
     """
 
     def rights(hello: Hello, sender: Sender) -> Granted:
-        if not sender.proof.startswith(_PROOF):
+        if not sender.key:
             return (persons or all_rights)(hello, sender)
-        grant = site.require(bytes.fromhex(sender.proof.removeprefix(_PROOF)))
+        grant = site.require(sender.key)
         if persons is not None and (hello.token or not grant.role.serves):
             return persons(hello, sender)
         role = AccessLevel.ADMINISTRATOR if grant.role.serves else _HIGHEST
         return Granted(role, until_ns=int(grant.expires_s * _NANO))
 
     return rights
+
+
+def bridges_by_name(site: Site) -> Readers:
+    """Return who may read which outputs in a site: a bridge those that its grant names."""
+
+    def readers(sender: Sender, output: str) -> None:
+        if not sender.key:
+            return
+        grant = site.require(sender.key)
+        if grant.role is MemberRole.BRIDGE and not _is_named(output, grant.outputs):
+            raise DeniedError(
+                f"the bridge '{grant.name}' may not read '{output}', only "
+                f"{', '.join(grant.outputs)}",
+                remedy="have it invited for more: pykarabo site invite --role bridge --output ...",
+            )
+
+    return readers
+
+
+def _is_named(output: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(output, pattern) for pattern in patterns)

@@ -26,6 +26,8 @@ from pykarabo.wire import (
     unpack,
 )
 
+from ._rights import Readers, all_readers
+
 LOOK_AGAIN_S: Final = 0.2
 """A writer that is held looks so often whether the input that holds it still exists."""
 
@@ -148,10 +150,17 @@ class OutputChannel:
 
 
 class PipelineHost:
-    """Listens for pipeline inputs and passes them to the outputs that they name."""
+    """Listens for pipeline inputs and passes them to the outputs that they name.
 
-    def __init__(self, transport: Transport, clock: Clock) -> None:
+    Args:
+        readers: refuses who may not read an output.
+    """
+
+    def __init__(
+        self, transport: Transport, clock: Clock, *, readers: Readers = all_readers
+    ) -> None:
         self._clock = clock
+        self._readers = readers
         self._outputs: dict[tuple[str, str], OutputChannel] = {}
         self._peers: dict[bytes, OutputChannel] = {}
         self._router: RouterPort = transport.bind_router("data", self._received, bulk=True)
@@ -221,6 +230,7 @@ class PipelineHost:
     def _attach(self, peer: bytes, header: Header, attach: Attach) -> None:
         channel = self._outputs.get((attach.device, attach.output))
         try:
+            self._readers(self._router.sender, f"{attach.device}:{attach.output}")
             if channel is None:
                 raise UnknownPropertyError(
                     f"there is no output '{attach.device}:{attach.output}' here",

@@ -45,8 +45,8 @@ from ._accounts import Accounts, accounts_of
 from ._classes import DeviceClasses
 from ._device import Device
 from ._loop_watch import Blockage, LoopWatch
-from ._members import members_only
-from ._rights import Rights, all_rights
+from ._members import bridges_by_name, members_only
+from ._rights import Rights, all_readers, all_rights
 from ._server import Server
 from ._starting import DeviceSettings
 
@@ -248,6 +248,7 @@ async def running_server(settings: ServerSettings) -> AsyncGenerator[Server, Non
                 apart={name: getattr(settings, name) for name in _IN_COMMON},
                 start_options=settings.start_options,
                 rights=_rights(site, accounts),
+                readers=all_readers if site is None else bridges_by_name(site),
                 clock=clock,
             )
             teller = _BusyTeller(client, server)

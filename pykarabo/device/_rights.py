@@ -8,6 +8,7 @@ Reading needs no role: what is hidden from somebody on a screen is not protected
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, TypeAlias
 
+from pykarabo.client import DomainMode
 from pykarabo.data import (
     AccessLevel,
     CommandInfo,
@@ -15,13 +16,16 @@ from pykarabo.data import (
     Schema,
     configured_properties,
 )
-from pykarabo.errors import DeniedError
+from pykarabo.errors import DeniedError, ReadOnlyDomainError
 from pykarabo.transport import Caller, Sender
 from pykarabo.wire import Granted, Hello
 
 Rights: TypeAlias = Callable[[Hello, Sender], Granted]
 """Tells what whoever greets has a right to: takes the greeting, and what the kernel or his key
 tells of him. It may refuse him, as with a `DeniedError`; one that fails lets nobody in."""
+
+Readers: TypeAlias = Callable[[Sender, str], None]
+"""Refuses who may not read a pipeline output, ``DEVICE:output``; raises `DeniedError`."""
 
 _NOTHING: Final = {"": AccessLevel.OPERATOR}
 _SHOWN: Final = 5
@@ -35,6 +39,10 @@ def all_rights(_hello: Hello, _sender: Sender) -> Granted:
     does not have his key.
     """
     return Granted(AccessLevel.ADMINISTRATOR)
+
+
+def all_readers(_sender: Sender, _output: str) -> None:
+    """Let everybody who can connect read every output."""
 
 
 def permit_command(caller: Caller, info: CommandInfo, device_id: str) -> None:
@@ -53,6 +61,19 @@ def permit_write(caller: Caller, schema: Schema, keys: Collection[str], device_i
     known = (info for key in keys if (info := schema.properties.get(key)) is not None)
     levels = {info.key: info.write_level for info in known}
     _permit_levels(caller, levels if keys else _NOTHING, device_id)
+
+
+def permit_in_mode(caller: Caller, mode: DomainMode, device_id: str, key: str | None) -> None:
+    """Refuse to change anything while only administrators may; raises `ReadOnlyDomainError`."""
+    if mode.read_only and caller.role < AccessLevel.ADMINISTRATOR:
+        raise ReadOnlyDomainError(
+            f"the domain {mode}; '{caller.name}' is connected as {caller.role.name.lower()}; "
+            "nothing was done",
+            device=device_id,
+            key=key,
+            remedy="ask an administrator; 'pykarabo status' shows when it is over",
+            details={"by": mode.by, "reason": mode.reason, "since_ns": mode.changed_ns},
+        )
 
 
 def permit_configuration(

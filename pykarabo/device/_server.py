@@ -45,10 +45,11 @@ from ._hosting import Hosting
 from ._limits import LimitWatch
 from ._lock import LockWatch
 from ._loop_watch import Blockage
+from ._mode import ModeWatch
 from ._own_process import OwnProcesses
 from ._pipelines import PipelineHost
 from ._registration import Registration
-from ._rights import Rights, all_rights
+from ._rights import Readers, Rights, all_readers, all_rights
 from ._running import guarded, initialize_in_time
 from ._server_device import DeviceServer
 from ._starting import DeviceSettings, FirstDevices
@@ -75,6 +76,7 @@ class Server:
         apart: what processes of single devices have in common with this one, see `OwnProcesses`;
             None where there can be none.
         rights: tells what whoever connects may do.
+        readers: refuses who may not read an output.
         start_options: how a facility file describes the server; empty where none could.
 
     Attributes:
@@ -99,6 +101,7 @@ class Server:
         audit: Path | None = None,
         apart: Mapping[str, Any] | None = None,
         rights: Rights = all_rights,
+        readers: Readers = all_readers,
         start_options: Mapping[str, Any] | None = None,
     ) -> None:
         self._memory = memory
@@ -122,7 +125,7 @@ class Server:
         self.streams = EventStreams(
             transport, self.clock, self._hosting, instance=self.instance, epoch=self.epoch
         )
-        self._pipelines = PipelineHost(transport, self.clock)
+        self._pipelines = PipelineHost(transport, self.clock, readers=readers)
         welcome = Welcome(
             server_id,
             self.instance,
@@ -146,6 +149,7 @@ class Server:
         self._locks = LockWatch(self._calls.sessions, self._calls.router, self.clock)
         self._door_is_shut = False
         self._limits = LimitWatch(self)
+        self._mode = ModeWatch(client, self._tasks)
         self._time = TimeSource(client, time_source, self.clock)
         self.clock_watch = ClockWatch(self.clock)
         self._registration = Registration(self, allow_offline=allow_offline)
@@ -170,6 +174,7 @@ class Server:
                 self.classes.require("Directory"), DIRECTORY_ID, {"ledger_file": ledger_file}
             )
         await self._registration.start(hosts_replica=directory)
+        await self._mode.start()
         self.audit.start(self.record(), self.client.domain)
         await self._host(DeviceServer, self.server_id, {}, own=True)
         if directory:
@@ -184,6 +189,7 @@ class Server:
         for device in reversed(self._hosting.devices):
             if device.context.device_id not in (DIRECTORY_ID, self.server_id):
                 await self._stop_device(device.context.device_id)
+        self._mode.close()
         await self._registration.aclose()
         for device in reversed(self._hosting.devices):
             await self._stop_device(device.context.device_id, registered=False)
@@ -280,7 +286,7 @@ class Server:
             DuplicateDeviceError: the id is taken; who holds it is named.
             PykaraboError: what `on_initialize` raised.
         """
-        cls = self.classes.require(class_id)
+        cls = await self.classes.imported(class_id)
         check_device_id(device_id)
         if device_id in self._hosting or device_id in self._starting:
             raise DuplicateDeviceError(
@@ -308,7 +314,7 @@ class Server:
             BadConfigurationError: there can be none, or it cannot import the class.
             UnknownClassError, DuplicateDeviceError, PykaraboError: as `instantiate`.
         """
-        cls = self.classes.require(class_id)
+        cls = await self.classes.imported(class_id)
         if self._apart is None:
             raise BadConfigurationError(
                 f"server '{self.server_id}' starts no processes of their own for devices",
@@ -444,6 +450,7 @@ class Server:
             pipelines=self._pipelines,
             train_reference=self._train_reference,
             memory=self._memory,
+            mode=lambda: self._mode.mode,
         )
 
     def _train_reference(self) -> TrainReference | None:

@@ -296,4 +296,4 @@ class DeviceServer(Device):
     @command(access_level=AccessLevel.OBSERVER)
     async def class_schema(self, class_id: str) -> dict[str, Any]:
         """Return the schema of a class without instantiating it."""
-        return self._server.classes.require(class_id).schema().to_wire()
+        return (await self._server.classes.imported(class_id)).schema().to_wire()

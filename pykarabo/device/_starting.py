@@ -81,7 +81,7 @@ class FirstDevices:
         """Try to start one; returns whether it waits for the directory."""
         device_id = item.device_id
         try:
-            self._server.classes.require(item.class_id)
+            await self._server.classes.imported(item.class_id)
             check_device_id(device_id)
             try:
                 if item.own_process:

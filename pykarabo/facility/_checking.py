@@ -98,5 +98,6 @@ class _Checker:
             lines = "".join(f"\n  {error}" for error in self._errors[:_SHOWN])
             raise InvalidValuesError(
                 f"{len(self._errors)} entries of the file do not fit:{lines}",
+                remedy="correct them; nothing was done",
                 details={"errors": [error.to_wire() for error in self._errors[:_SHOWN]]},
             )

@@ -46,6 +46,7 @@ _TRUSTED: Final = "trusted_networks"
 SERVER_ENTRIES: Final = frozenset(
     {"classes", "devices", "host", "advertise", "ports", "memory", "own_process", _TRUSTED}
 )
+_CLOCK: Final = "TIMING/CLOCK/1"
 _ACCOUNTS: Final = "Accounts"
 PORT_ENTRIES: Final = frozenset({"rpc", "events", "data"})
 LAST_PORT: Final = 65_535
@@ -116,13 +117,18 @@ class Facility:
         }
 
 
-def default_facility(host: str) -> Facility:
-    """Return what ``pykarabo up`` starts without a file: the host's monitor and a train clock."""
-    devices = {
-        "HOST/MONITOR/1": FacilityDevice("HostMonitor"),
-        "TIMING/CLOCK/1": FacilityDevice("TrainClock"),
-    }
-    return Facility({f"{_host(host)}/MAIN": FacilityServer(devices)}, "TIMING/CLOCK/1")
+def default_facility(host: str, *, alone: bool = True) -> Facility:
+    """Return what ``pykarabo up`` starts without a file: the host's monitor and a train clock.
+
+    Args:
+        alone: whether the domain begins on this host; else it is one of several hosts of a site,
+            whose first one has the clock.
+    """
+    monitor = "HOST/MONITOR/1" if alone else f"HOST/MONITOR/{_host(host)}"
+    devices = {monitor: FacilityDevice("HostMonitor")}
+    if alone:
+        devices[_CLOCK] = FacilityDevice("TrainClock")
+    return Facility({f"{_host(host)}/MAIN": FacilityServer(devices)}, _CLOCK)
 
 
 def with_accounts(facility: Facility, host: str) -> Facility:
@@ -357,7 +363,8 @@ class _Reader:
         try:
             return from_form(value)
         except MalformedMessageError as error:
-            raise self._wrong(place, error.message, "see docs/reference/codecs.md") from None
+            remedy = "write it as docs/reference/codecs.md says"
+            raise self._wrong(place, error.message, remedy) from None
 
     def _replaced_text(self, text: str, place: str) -> str:
         def variable(name: str) -> str:

@@ -33,7 +33,9 @@ def from_form(value: Mapping[str, Any]) -> Any:
         document = {"pykarabo": "value", "version": 1, "value": value}
         return from_json(json.dumps(document))
     except (TypeError, ValueError) as error:
-        raise MalformedMessageError(str(error)) from None
+        raise MalformedMessageError(
+            str(error), remedy="write it as docs/reference/codecs.md says"
+        ) from None
 
 
 def to_form(value: Any, info: PropertyInfo) -> Any:

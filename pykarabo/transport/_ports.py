@@ -35,6 +35,12 @@ class Sender(NamedTuple):
     proof: str = ""
     address: str = ""
 
+    @property
+    def key(self) -> bytes:
+        """The public CURVE key of the connection; empty where it has none."""
+        kind, _, text = self.proof.partition(":")
+        return bytes.fromhex(text) if kind == "key" else b""
+
 
 NOBODY_LISTENS: Final = "nobody listens there"
 CLOSED: Final = "the other side closed it or does not answer any more"

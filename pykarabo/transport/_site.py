@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
-from pykarabo.errors import BadConfigurationError, DeniedError, NotConnectedError
+from pykarabo.errors import BadConfigurationError, DeniedError, NotConnectedError, PykaraboError
 from pykarabo.trust import (
     Grant,
     GrantList,
@@ -204,6 +204,14 @@ class Site:
         """Return the grant of a key; raises `DeniedError` if it has none now."""
         return self.grants.require(key, now_s=self.now_s())
 
+    def refusal(self, key: bytes) -> str:
+        """Return why a key has no grant now; empty when it has one."""
+        try:
+            self.require(key)
+        except PykaraboError as error:  # also a list that cannot be read: then nobody has one
+            return error.message
+        return ""
+
     def require_own(self) -> Grant:
         """Return our own grant; raises `DeniedError` if we have none any more."""
         return self.require(self.pair.public)
@@ -284,6 +292,19 @@ class Site:
             self.learn(answer)
         self._asked.touch()
         os.utime(self._asked, (self.now_s(), self.now_s()))
+
+    def vouch_for_users(self, issuer: bytes) -> None:
+        """Have the whole site believe tokens of users that `issuer` has signed.
+
+        Raises:
+            DeniedError: we were not invited for that.
+            NotConnectedError: the site's service does not answer.
+        """
+        from ._site_link import SiteLink
+
+        with SiteLink(self.membership.service, self.pair) as link:
+            link.open()
+            self.learn(link.ask({"op": "vouch", "key": issuer}))
 
     def question(self) -> dict[str, Any]:
         """Return what to ask the service for news."""

@@ -23,7 +23,7 @@ from pykarabo.errors import (
     PykaraboError,
 )
 
-from ._frames import send_frames
+from ._frames import SenderReader, send_frames
 from ._keys import KeyPair
 from ._sockets import guard, make_context, make_router
 from ._zap import Doorkeeper, Question, Verdict
@@ -79,6 +79,7 @@ class SiteListener:
         self._news = news
         self._hears = hears
         self._heard: dict[bytes, tuple[float, bytes]] = {}
+        self._reader = SenderReader()
         self._context = make_context()
         self._doorkeeper = Doorkeeper(self._context, _known_by_key)
         self._socket = make_router(self._context)
@@ -118,25 +119,22 @@ class SiteListener:
             self._socket.close()
 
     def _take_one(self) -> None:
-        frames = self._socket.recv_multipart(copy=False)
-        peer = frames[0].bytes
+        peer, *frames = self._reader(self._socket)
+        sender = self._reader.connection.sender
         try:
-            asker = Asker(
-                bytes.fromhex(str(frames[-1].get("User-Id")).partition(" ")[0]),
-                str(frames[-1].get("Peer-Address")).removeprefix("::ffff:"),
-            )
-            question = decode([frame.bytes for frame in frames[1:]])
-            if not isinstance(question, dict):
-                return
-        except (MalformedMessageError, LimitExceededError, zmq.ZMQError, ValueError):
+            question = decode(frames)
+        except (MalformedMessageError, LimitExceededError):
             return
+        if not sender.key or not isinstance(question, dict):
+            return
+        asker = Asker(sender.key, sender.address.removeprefix("::ffff:"))
         try:
             answer = self._answer(asker, question)
         except PykaraboError as error:
             answer = {"error": error.to_wire()}
         if len(self._heard) < MAX_LISTENERS:
-            self._heard[peer] = time.monotonic(), asker.key
-        self._send(peer, answer)
+            self._heard[bytes(peer)] = time.monotonic(), asker.key
+        self._send(bytes(peer), answer)
 
     def _tell(self, news: dict[str, Any]) -> None:
         since = time.monotonic() - LISTENS_S

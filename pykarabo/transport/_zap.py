@@ -133,14 +133,15 @@ def own_user_or_key(keys: DomainKeys) -> Judge:
 
 
 def _member_of(site: "Site", question: Question) -> Verdict:
+    who = f"a program at {question.address.removeprefix('::ffff:')}"
     try:
         grant = site.require(question.key)
     except PykaraboError as error:  # also a list that cannot be read: then nobody comes in
-        return Verdict(refused=f"a program at {question.address}: {error.message}")
+        return Verdict(refused=f"{who}: {error.message}")
     if not may_reach(grant, question.port):
         return Verdict(
-            refused=f"a program at {question.address}: '{grant.name}' is a {grant.role}, which "
-            f"has no business at the port '{question.port}'"
+            refused=f"{who}: '{grant.name}' is a {grant.role}, which has no business at the port "
+            f"'{question.port}'"
         )
     return Verdict(user=grant.name)
 

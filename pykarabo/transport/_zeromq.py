@@ -364,6 +364,13 @@ class ZmqTransport:
         for port in list(self._ports):
             if isinstance(port, _Dealer):
                 port.end_unless_vouched_for(site)
+        shut_out: dict[bytes, str] = {}
+        for connection in self.connections:
+            key = connection.sender.key
+            if key and key not in shut_out:
+                shut_out[key] = site.refusal(key)
+            if key and shut_out[key]:
+                self.cut(connection, shut_out[key])
 
     def _prepared(self, endpoint: str, *, bulk: bool) -> str:
         if is_encrypted(endpoint):

@@ -50,7 +50,7 @@ class Grant:
         host: where it joined.
         issued_s, expires_s: between which times it holds, in seconds of UTC.
         outputs: what a bridge may read: patterns of ``DEVICE:output``.
-        issuer: public key that signs the tokens of users, for the role ``accounts``.
+        issuer: public key that signs the tokens of users, where the member vouches for them.
     """
 
     key: bytes
@@ -147,6 +147,15 @@ class GrantList:
             tuple(claims["directories"]),
             {grant.key: grant for grant in grants},
             {key: Revocation(name, time_s) for key, name, time_s in claims["revoked"]},
+        )
+
+    def issuers(self, *, now_s: float) -> frozenset[bytes]:
+        """Return the keys that sign the tokens of users."""
+        grants = (grant for grant in self.grants.values() if grant.issuer)
+        return frozenset(
+            grant.issuer
+            for grant in grants
+            if grant.key not in self.revoked and now_s < grant.expires_s
         )
 
     def require(self, key: bytes, *, now_s: float) -> Grant:

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.harness import Cluster
+from tests.harness.databases import databases, own_postgres, postgres_server
+
+__all__ = ["cluster", "databases", "own_postgres", "postgres_server"]
 
 
 @pytest.fixture

@@ -1,10 +1,8 @@
 """TCP connections carry the domain's key: who has another one, or none, is kept out."""
 
 import asyncio
-import contextlib
 import os
 import pwd
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +19,7 @@ from pykarabo.errors import BadConfigurationError, NotConnectedError
 from pykarabo.transport import Binding, DomainKeys, ZmqTransport, key_file, make_context
 from pykarabo.transport._sockets import DOWN_EVENTS, UP_EVENTS, stop_monitor
 from pykarabo.wire import Frame
+from tests.harness.wiretap import Wiretap
 
 HOST: Final = "127.0.0.1"
 _PATIENCE_MS: Final = 5_000
@@ -135,49 +134,6 @@ def test_who_calls_over_tcp_is_whose_the_key_is(
 
 
 # -- what travels -------------------------------------------------------------------------------
-
-
-class Wiretap:
-    """Passes TCP connections on to a port and keeps every byte."""
-
-    def __init__(self, port: int) -> None:
-        self.heard = bytearray()
-        self.connections: list[socket.socket] = []
-        self._to = port
-        self._listener = socket.create_server((HOST, 0))
-        self.port = int(self._listener.getsockname()[1])
-        self._sockets = [self._listener]
-        self._threads: list[threading.Thread] = []
-        self._run(self._accept)
-
-    def _run(self, work: Any, *arguments: Any) -> None:
-        thread = threading.Thread(target=work, args=arguments)
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                near, _ = self._listener.accept()
-                far = socket.create_connection((HOST, self._to))
-                self._sockets += [near, far]
-                self.connections.append(near)
-                self._run(self._pass_on, near, far)
-                self._run(self._pass_on, far, near)
-
-    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(2**16):
-                self.heard += data
-                sink.sendall(data)
-
-    def close(self) -> None:
-        for item in self._sockets:
-            with contextlib.suppress(OSError):
-                item.shutdown(socket.SHUT_RDWR)
-            item.close()
-        for thread in self._threads:
-            thread.join()
 
 
 def _port_of(endpoint: str) -> int:

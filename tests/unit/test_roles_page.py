@@ -9,8 +9,10 @@ from pykarabo.device import Device, DeviceServer
 from pykarabo_services.accounts.service import Accounts
 from pykarabo_services.archiver.reader import HistoryReader
 from pykarabo_services.bridge.service import KaraboBridge
+from pykarabo_services.configuration.service import ConfigurationStore
 from pykarabo_services.daq.service import RunRecorder
 from pykarabo_services.directory.service import Directory
+from pykarabo_services.project.service import ProjectStore
 
 _PAGE: Final = Path(__file__).resolve().parents[2] / "docs/reference/roles.md"
 _CLASSES: Final[dict[str, type[Device]]] = {
@@ -19,8 +21,10 @@ _CLASSES: Final[dict[str, type[Device]]] = {
     "the directory": Directory,
     "a run recorder": RunRecorder,
     "a bridge": KaraboBridge,
-    "a history reader": HistoryReader,
+    "a project store": ProjectStore,
+    "a configuration store": ConfigurationStore,
     "the accounts": Accounts,
+    "a history reader": HistoryReader,
 }
 
 

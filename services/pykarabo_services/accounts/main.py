@@ -8,6 +8,8 @@ from pykarabo.data import State
 from pykarabo_services.accounts import service
 from pykarabo_services.accounts.configured import PROVIDERS_FILE, read_providers
 from pykarabo_services.accounts.model import AccountStore, AuthProvider
+from pykarabo_services.accounts.store import STORE, AccountDatabase
+from pykarabo_services.kernel.database import Database, Health, place_of
 
 
 class Accounts(service.Accounts):
@@ -15,8 +17,6 @@ class Accounts(service.Accounts):
 
     async def open_store(self, stack: AsyncExitStack) -> AccountStore:
         """Return the domain's database of accounts."""
-        from pykarabo_services.accounts.store import STORE, AccountDatabase
-        from pykarabo_services.kernel.database import Database, Health, place_of
 
         def tell(health: Health) -> None:
             error = health.error

@@ -162,11 +162,16 @@ def invite_command(
 
 @site_group.command("join")
 @click.argument("join_string")
-@click.argument("code")
+@click.argument("code", required=False)
 @click.option("--name", help="Name of this member; default is USER@HOST.")
 @common
-def join_command(join_string: str, code: str, name: str | None, *, as_json: bool) -> None:
-    """Join a site with what its administrator has sent; the key made here stays here."""
+def join_command(join_string: str, code: str | None, name: str | None, *, as_json: bool) -> None:
+    """Join a site with what its administrator has sent; the key made here stays here.
+
+    Without CODE it is asked for: others on this host can see what is typed on a command line.
+    """
+    if code is None:
+        code = str(click.prompt("code", hide_input=True, err=True))
     answer = join_site(None, JoinString.parse(join_string), code, name=name)
     if as_json:
         print_json({"name": answer["name"], "role": answer["role"]})
@@ -213,7 +218,7 @@ def _rows(now_s: float) -> Iterator[tuple[str, ...]]:
 @click.argument("name")
 @common
 def revoke_command(name: str, *, as_json: bool) -> None:
-    """Shut out a member, or all members of a host."""
+    """Shut out a member, or all members of a host; what they are doing ends within 2 s."""
     require_role(AccessLevel.ADMINISTRATOR, "shutting out a member of a site")
     with SiteStore().changed() as state:
         revoked = state.revoke(name, now_s=time.time())

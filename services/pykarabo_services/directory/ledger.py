@@ -1,5 +1,7 @@
 """What a replica must not forget: the fencing numbers it gave, and whom it gave them to.
 
+Whether the domain may be changed is kept here, too.
+
 Everything else is told again by the servers. A number that was given twice would let two servers
 believe that they are alone, so the largest is on the disk before the first is given; numbers are
 reserved in blocks, which makes that one write in a thousand grants.
@@ -11,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from pykarabo.client import WRITABLE, DomainMode
 from pykarabo.errors import BadConfigurationError
 
 BLOCK: Final = 1_000
@@ -25,10 +28,12 @@ class Ledger:
     Attributes:
         fence: no number above this one was given.
         servers: endpoint of every server that may hold a device id, by its instance.
+        mode: what an administrator has said last of who may change the domain.
     """
 
     fence: int = 0
     servers: dict[str, str] = field(default_factory=dict[str, str])
+    mode: DomainMode = WRITABLE
 
 
 def load(path: Path | None) -> Ledger:
@@ -41,7 +46,8 @@ def load(path: Path | None) -> Ledger:
         return Ledger()
     try:
         content = json.loads(path.read_text())
-        return Ledger(int(content["fence"]), dict(content["servers"]))
+        fence, servers = int(content["fence"]), dict(content["servers"])
+        return Ledger(fence, servers, DomainMode.from_wire(content.get("mode")))
     except FileNotFoundError:
         return Ledger()
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -59,7 +65,8 @@ def save(ledger: Ledger, path: Path | None) -> None:
     new = path.with_suffix(".new")
     handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE)
     with os.fdopen(handle, "w") as file:
-        json.dump({"fence": ledger.fence, "servers": ledger.servers}, file)
+        content = {"fence": ledger.fence, "servers": ledger.servers}
+        json.dump(content | {"mode": ledger.mode.to_wire()}, file)
         file.flush()
         os.fsync(file.fileno())
     new.replace(path)

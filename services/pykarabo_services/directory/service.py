@@ -2,10 +2,18 @@
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from pykarabo.client import DeviceRecord, ServerRecord
+from pykarabo.client import (
+    MODE_COMMAND,
+    REMIND_COMMAND,
+    SET_MODE_COMMAND,
+    DeviceRecord,
+    DomainMode,
+    ServerRecord,
+)
 from pykarabo.data import AccessLevel, Bool, HashProperty, State, String, UInt32, UInt64
 from pykarabo.device import Device, command
 from pykarabo.errors import DiskFullError, PykaraboError, UnknownDeviceError
@@ -50,6 +58,10 @@ class Directory(Device):
     listening = Bool(
         read_only=True, description="Whether servers of before its restart may be missing still."
     )
+    domain_mode = HashProperty(
+        read_only=True,
+        description="Whether only administrators may change anything, by whom and since when.",
+    )
     ledger_file = String(
         init_only=True,
         description="File of the fencing numbers given; empty keeps them in memory.",
@@ -62,6 +74,7 @@ class Directory(Device):
         self._writing = asyncio.Lock()
         self._model = DirectoryModel(self._ledger.fence)
         self._awaited = dict(self._ledger.servers)
+        self.domain_mode = dict(self._ledger.mode.to_wire())
         self.listening = bool(self._awaited)
         self._tethers = Tethers(self.client, self._server_died)
         self.state = State.ON
@@ -84,7 +97,7 @@ class Directory(Device):
         """End the connections to the servers, and note who still lives for the next start."""
         await self._tethers.aclose()
         if self._ledger.servers:
-            await self._write_if_possible(Ledger(self._ledger.fence, self._holders()))
+            await self._write_if_possible(replace(self._ledger, servers=self._holders()))
 
     def _server_died(self, instance: str) -> None:
         self._tell(self._model.died(instance, self.clock.monotonic_ns()))
@@ -203,9 +216,9 @@ class Directory(Device):
             wanted = self._model.fence + count
             holders = self._holders()
             if wanted > self._ledger.fence:
-                await self._write(Ledger(wanted + BLOCK, holders))
+                await self._write(replace(self._ledger, fence=wanted + BLOCK, servers=holders))
             elif not holders.keys() <= self._ledger.servers.keys():
-                await self._write(Ledger(self._ledger.fence, holders))
+                await self._write(replace(self._ledger, servers=holders))
 
     def _holders(self) -> dict[str, str]:
         """Return the endpoints of the servers that have or may have a device id, by instance."""
@@ -250,6 +263,36 @@ class Directory(Device):
     async def release(self, instance: str, device_ids: list[Any]) -> None:
         """Give device ids back."""
         self._tell(self._model.release(instance, device_ids, self.clock.monotonic_ns()))
+
+    # -- who may change the domain --------------------------------------------------------------
+
+    @command(access_level=AccessLevel.ADMINISTRATOR, name=SET_MODE_COMMAND)
+    async def change_mode(self, read_only: bool, reason: str = "") -> dict[str, Any]:
+        """Let only administrators change anything in the domain, or everybody again."""
+        caller = self.caller
+        by = caller.name if caller is not None else self.context.device_id
+        async with self._writing:
+            now_ns = max(self.clock.time_ns(), self._ledger.mode.changed_ns + 1)
+            await self._take_mode(DomainMode(read_only, by, reason, now_ns))
+        return dict(self._ledger.mode.to_wire())
+
+    @command(access_level=_FOR_SERVERS, audited=False, name=REMIND_COMMAND)
+    async def remind_mode(self, mode: dict[str, Any]) -> None:
+        """Take what another replica was told while this one was away."""
+        known = DomainMode.from_wire(mode)
+        async with self._writing:
+            if known.changed_ns > self._ledger.mode.changed_ns:
+                await self._take_mode(known)
+
+    async def _take_mode(self, mode: DomainMode) -> None:
+        await self._write(replace(self._ledger, mode=mode))
+        self.domain_mode = dict(mode.to_wire())
+        self.log.warning("the domain %s", mode)
+
+    @command(access_level=AccessLevel.OBSERVER, name=MODE_COMMAND)
+    async def tell_mode(self) -> dict[str, Any]:
+        """Return who may change the domain."""
+        return dict(self._ledger.mode.to_wire())
 
     # -- for everybody --------------------------------------------------------------------------
 

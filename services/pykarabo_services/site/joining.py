@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pykarabo.errors import BadConfigurationError
+from pykarabo.errors import BadConfigurationError, ClockError, DeniedError
 from pykarabo.transport import Membership, Site, SiteLink, is_refused, numeric, user_name
 from pykarabo.trust import GRANT_LIFE_S, GrantList, JoinString, MemberRole
 
@@ -82,30 +82,30 @@ def join_site(
     code: str,
     *,
     name: str | None = None,
-    issuer: bytes = b"",
 ) -> Mapping[str, Any]:
     """Join a site with an invitation; returns what it said: ``name`` and ``role``.
 
-    Only the public half of the key that is made here leaves this host.
+    Only the public half of the key that is made here leaves this host. Who was a member and is none
+    any more comes back with a new key.
 
     Raises:
         PykaraboError: the site's service cannot be reached, or takes us not in.
     """
     site = Site(domain)
     require_no_site(site)
-    pair = site.make_key()
+    pair = site.make_key(again=True)
     question = {
         "op": "enrol",
         "code": code,
         "name": name or default_name(),
         "host": socket.gethostname(),
-        "issuer": issuer,
     }
     with SiteLink(service, pair) as link:
         link.open()
         answer = link.ask(question)
     signers = tuple(bytes(key) for key in answer["signers"])
     address = _address_towards(service)
+    site.take_new_key()
     site.join(Membership(str(answer["name"]), service, address, signers), bytes(answer["list"]))
     if answer["role"] != MemberRole.BRIDGE:
         _await_admission(site)
@@ -137,13 +137,25 @@ def change_key(domain: str | None) -> None:
 
 def require_no_site(site: Site) -> None:
     """Refuse to replace a membership that still holds; raises `BadConfigurationError`."""
-    if not site.joined:
+    if not site.joined or _is_over(site):
         return
     member = site.membership
     raise BadConfigurationError(
         f"this user belongs to a site on this host already, as '{member.name}': {member.service}",
         remedy=f"remove {site.folder} to leave it, or name another domain: --domain NAME",
     )
+
+
+def _is_over(site: Site) -> bool:
+    """Tell whether a membership holds no more, as far as is known or can be asked."""
+    try:
+        site.consult()
+        site.require_own()
+    except ClockError:
+        return False
+    except DeniedError:
+        return True
+    return False
 
 
 def checked_address(host: str) -> str:

@@ -123,9 +123,7 @@ class SiteState:
         self._forget_old(now_s)
         return code
 
-    def enrol(
-        self, code: str, key: bytes, *, name: str, host: str, now_s: float, issuer: bytes = b""
-    ) -> Grant:
+    def enrol(self, code: str, key: bytes, *, name: str, host: str, now_s: float) -> Grant:
         """Use an invitation; returns the grant of the one who joins.
 
         Raises:
@@ -136,8 +134,7 @@ class SiteState:
         name = invitation.name or check_name(name)
         self._require_free(name, key, now_s)
         grant = Grant(
-            key, name, invitation.role, host, now_s, now_s + self.life_s, invitation.outputs,
-            issuer if invitation.role is MemberRole.ACCOUNTS else b"",
+            key, name, invitation.role, host, now_s, now_s + self.life_s, invitation.outputs
         )  # fmt: skip
         used = f"by '{name}' at {told_time(now_s)}"
         self.invitations[invitation.digest] = dataclasses.replace(invitation, used=used)
@@ -172,7 +169,11 @@ class SiteState:
 
     def admit(self, key: bytes, role: MemberRole, *, name: str, host: str, now_s: float) -> Grant:
         """Give a grant without an invitation: to the authority's own host."""
-        return self._put(Grant(key, check_name(name), role, host, now_s, now_s + self.life_s))
+        known = self.grants.get(key)
+        issuer = known.issuer if known is not None else b""
+        return self._put(
+            Grant(key, check_name(name), role, host, now_s, now_s + self.life_s, issuer=issuer)
+        )
 
     def renew(self, key: bytes, now_s: float) -> bool:
         """Renew the grant of a member who shows that he is there, if it ends soon."""
@@ -207,6 +208,21 @@ class SiteState:
         return self._put(
             dataclasses.replace(grant, key=new, issued_s=now_s, expires_s=now_s + self.life_s)
         )
+
+    def let_vouch(self, key: bytes, issuer: bytes, *, now_s: float) -> None:
+        """Let a member say who users are, with another key that signs their tokens.
+
+        Raises:
+            DeniedError: it was not invited for that.
+        """
+        grant = self.granted(()).require(key, now_s=now_s)
+        if grant.role not in (MemberRole.ACCOUNTS, MemberRole.DIRECTORY):
+            raise DeniedError(
+                f"'{grant.name}' is a {grant.role} of this site, and vouches for no users",
+                remedy="have it invited for that: pykarabo site invite --role accounts",
+            )
+        if grant.issuer != issuer:
+            self._put(dataclasses.replace(grant, issuer=issuer))
 
     def revoke(self, name: str, *, now_s: float) -> list[Grant]:
         """Let a member, or all of a host, in no more; returns the grants that hold no more.

@@ -18,6 +18,7 @@ WRONG_CODES: Final = 5
 """So many wrong codes a minute are mistakes; nobody guesses one of 80 bits."""
 _MINUTE_S: Final = 60.0
 _MAX_ADDRESSES: Final = 10_000
+KEY_BYTES: Final = 32
 SIGN_ANEW_S: Final = 86_400.0
 """A list holds for 90 days: one that nobody has changed must not run out."""
 SEEN_S: Final = 2.0
@@ -186,6 +187,8 @@ class SiteService:
                 return self._tell(asker, question, now_s)
             case "rotate":
                 return self._replace_key(asker, question, now_s)
+            case "vouch":
+                return self._let_vouch(asker, question, now_s)
             case _:
                 raise _malformed("a question that the site's service does not know")
 
@@ -195,14 +198,9 @@ class SiteService:
         self._wrong.require_few(asker.address, now_s)
         code, name, host = (_text(question, key) for key in ("code", "name", "host"))
         require_same_time(now_s, theirs_s, f"host '{host}'")
-        issuer = question.get("issuer", b"")
-        if not isinstance(issuer, bytes):
-            raise _malformed("an issuer's key that is none")
         try:
             with self._store.changed() as state:
-                grant = state.enrol(
-                    code, asker.key, name=name, host=host, now_s=now_s, issuer=issuer
-                )
+                grant = state.enrol(code, asker.key, name=name, host=host, now_s=now_s)
         except DeniedError:
             self._wrong.count(asker.address, now_s)
             raise
@@ -233,14 +231,24 @@ class SiteService:
     def _replace_key(
         self, asker: Asker, question: Mapping[str, Any], now_s: float
     ) -> dict[str, Any]:
-        new = question.get("key")
-        if not isinstance(new, bytes) or len(new) != len(asker.key):
-            raise _malformed("a new key that is none")
         with self._store.changed() as state:
-            grant = state.replace_key(asker.key, new, now_s=now_s)
+            grant = state.replace_key(asker.key, _key(question), now_s=now_s)
         _log.info("'%s' has another key from now on", grant.name)
         self._look()
         return {"list": self._blob, "time": now_s}
+
+    def _let_vouch(self, asker: Asker, question: Mapping[str, Any], now_s: float) -> dict[str, Any]:
+        with self._store.changed() as state:
+            state.let_vouch(asker.key, _key(question), now_s=now_s)
+        self._look()
+        return {"list": self._blob, "time": now_s}
+
+
+def _key(question: Mapping[str, Any]) -> bytes:
+    key = question.get("key")
+    if not isinstance(key, bytes) or len(key) != KEY_BYTES:
+        raise _malformed("a key that is none")
+    return key
 
 
 def _malformed(message: str) -> MalformedMessageError:

@@ -134,6 +134,7 @@ def pykarabo(
     """Return a function that runs the command line in the test's domain."""
     monkeypatch.setenv("PYKARABO_DEBUG", "")
     monkeypatch.setenv("PYKARABO_ROLE", "")
+    monkeypatch.setenv("PYKARABO_DATABASE_URL", "")
     assert short_runtime.exists()
 
     def call(*arguments: str) -> Done:

@@ -16,6 +16,7 @@ from pykarabo.errors import ChangedMeanwhileError, OutcomeUnknownError
 from pykarabo.facility import (
     Applier,
     FacilityServer,
+    NamedConfiguration,
     Outcome,
     Result,
     check_facility,
@@ -42,6 +43,17 @@ servers:
     own_process: [T/MOTOR/2]
 """
 _TOGETHER: Final = _FACILITY.replace("    own_process: [T/MOTOR/2]\n", "")
+_KEEPING: Final = (
+    _FACILITY.replace(
+        "{class: TrainClock}", "{class: TrainClock}\n      T/STORE/1: {class: ConfigurationStore}"
+    )
+    + """
+configurations:
+  T/MOTOR/1:
+    fast: {comment: for scans, active: true, values: {velocity: 5 cm/s}}
+    plain:
+"""
+)
 _BROKEN: Final = """
   T/LAST:
     devices:
@@ -87,11 +99,13 @@ def running(config: Path, pykarabo: Run) -> Path:
 def test_a_facility_that_is_exported_and_applied_after_a_restart_is_the_same(
     config: Path, tmp_path: Path, pykarabo: Run
 ) -> None:
+    config.write_text(_KEEPING)
     planned = json.loads(_text(pykarabo("plan", str(config), "--json")))
     assert [step["target"] for step in planned["steps"]][:2] == ["T/TIMING", "T/MOTORS"]
     _text(_start("apply", str(config), "--yes"))
     assert "no changes" in _text(pykarabo("plan", str(config), "--check"))
     _text(pykarabo("set", "T/MOTOR/1.step_length=2", "T/MOTOR/1.backlash=0"))
+    _text(pykarabo("config", "save", "T/MOTOR/2", "today"))
     exported = tmp_path / "f.yaml"
     exported.write_text(_text(pykarabo("export")))
     facility = read_facility(exported, {})
@@ -102,11 +116,22 @@ def test_a_facility_that_is_exported_and_applied_after_a_restart_is_the_same(
         "backlash": 0.0,
         "step_length": 2.0,
     }
+    assert facility.configurations == {
+        "T/MOTOR/1": {
+            "fast": NamedConfiguration({"velocity": 50.0}, "for scans", active=True),
+            "plain": NamedConfiguration(),
+        },
+        "T/MOTOR/2": {"today": NamedConfiguration({"low_switch": -50.0})},
+    }
     _text(pykarabo("down"))
     _text(_start("up"))
     _text(_start("apply", str(exported), "--yes"))
     assert _text(pykarabo("export")) == exported.read_text()
     assert "no changes" in _text(pykarabo("plan", str(exported), "--check"))
+    exported.write_text(exported.read_text().replace("for scans", "for nobody"))
+    assert 'comment: "for scans" -> "for nobody"' in _text(_start("apply", str(exported), "--yes"))
+    history = json.loads(_text(pykarabo("config", "history", "T/MOTOR/1", "fast", "--json")))
+    assert [item["comment"] for item in history] == ["for nobody", "for scans"]
 
 
 def test_a_step_that_fails_takes_back_what_was_done_before(running: Path, pykarabo: Run) -> None:

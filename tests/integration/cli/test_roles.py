@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from pykarabo.client import BlockingClient, connect
+from pykarabo.client import BlockingClient, connect, wait_until
+from pykarabo.errors import ReadOnlyDomainError
 
 pytestmark = pytest.mark.usefixtures("benches")
 
@@ -87,3 +88,33 @@ def test_the_shell_works_with_the_role_of_the_option(pykarabo: Any) -> None:
     assert done.out == "7\n"
     assert done.code != 0
     assert connect("T/BENCH/1", role="operator").count == 7
+
+
+def test_an_administrator_lets_nobody_else_change_the_domain(pykarabo: Any) -> None:
+    domain = os.environ["PYKARABO_DOMAIN"]
+    assert pykarabo("read-only").lines == [f"domain {domain} may be changed"]
+    done = pykarabo("read-only", "on", "--reason", "vacuum is opened")
+    assert done.code == 0, done.err
+    assert done.lines[0].startswith(f"domain {domain} is read-only since ")
+    assert done.lines[0].endswith(": vacuum is opened")
+    for command in ("status", "whoami"):
+        assert done.lines[0] in pykarabo(command).lines
+        assert pykarabo(command, "--json").json["mode"]["reason"] == "vacuum is opened"
+    with BlockingClient(role="operator") as client:
+        device = client.device("T/BENCH/1")
+        wait_until(lambda: _is_denied(device), timeout_s=5)
+    refused = pykarabo("--role", "operator", "set", "T/BENCH/1.position=1")
+    assert refused.code == 3
+    assert "vacuum is opened" in refused.err
+    assert pykarabo("--role", "expert", "read-only", "off").code == 3
+    done = pykarabo("--role", "administrator", "read-only", "off", "--json")
+    assert done.json["read_only"] is False
+    assert "read-only" not in pykarabo("status").out
+
+
+def _is_denied(device: Any) -> bool:
+    try:
+        device.set(position=0.0)
+    except ReadOnlyDomainError:
+        return True
+    return False

@@ -1,15 +1,20 @@
 """Hosts of a site: each has folders of its own, as another user or another computer would."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from pykarabo.trust import MemberRole
+from pykarabo_services.site.joining import join_site, make_site
+from pykarabo_services.site.store import SiteStore
 from tests.harness.ports import free_ports
 
 HOST: Final = "127.0.0.1"
@@ -33,6 +38,15 @@ class Hosts:
         kinds = ("CONFIG", "DATA", "STATE", "CACHE")
         found = {f"XDG_{kind}_HOME": str(self._folder / name / kind.lower()) for kind in kinds}
         return found | {"XDG_RUNTIME_DIR": str(runtime)}
+
+    @contextlib.contextmanager
+    def being(self, name: str) -> Generator[None, None, None]:
+        """Work on another host for a moment."""
+        before = {variable: os.environ[variable] for variable in self.variables(name)}
+        self.be(name)
+        yield
+        for variable, value in before.items():
+            self._monkeypatch.setenv(variable, value)
 
     def be(self, name: str) -> None:
         """Work on this host from now on."""
@@ -76,14 +90,23 @@ class Hosts:
         (self._folder / name).mkdir(exist_ok=True)
         return self._folder / name / "log"
 
-    def invited(self, role: str, *more: str, ttl: str = "15m") -> tuple[str, str]:
-        """Invite somebody; returns join string and code."""
-        told = self.ask("a", "site", "invite", "--role", role, "--ttl", ttl, *more)
-        return told["join"], told["code"]
+    def invited(self, role: str, *, outputs: tuple[str, ...] = ()) -> str:
+        """Invite somebody; returns the code."""
+        with self.being("a"), SiteStore().changed() as state:
+            return state.invite(MemberRole(role), ttl_s=900, now_s=time.time(), outputs=outputs)
 
-    def join(self, name: str, role: str, *more: str) -> None:
+    def join(self, name: str, role: str, *, outputs: tuple[str, ...] = ()) -> None:
         """Have a host join the site."""
-        self.ask(name, "site", "join", *self.invited(role, *more), "--name", f"ops@{name}")
+        code = self.invited(role, outputs=outputs)
+        with self.being("a"):
+            service = SiteStore().join_string()
+        with self.being(name):
+            join_site(None, service, code, name=f"ops@{name}")
+
+    def revoke(self, name: str) -> None:
+        """Shut a member out."""
+        with self.being("a"), SiteStore().changed() as state:
+            state.revoke(name, now_s=time.time())
 
     def end(self, process: "subprocess.Popen[str]") -> None:
         """End what serves."""
@@ -110,6 +133,7 @@ def hosts(short_runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.fixture
 def site(hosts: Hosts) -> Hosts:
     """Give the test hosts, of which ``a`` serves a site."""
-    hosts.ask("a", "site", "init", "--host", HOST, "--port", str(hosts.port))
+    with hosts.being("a"):
+        make_site(None, HOST, hosts.port)
     hosts.start("a", "site", "serve")
     return hosts

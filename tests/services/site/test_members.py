@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import pytest
 
+from pykarabo.device._accounts import issuers_of
 from pykarabo.errors import (
     BadConfigurationError,
     BusyError,
@@ -15,15 +16,18 @@ from pykarabo.errors import (
     ExpiredCredentialError,
     NotConnectedError,
 )
-from pykarabo.transport import Site, SiteLink
+from pykarabo.transport import Site, SiteLink, make_context
 from pykarabo.transport._self_test import stranger
+from pykarabo.transport._site_watch import SiteWatch
 from pykarabo.trust import JoinString, MemberRole
 from pykarabo_services.site.joining import change_key, join_site, make_site
 from pykarabo_services.site.service import SiteService
 from pykarabo_services.site.store import SiteStore
+from tests.harness.wiretap import Wiretap
 
 from .conftest import HOST, Hosts
 
+_TRIES: Final = 3
 _TOLD_S: Final = 2.0
 """Whoever is kept out knows why after this."""
 DAY_S: Final = 86_400.0
@@ -236,9 +240,7 @@ def test_an_older_list_does_not_bring_back_who_was_shut_out(
     join_site(None, service, _invite(hosts), name="ops@b")
     site = Site()
     old = (site.folder / "grants").read_bytes()
-    hosts.be("a")
-    with SiteStore().changed() as state:
-        state.revoke("ops@b", now_s=time.time())
+    hosts.revoke("ops@b")
     _within(_TOLD_S, lambda: _is_refused(site))
     assert not site.take(old)
     with pytest.raises(
@@ -268,6 +270,15 @@ def test_a_list_that_somebody_else_has_signed_is_not_taken(
     assert site.require_own().name == "ops@b"
 
 
+def test_the_site_believes_who_keeps_its_accounts(hosts: Hosts, service: JoinString) -> None:
+    join_site(None, service, _invite(hosts, MemberRole.ACCOUNTS), name="ops@b")
+    assert issuers_of() is None
+    Site().vouch_for_users(b"i" * 32)
+    found = issuers_of()
+    assert found is not None
+    assert found.keys == {b"i" * 32}
+
+
 def test_a_member_goes_on_while_the_service_is_away(hosts: Hosts) -> None:
     hosts.be("a")
     service = make_site(None, HOST, hosts.port)
@@ -291,3 +302,23 @@ def test_a_new_key_and_the_old_one_are_good_at_the_same_time(
     assert site.require_own().name == site.require(old).name == "ops@b"
     assert site.require(old).expires_s <= time.time() + DAY_S
     assert not (site.folder / "new-key").exists()
+
+
+def test_X2_a_program_whose_site_has_another_key_now_makes_no_storm(
+    hosts: Hosts, service: JoinString
+) -> None:
+    join_site(None, service, _invite(hosts), name="ops@b")
+    tap = Wiretap(hosts.port)
+    site = Site()
+    stored = site.folder / "member.json"
+    elsewhere = service._replace(port=tap.port, key=stranger().public)
+    stored.write_text(stored.read_text().replace(str(service), str(elsewhere)))
+    with make_context() as context:
+        started = time.monotonic()
+        watch = SiteWatch(site, context, lambda: None)
+        try:
+            _within(10, lambda: len(tap.connections) >= _TRIES)
+            assert time.monotonic() - started > (_TRIES - 1) / 2
+        finally:
+            watch.close()
+            tap.close()

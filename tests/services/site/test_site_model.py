@@ -135,6 +135,24 @@ def test_a_replaced_key_is_good_for_another_day_and_is_not_renewed(state: SiteSt
         listed.require(KEY, now_s=later_s + OVERLAP_S)
 
 
+@pytest.mark.parametrize("role", [MemberRole.ACCOUNTS, MemberRole.DIRECTORY])
+def test_who_keeps_the_accounts_vouches_for_users(state: SiteState, role: MemberRole) -> None:
+    state.admit(KEY, role, name="ops@ctrl1", host="ctrl1", now_s=NOW_S)
+    state.let_vouch(KEY, b"i" * 32, now_s=NOW_S)
+    assert state.granted(()).issuers(now_s=NOW_S) == {b"i" * 32}
+    state.admit(KEY, role, name="ops@ctrl1", host="ctrl1", now_s=NOW_S)  # at its next start
+    assert state.granted(()).issuers(now_s=NOW_S) == {b"i" * 32}
+    assert not state.granted(()).issuers(now_s=NOW_S + GRANT_LIFE_S)
+    state.revoke("ctrl1", now_s=NOW_S)
+    assert not state.granted(()).issuers(now_s=NOW_S)
+
+
+def test_nobody_else_vouches_for_users(state: SiteState) -> None:
+    _enrol(state, _invite(state))
+    with pytest.raises(DeniedError, match="is a server of this site, and vouches for no users"):
+        state.let_vouch(KEY, b"i" * 32, now_s=NOW_S)
+
+
 def test_who_has_no_grant_replaces_no_key(state: SiteState) -> None:
     with pytest.raises(DeniedError, match="has no grant"):
         state.replace_key(KEY, OTHER, now_s=NOW_S)

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 import zmq
 
-from pykarabo.client import BlockingClient, Client
+from pykarabo.client import BlockingClient, Client, DeviceRecord, Stale
 from pykarabo.errors import BadConfigurationError, DeniedError, NotConnectedError, PykaraboError
 from pykarabo.transport import (
     Binding,
@@ -25,6 +25,7 @@ from pykarabo.transport import _zeromq as driver
 from pykarabo.transport._self_test import _outcome, stranger
 from pykarabo.transport._sockets import UP_EVENTS
 from pykarabo.transport._zap import Question, Verdict
+from pykarabo.wire import Attach, Opened, PipelineInput, Refused
 
 from .conftest import HOST, Hosts
 
@@ -52,8 +53,14 @@ def _knock(endpoint: str, pair: KeyPair, *, events: bool = False) -> int:
     return _outcome(address, bytes.fromhex(key), pair, events=events)
 
 
-def test_two_hosts_form_a_site_and_work_with_each_other(site: Hosts, tmp_path: Path) -> None:
-    site.join("b", "server")
+def test_two_hosts_form_a_site_and_work_with_each_other(hosts: Hosts, tmp_path: Path) -> None:
+    site = hosts
+    join = site.ask("a", "site", "init", "--host", HOST, "--port", str(site.port))["join"]
+    site.start("a", "site", "serve")
+    invited = site.ask("a", "site", "invite", "--role", "server", "--ttl", "1m")
+    assert invited["join"] == join
+    joined = site.ask("b", "site", "join", join, invited["code"], "--name", "ops@b")
+    assert joined == {"name": "ops@b", "role": "server"}
     _serve_motor(site, "b", tmp_path)
     site.be("a")
     with BlockingClient() as client:
@@ -111,17 +118,58 @@ def test_X2_the_key_of_the_domain_opens_nothing_in_a_site(site: Hosts) -> None:
     assert _knock(Site().grants.directories[0], pair) == _REFUSED
 
 
-def test_a_bridge_reaches_pipelines_and_nothing_else(site: Hosts, tmp_path: Path) -> None:
-    _serve_motor(site, "a", tmp_path)
-    site.join("b", "bridge", "--output", "HALL/*:images")
-    site.be("b")
-    bridge = Site().pair
+def test_a_bridge_reaches_the_pipelines_that_it_may_and_nothing_else(
+    site: Hosts, tmp_path: Path
+) -> None:
+    cameras = ("HALL/CAMERA/1", "ELSEWHERE/CAMERA/1")
+    init = tmp_path / "cameras.json"
+    init.write_text(json.dumps({name: {"class": "Camera"} for name in cameras}))
+    site.start("a", "server", "start", "--id", "HALL/A", "--init", str(init))
+    site.join("b", "bridge", outputs=("HALL/*:output",))
     site.be("a")
     with BlockingClient() as client:
-        record = client.resolve(MOTOR)
-    assert _knock(record.rpc, bridge) == _REFUSED
-    assert _knock(record.events, bridge, events=True) == _REFUSED
-    assert _knock(record.data, bridge) & UP_EVENTS
+        first, second = map(client.resolve, cameras)
+    site.be("b")
+    bridge = Site().pair
+    assert _knock(first.rpc, bridge) == _REFUSED
+    assert _knock(first.events, bridge, events=True) == _REFUSED
+    assert isinstance(_attached(first), Opened)
+    refused = _attached(second)
+    assert isinstance(refused, Refused)
+    assert "may not read 'ELSEWHERE/CAMERA/1:output', only HALL/*:output" in str(refused.error)
+
+
+def _attached(record: DeviceRecord) -> object:
+    """Attach to the output of a camera, and return what comes of it."""
+
+    async def scenario() -> object:
+        attach = Attach(record.device_id, "output", "drop", 1)
+        pipe = PipelineInput(attach, bytes.fromhex(record.instance), checksum=False)
+        told: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        up = asyncio.Event()
+
+        class Handler:
+            def connected(self) -> None:
+                up.set()
+
+            def received(self, frames: list[Any]) -> None:
+                if not told.done():
+                    told.set_result(pipe.receive(frames))
+
+            def disconnected(self, reason: str) -> None:
+                raise AssertionError(reason)
+
+        transport = ZmqTransport()
+        try:
+            port = await transport.connect_dealer(record.data, Handler(), bulk=True)
+            async with asyncio.timeout(_TOLD_S):
+                await up.wait()
+                port.send(pipe.hello())
+                return await told
+        finally:
+            transport.close()
+
+    return asyncio.run(scenario())
 
 
 @pytest.mark.parametrize(("role", "expected"), [("client", "EXPERT"), ("server", "ADMINISTRATOR")])
@@ -201,7 +249,7 @@ def test_a_member_that_was_shut_out_is_told_so(site: Hosts) -> None:
     site.be("b")
     with BlockingClient() as client:
         assert client.topology()
-    site.ask("a", "site", "revoke", "ops@b")
+    site.revoke("ops@b")
     started = time.monotonic()
     done = site.command("b", "status")
     assert time.monotonic() - started < 2 * _TOLD_S  # starting a program included
@@ -218,7 +266,7 @@ def test_a_server_that_was_shut_out_is_spoken_to_no_more(site: Hosts, tmp_path: 
         async with Client() as client:
             motor = await client.device(MOTOR, follow=False)
             assert await motor.get("velocity")
-            await asyncio.to_thread(site.ask, "a", "site", "revoke", "ops@b")
+            site.revoke("ops@b")
             started = time.monotonic()
             while time.monotonic() - started < 5:
                 try:
@@ -229,6 +277,40 @@ def test_a_server_that_was_shut_out_is_spoken_to_no_more(site: Hosts, tmp_path: 
             raise AssertionError("it is still spoken to")
 
     assert asyncio.run(scenario()) < _TOLD_S
+
+
+def test_what_a_member_is_doing_ends_within_2_s_when_it_is_shut_out(
+    site: Hosts, tmp_path: Path
+) -> None:
+    _serve_motor(site, "a", tmp_path)
+    site.join("b", "client")
+    site.join("c", "client")
+
+    async def scenario() -> None:
+        site.be("b")
+        async with Client() as shut_out:
+            assert await shut_out.topology()
+            site.be("c")
+            async with Client() as other:
+                assert await other.topology()
+                site.be("a")
+                lost, kept = [await client.device(MOTOR) for client in (shut_out, other)]
+                async with shut_out.watch(MOTOR) as events, other.watch(MOTOR) as others:
+                    site.revoke("ops@b")
+                    async with asyncio.timeout(_TOLD_S):
+                        async for update in events:
+                            if isinstance(update, Stale):
+                                break
+                    with pytest.raises(PykaraboError) as told:
+                        await lost.set(velocity=3.5)
+                    await kept.set(velocity=4.5)
+                    async with asyncio.timeout(_TOLD_S):
+                        async for update in others:
+                            if "velocity" in getattr(update, "values", {}):
+                                break
+                    assert "revoked" in str(told.value)
+
+    asyncio.run(scenario())
 
 
 # -- without the authority ------------------------------------------------------------------------
@@ -261,12 +343,16 @@ class _Sleeping(Doorkeeper):
         """Answer nothing."""
 
 
-class _Absent:
-    alive = True
+class _Absent(Doorkeeper):
+    def __init__(self, context: Any, judge: Any) -> None:
+        """Be where libzmq does not look."""
+        self._elsewhere: Any = zmq.Context()
+        super().__init__(self._elsewhere, judge)
+        self._context = context
 
-    def __init__(self, *_: object) -> None: ...
-
-    def close(self) -> None: ...
+    def close(self) -> None:
+        super().close()
+        self._elsewhere.term()
 
 
 @pytest.mark.parametrize(

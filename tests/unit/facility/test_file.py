@@ -263,6 +263,13 @@ def test_dollar_signs_can_be_written(path: Path) -> None:
     assert facility.servers["A"].devices["D"].configuration == {"x": "${HOME} $x $$ y"}
 
 
+def test_another_host_of_a_site_has_a_monitor_of_its_own_and_no_clock() -> None:
+    facility = default_facility("ctrl2.example.org", alone=False)
+    assert list(facility.servers) == ["CTRL2/MAIN"]
+    assert list(facility.servers["CTRL2/MAIN"].devices) == ["HOST/MONITOR/CTRL2"]
+    assert facility.time_source == "TIMING/CLOCK/1"
+
+
 @pytest.mark.parametrize("host", ["beamline-3.example.org", "pc 12", "", "ä.b"])
 def test_the_default_facility_has_ids_that_are_ids(host: str) -> None:
     facility = default_facility(host)

@@ -30,6 +30,9 @@ has a thread that writes and one that reads; both are given up when the deadline
 two kinds of database do differently is `connection.dialect.name`.
 """
 
+from ._blocking import reading, require_file, telling, writer_of
+from ._care import StoreStatus, check, look_at, vacuum
+from ._copying import back_up, copy_store, restore
 from ._database import DEADLINE_S, Database, Health
 from ._declaration import StoreDeclaration, declared_store, declared_stores, new_metadata
 from ._engine import make_engine
@@ -55,16 +58,27 @@ __all__ = [
     "Revision",
     "RevisionKind",
     "StoreDeclaration",
+    "StoreStatus",
     "WriterLock",
     "alembic_config",
+    "back_up",
+    "check",
+    "copy_store",
     "database_url",
     "declared_store",
     "declared_stores",
+    "look_at",
     "look_at_revision",
     "make_engine",
     "migrate",
     "new_metadata",
     "place_of",
+    "reading",
+    "require_file",
     "require_newest",
+    "restore",
     "revisions",
+    "telling",
+    "vacuum",
+    "writer_of",
 ]

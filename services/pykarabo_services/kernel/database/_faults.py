@@ -57,9 +57,7 @@ _REMEDIES: Final[dict[type[PykaraboError], str]] = {
 
 def translate(error: BaseException, place: Place) -> PykaraboError | None:
     """Return what an error of the database means; None when it is the fault of the statement."""
-    if not isinstance(error, DBAPIError):
-        return None
-    original = error.orig
+    original = error.orig if isinstance(error, DBAPIError) else error
     kind = _kind_of(original)
     if kind is None:
         return None

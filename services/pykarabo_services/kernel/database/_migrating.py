@@ -14,8 +14,9 @@ from sqlalchemy import Connection, inspect, text
 
 from pykarabo.errors import DatabaseDamagedError, DatabaseRevisionError
 
+from ._blocking import telling, writing
 from ._declaration import StoreDeclaration
-from ._engine import WRITE_OPTION, create_file, make_engine
+from ._engine import create_file
 from ._place import Place
 
 if TYPE_CHECKING:
@@ -93,6 +94,15 @@ def require_newest(revision: Revision, store: StoreDeclaration, place: Place) ->
         )
 
 
+def require_newest_tables(connection: Connection, store: StoreDeclaration, place: Place) -> None:
+    """Refuse to work on tables of another revision.
+
+    Raises:
+        DatabaseRevisionError: says what to do.
+    """
+    require_newest(look_at_revision(connection, store), store, place)
+
+
 def create_tables(connection: Connection, store: StoreDeclaration, place: Place) -> None:
     """Make the tables in an empty database, in the transaction of the connection.
 
@@ -115,9 +125,7 @@ def migrate(store: StoreDeclaration, place: Place, *, revision: str | None = Non
         DatabaseRevisionError: the database or the revision is unknown.
     """
     create_file(place)
-    engine = make_engine(place, foreign_keys=False)
-    connected = engine.connect().execution_options(**{WRITE_OPTION: True})
-    with connected as connection, connection.begin():
+    with telling(place), writing(place, foreign_keys=False) as connection:
         if place.url is not None:
             _make_schema(connection, place)
         before = look_at_revision(connection, store)

@@ -1,0 +1,1 @@
+"""The configuration store: named configurations of devices, with all of their history."""

@@ -1,0 +1,317 @@
+"""Configurations in a database: every version is a row, which nobody changes.
+
+Values are kept as the JSON form of values, which people can read and which loses nothing. Equal
+contents and equal schemas are kept once.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    ForeignKey,
+    Index,
+    Integer,
+    Row,
+    RowMapping,
+    Select,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    insert,
+    select,
+)
+
+from pykarabo.data import Schema, from_json, to_json
+from pykarabo.errors import LimitExceededError
+from pykarabo_services.configuration.model import (
+    MAX_CONTENT_BYTES,
+    Action,
+    Content,
+    Saving,
+    Stored,
+    Version,
+    Which,
+)
+from pykarabo_services.kernel.database import Database, StoreDeclaration, new_metadata
+
+METADATA: Final = new_metadata()
+_DIGEST: Final = 64
+# SQLite numbers rows only by a column of exactly this type.
+_NUMBER: Final = BigInteger().with_variant(Integer(), "sqlite")
+
+SCHEMA: Final = Table(
+    "configuration_schema",
+    METADATA,
+    Column("digest", String(_DIGEST), primary_key=True),
+    Column("text", Text, nullable=False),
+)
+CONTENT: Final = Table(
+    "configuration_content",
+    METADATA,
+    Column("digest", String(_DIGEST), primary_key=True),
+    Column("text", Text, nullable=False),
+)
+VERSION: Final = Table(
+    "configuration_version",
+    METADATA,
+    Column("id", _NUMBER, primary_key=True, autoincrement=True),
+    Column("device_id", String(128), nullable=False),
+    Column("name", String(30), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("action", String(16), nullable=False),
+    Column("time_ns", BigInteger, nullable=False),
+    Column("user", String(128), nullable=False),
+    Column("class_id", String(128), nullable=False),
+    Column("server_id", String(260), nullable=False),
+    Column("own_process", Boolean, nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("active", Boolean, nullable=False),
+    Column("schema_digest", ForeignKey("configuration_schema.digest"), nullable=False),
+    Column("content_digest", ForeignKey("configuration_content.digest"), nullable=False),
+    UniqueConstraint("device_id", "name", "number"),
+    Index("ix_configuration_version_device_id_time_ns", "device_id", "time_ns"),
+)
+STORE: Final = StoreDeclaration(
+    name="configurations",
+    metadata=METADATA,
+    migrations="pykarabo_services.configuration.migrations",
+)
+_FIELDS: Final = tuple(name for name in Version.__slots__ if name != "action")
+
+
+class Configurations:
+    """Keeps versions in a database; see `ConfigurationStorage`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def open(self) -> None:
+        """Connect; a database that cannot be reached now is tried again."""
+        await self._database.open(required=False)
+
+    async def aclose(self) -> None:
+        """End the connections."""
+        await self._database.aclose()
+
+    async def devices(self) -> list[str]:
+        """Return the devices that have configurations, sorted."""
+        return await self._database.read(_devices)
+
+    async def current(self, device_id: str) -> list[Version]:
+        """Return a device's configurations as they are now: by priority, then by name."""
+        return await self._database.read(lambda connection: _current(connection, device_id))
+
+    async def history(self, device_id: str, name: str) -> list[Version]:
+        """Return every version of a configuration, the latest first; none where there is none."""
+        return await self._database.read(lambda connection: _history(connection, device_id, name))
+
+    async def find(self, device_id: str, wanted: Which) -> Stored | None:
+        """Return a version, if there was one."""
+        return await self._database.read(lambda connection: _find(connection, device_id, wanted))
+
+    async def save(self, saving: Saving, time_ns: int) -> Version:
+        """Keep a new version."""
+        schema, content = schema_text(saving.content.schema), content_text(saving.content)
+        return await self._database.write(
+            lambda connection: _save(connection, saving, time_ns, schema, content)
+        )
+
+    async def describe(
+        self,
+        device_id: str,
+        name: str,
+        user: str,
+        time_ns: int,
+        *,
+        action: Action,
+        comment: str | None = None,
+        priority: int | None = None,
+        active: bool | None = None,
+    ) -> Version | None:
+        """Keep a new version with the content of the latest; None where there is no such."""
+        told = {"comment": comment, "priority": priority, "active": active}
+        given = {key: value for key, value in told.items() if value is not None}
+        new = {"action": str(action), "user": user, "time_ns": time_ns, **given}
+        return await self._database.write(
+            lambda connection: _describe(connection, device_id, name, new)
+        )
+
+
+# -- texts --------------------------------------------------------------------------------------
+
+
+def content_text(content: Content) -> str:
+    """Return a configuration's values as text; raises `LimitExceededError`."""
+    text = to_json(dict(content.values))
+    if len(text) > MAX_CONTENT_BYTES:
+        raise LimitExceededError(
+            f"a configuration of {len(text)} characters is too large to be kept",
+            remedy=f"{MAX_CONTENT_BYTES} can be; keep large arrays in files",
+        )
+    return text
+
+
+def schema_text(schema: Schema) -> str:
+    """Return a schema as text."""
+    return to_json(schema.to_wire())
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+# -- reading ------------------------------------------------------------------------------------
+
+
+def _devices(connection: Connection) -> list[str]:
+    found = connection.execute(_latest().where(VERSION.c.action != str(Action.DELETED)))
+    return sorted({row.device_id for row in found})
+
+
+def _latest() -> Select[Any]:
+    """Select the latest version of every configuration."""
+    last = (
+        select(VERSION.c.device_id, VERSION.c.name, func.max(VERSION.c.number).label("number"))
+        .group_by(VERSION.c.device_id, VERSION.c.name)
+        .subquery()
+    )
+    return select(VERSION).join(
+        last,
+        (VERSION.c.device_id == last.c.device_id)
+        & (VERSION.c.name == last.c.name)
+        & (VERSION.c.number == last.c.number),
+    )
+
+
+def _current(connection: Connection, device_id: str) -> list[Version]:
+    query = _latest().where(
+        VERSION.c.device_id == device_id, VERSION.c.action != str(Action.DELETED)
+    )
+    found = [_version(row) for row in connection.execute(query)]
+    return sorted(found, key=lambda version: (-version.priority, version.name))
+
+
+def _history(connection: Connection, device_id: str, name: str) -> list[Version]:
+    query = _of(device_id, name).order_by(VERSION.c.number.desc())
+    return [_version(row) for row in connection.execute(query)]
+
+
+def _of(device_id: str, name: str) -> Select[Any]:
+    return select(VERSION).where(VERSION.c.device_id == device_id, VERSION.c.name == name)
+
+
+def _find(connection: Connection, device_id: str, wanted: Which) -> Stored | None:
+    query = _of(device_id, wanted.name).order_by(VERSION.c.number.desc()).limit(1)
+    if wanted.number is not None:
+        query = query.where(VERSION.c.number == wanted.number)
+    if wanted.time_ns is not None:
+        query = query.where(VERSION.c.time_ns <= wanted.time_ns)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        return None
+    schema = connection.execute(
+        select(SCHEMA.c.text).where(SCHEMA.c.digest == row.schema_digest)
+    ).scalar_one()
+    content = connection.execute(
+        select(CONTENT.c.text).where(CONTENT.c.digest == row.content_digest)
+    ).scalar_one()
+    return Stored(
+        _version(row), Content(Schema.from_wire(from_json(schema)), dict(from_json(content)))
+    )
+
+
+def _version(row: Row[Any]) -> Version:
+    return Version(action=Action(row.action), **{name: getattr(row, name) for name in _FIELDS})
+
+
+# -- writing ------------------------------------------------------------------------------------
+
+
+def _save(
+    connection: Connection, saving: Saving, time_ns: int, schema: str, content: str
+) -> Version:
+    before = _last_row(connection, saving.device_id, saving.name)
+    known = before if before is not None and before["action"] != str(Action.DELETED) else {}
+    described = {
+        "comment": known.get("comment", "") if saving.comment is None else saving.comment,
+        "priority": known.get("priority", 0) if saving.priority is None else saving.priority,
+        "active": known.get("active", False) if saving.active is None else saving.active,
+    }
+    row = {
+        "device_id": saving.device_id,
+        "name": saving.name,
+        "number": 1 if before is None else before["number"] + 1,
+        "action": str(Action.SAVED),
+        "time_ns": time_ns,
+        "user": saving.user,
+        "class_id": saving.content.schema.class_id,
+        "server_id": saving.server_id,
+        "own_process": saving.own_process,
+        "schema_digest": _keep_text(connection, SCHEMA, schema),
+        "content_digest": _keep_text(connection, CONTENT, content),
+        **described,
+    }
+    return _append(connection, row)
+
+
+def _describe(
+    connection: Connection, device_id: str, name: str, new: dict[str, Any]
+) -> Version | None:
+    before = _last_row(connection, device_id, name)
+    if before is None:
+        return None
+    is_there = before["action"] != str(Action.DELETED)
+    if is_there == (new["action"] == str(Action.RESTORED)):
+        return None
+    if new["action"] != str(Action.DESCRIBED):
+        new = {**new, "active": False}
+    return _append(connection, _next(before, new))
+
+
+def _append(connection: Connection, row: Mapping[str, Any]) -> Version:
+    """Add a version; where it becomes the active one, the one that was it is so no more."""
+    if row["active"]:
+        for other in _current(connection, row["device_id"]):
+            if other.active and other.name != row["name"]:
+                _deactivate(connection, other, row)
+    connection.execute(insert(VERSION).values(row))
+    return Version(action=Action(row["action"]), **{name: row[name] for name in _FIELDS})
+
+
+def _deactivate(connection: Connection, other: Version, row: Mapping[str, Any]) -> None:
+    before = _last_row(connection, other.device_id, other.name)
+    assert before is not None  # noqa: S101 - it was just read in this transaction
+    new = {
+        "action": str(Action.DESCRIBED),
+        "active": False,
+        "user": row["user"],
+        "time_ns": row["time_ns"],
+    }
+    connection.execute(insert(VERSION).values(_next(before, new)))
+
+
+def _next(before: RowMapping, new: Mapping[str, Any]) -> dict[str, Any]:
+    known = {key: value for key, value in before.items() if key != "id"}
+    return {**known, **new, "number": before["number"] + 1}
+
+
+def _last_row(connection: Connection, device_id: str, name: str) -> RowMapping | None:
+    query = _of(device_id, name).order_by(VERSION.c.number.desc()).limit(1)
+    return connection.execute(query).mappings().one_or_none()
+
+
+def _keep_text(connection: Connection, table: Table, text: str) -> str:
+    """Keep a text if it is not there yet; returns its digest."""
+    digest = _digest(text)
+    known = connection.execute(select(table.c.digest).where(table.c.digest == digest)).all()
+    if not known:
+        connection.execute(insert(table).values(digest=digest, text=text))
+    return digest

@@ -1,0 +1,1 @@
+"""Projects: scenes, macros, servers, devices and their configurations, kept for everybody."""

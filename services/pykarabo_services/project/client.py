@@ -1,0 +1,214 @@
+"""Projects from the side of a client: whole ones, in as many messages as it takes, kept to read.
+
+What was loaded last is kept in the cache directory of the domain, so that it can be read where the
+project store cannot be reached. It is only read from there when one asks for it.
+"""
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from pykarabo.client import BlockingClient, DeviceProxy
+from pykarabo.errors import PykaraboError, UnknownDeviceError, UnknownItemError, did_you_mean
+from pykarabo.transport import cache_directory
+
+from .files import ARCHIVE_SUFFIX, from_files, read_files, to_files, write_archive
+from .model import TEXTS, Changes, Item, Kind, check_uuid
+
+STORE_CLASS: Final = "ProjectStore"
+TIMEOUT_S: Final = 30.0
+"""A large project is some messages and a transaction."""
+PART_BYTES: Final = 5 * 2**20
+"""Of one message, with room for what is around the texts; a text may have 4 MiB."""
+PART_ITEMS: Final = 1_000
+_ITEM_BYTES: Final = 1_000
+
+
+def project_store(client: BlockingClient, device_id: str | None = None) -> DeviceProxy:
+    """Return the domain's project store, or the one that is named.
+
+    Raises:
+        UnknownDeviceError: there is none, or several.
+    """
+    if device_id is not None:
+        return client.device(device_id)
+    found = [record for record in client.topology() if record.class_id == STORE_CLASS]
+    if len(found) != 1:
+        names = ", ".join(record.device_id for record in found)
+        raise UnknownDeviceError(
+            f"there are several project stores: {names}" if found else "there is no project store",
+            remedy="name one with --store"
+            if found
+            else f"start one: pykarabo instantiate {STORE_CLASS} PROJECTS --server SERVER",
+        )
+    return client.device(found[0].device_id)
+
+
+class Projects:
+    """The projects of a store, or those that were kept of it."""
+
+    def __init__(self, store: DeviceProxy, *, cache: "ProjectCache | None" = None) -> None:
+        self._store = store
+        self._cache = ProjectCache() if cache is None else cache
+
+    def records(self, **options: Any) -> list[dict[str, Any]]:
+        """Return what the command `list_projects` does."""
+        found: list[dict[str, Any]] = self._store.call(
+            "list_projects", timeout_s=TIMEOUT_S, **options
+        )
+        return found
+
+    def resolve(self, project: str, *, trashed: bool = False) -> str:
+        """Return the uuid of a project that is named by it, by its name or by FOLDER/NAME.
+
+        Raises:
+            UnknownItemError: there is none, or several.
+        """
+        records = self.records(trashed=trashed)
+        return _resolve(project, {r["uuid"]: (r["folder"], r["name"]) for r in records})
+
+    def load(self, project: str) -> list[Item]:
+        """Return a project's items with their texts, and keep a copy of them to read."""
+        wires: list[Any] = self._store.call("load_project", project, timeout_s=TIMEOUT_S)
+        items = [Item.from_wire(wire) for wire in wires]
+        texts = self._texts([item.uuid for item in items if item.kind in TEXTS and item.size])
+        loaded = [
+            replace(item, text=texts.get(item.uuid, "")) if item.kind in TEXTS else item
+            for item in items
+        ]
+        self._cache.keep(loaded)
+        return loaded
+
+    def load_all(self, project: str) -> tuple[list[Item], dict[str, list[Item]]]:
+        """Return a project and, by their uuids, all projects below it that there are."""
+        outer = self.load(project)
+        others: dict[str, list[Item]] = {}
+        waiting = _below(outer)
+        known = {record["uuid"] for record in self.records()}
+        while waiting:
+            uuid = waiting.pop()
+            if uuid in known and uuid not in others and uuid != project:
+                others[uuid] = self.load(uuid)
+                waiting += _below(others[uuid])
+        return outer, others
+
+    def _texts(self, uuids: Sequence[str]) -> dict[str, str]:
+        texts: dict[str, str] = {}
+        missing = list(uuids)
+        while missing:
+            answer: Mapping[str, str] = self._store.call(
+                "load_texts", missing[:PART_ITEMS], timeout_s=TIMEOUT_S
+            )
+            if not answer:  # somebody has removed them meanwhile
+                raise UnknownItemError(
+                    "the project was changed while it was loaded", remedy="load it again"
+                )
+            texts.update(answer)
+            missing = [uuid for uuid in missing if uuid not in answer]
+        return texts
+
+    def save(self, changes: Changes, *, overwrite: bool = False) -> dict[str, int]:
+        """Save, in as many messages as it takes; all of it is done, or nothing."""
+        *first, last = list(_in_parts(changes))
+        token = secrets.token_hex(16) if first else ""
+        for part in first:
+            self._store.call("stage_changes", token, part.to_wire(), timeout_s=TIMEOUT_S)
+        versions: dict[str, int] = self._store.call(
+            "save_changes", last.to_wire(), token, overwrite, timeout_s=TIMEOUT_S
+        )
+        return versions
+
+
+def _below(items: Sequence[Item]) -> list[str]:
+    return [item.attributes["project"] for item in items if item.kind is Kind.SUBPROJECT]
+
+
+def _in_parts(changes: Changes) -> Iterator[Changes]:
+    part: list[Item] = []
+    nbytes = 0
+    for item in changes.items:
+        size = len((item.text or "").encode()) + _ITEM_BYTES
+        if part and (nbytes + size > PART_BYTES or len(part) >= PART_ITEMS):
+            yield Changes(items=part)
+            part, nbytes = [], 0
+        part.append(item)
+        nbytes += size
+    yield Changes(items=part, removed=changes.removed, order=changes.order)
+
+
+def _resolve(project: str, known: Mapping[str, tuple[str, str]]) -> str:
+    if project in known:
+        return check_uuid(project)
+    found = [
+        uuid for uuid, (folder, name) in known.items() if project in (name, f"{folder}/{name}")
+    ]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        places = ", ".join(f"{known[uuid][0]}/{known[uuid][1]} ({uuid})" for uuid in found)
+        raise UnknownItemError(
+            f"several projects are called '{project}': {places}", remedy="name one by its uuid"
+        )
+    hint = did_you_mean(project, [name for _folder, name in known.values()])
+    raise UnknownItemError(
+        f"there is no project '{project}'", remedy=hint or "see all: pykarabo project list"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class KeptProject:
+    """A project as it was when it was loaded last, in ns since 1970."""
+
+    items: list[Item]
+    loaded_ns: int
+
+
+class ProjectCache:
+    """Copies of projects that were loaded, to read where the store cannot be reached."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = cache_directory() / "projects" if folder is None else folder
+
+    def keep(self, items: Sequence[Item]) -> None:
+        """Keep a copy; where none can be written, there is none."""
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_archive(to_files(items), self._path(items[0].uuid))
+        except OSError:
+            return
+
+    def _path(self, uuid: str) -> Path:
+        return self._folder / f"{check_uuid(uuid)}{ARCHIVE_SUFFIX}"
+
+    def kept(self) -> list[KeptProject]:
+        """Return all copies that can be read, by folder and name."""
+        found = [
+            KeptProject(items, path.stat().st_mtime_ns)
+            for path in sorted(self._folder.glob(f"*{ARCHIVE_SUFFIX}"))
+            if (items := _read(path))
+        ]
+        return sorted(
+            found, key=lambda kept: (kept.items[0].attributes.get("folder", ""), kept.items[0].name)
+        )
+
+    def load(self, project: str) -> KeptProject:
+        """Return the copy of a project, by uuid, name or FOLDER/NAME.
+
+        Raises:
+            UnknownItemError: none was kept.
+        """
+        kept = {item.items[0].uuid: item for item in self.kept()}
+        places = {
+            uuid: (item.items[0].attributes.get("folder", ""), item.items[0].name)
+            for uuid, item in kept.items()
+        }
+        return kept[_resolve(project, places)]
+
+
+def _read(path: Path) -> list[Item]:
+    try:
+        return from_files(read_files(path), name=str(path))[0]
+    except PykaraboError:  # a copy that one cannot read is none
+        return []

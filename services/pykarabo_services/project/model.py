@@ -1,0 +1,500 @@
+"""What projects are made of, what they may hold, and what their storage must do.
+
+A project is a tree of items, each with a uuid that never changes and a name for people::
+
+    project                     in a folder
+    ├── subproject              refers to another project
+    ├── scene, macro            a text
+    └── server
+        └── device              of a class; one of its configurations may be active
+            └── configuration   a text: values as JSON
+
+Each item has a version, which counts how often it was saved. Who saves names the version that he
+has read; with another one the save is refused with who saved it meanwhile and when, so that nothing
+is overwritten unseen. A save is one batch of changes: all of it is done or nothing. The order of
+the items below one parent is the parent's matter: two people may add scenes to a project at once.
+"""
+
+import re
+import uuid as uuids
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Final, Protocol, Self
+
+from pykarabo.client import check_device_id
+from pykarabo.errors import (
+    BadConfigurationError,
+    InvalidNameError,
+    LimitExceededError,
+    WrongTypeError,
+)
+
+MAX_NAME: Final = 128
+MAX_FOLDER: Final = 256
+MAX_DESCRIPTION: Final = 4_096
+MAX_TEXT: Final = 4 * 2**20
+"""Bytes of a scene, macro or configuration; two of them fit into one message."""
+MAX_ITEMS: Final = 10_000
+"""Of one save or one project: a facility of thousands of devices is made of many projects."""
+
+_NAME: Final = re.compile(r"[^\x00-\x1f\x7f/\\.\s][^\x00-\x1f\x7f/\\]*")
+_CONTROL: Final = re.compile(r"[\ud800-\udfff\x00]")
+
+
+class Kind(StrEnum):
+    """What an item is."""
+
+    PROJECT = "project"
+    SUBPROJECT = "subproject"
+    SCENE = "scene"
+    MACRO = "macro"
+    SERVER = "server"
+    DEVICE = "device"
+    CONFIGURATION = "configuration"
+
+
+PARENTS: Final[Mapping[Kind, Kind]] = {
+    Kind.SUBPROJECT: Kind.PROJECT,
+    Kind.SCENE: Kind.PROJECT,
+    Kind.MACRO: Kind.PROJECT,
+    Kind.SERVER: Kind.PROJECT,
+    Kind.DEVICE: Kind.SERVER,
+    Kind.CONFIGURATION: Kind.DEVICE,
+}
+TEXTS: Final = frozenset({Kind.SCENE, Kind.MACRO, Kind.CONFIGURATION})
+ATTRIBUTES: Final[Mapping[Kind, frozenset[str]]] = {
+    Kind.PROJECT: frozenset({"folder", "description"}),
+    Kind.SUBPROJECT: frozenset({"project"}),
+    Kind.SCENE: frozenset({"description"}),
+    Kind.MACRO: frozenset({"description"}),
+    Kind.SERVER: frozenset({"host"}),
+    Kind.DEVICE: frozenset({"class_id", "active"}),
+    Kind.CONFIGURATION: frozenset({"description"}),
+}
+_LENGTHS: Final[Mapping[str, int]] = {"folder": MAX_FOLDER, "description": MAX_DESCRIPTION}
+
+
+def new_uuid() -> str:
+    """Return the uuid of a new item."""
+    return str(uuids.uuid4())
+
+
+def check_uuid(value: object) -> str:
+    """Return `value` if it is a uuid as we write it.
+
+    Raises:
+        WrongTypeError: it is none.
+    """
+    try:
+        if isinstance(value, str) and str(uuids.UUID(value)) == value:
+            return value
+    except ValueError:
+        pass
+    raise WrongTypeError(
+        f"{str(value)[:64]!r} is no uuid", remedy="write 36 lower-case digits and '-'"
+    )
+
+
+def check_name(name: str, kind: Kind) -> str:
+    """Return a name that an item may have.
+
+    Names of scenes and macros become names of files where a project is exported.
+
+    Raises:
+        InvalidNameError: it is too long, or has characters that names of files cannot have.
+    """
+    if kind in (Kind.SERVER, Kind.DEVICE):
+        return check_device_id(name)
+    if len(name) <= MAX_NAME and _NAME.fullmatch(name) and name == name.rstrip():
+        _encode(name, "the name")
+        return name
+    raise InvalidNameError(
+        f"'{name[:MAX_NAME]}' is no name for a {kind}",
+        remedy=f"use up to {MAX_NAME} characters, without '/', '\\' and a '.' at the beginning",
+    )
+
+
+def check_folder(folder: str) -> str:
+    """Return a folder's path that a project may lie in; empty for the top.
+
+    Raises:
+        InvalidNameError: a part of it is no name.
+    """
+    if folder and len(folder) > MAX_FOLDER:
+        raise InvalidNameError(
+            f"a folder's path of {len(folder)} characters", remedy=f"use up to {MAX_FOLDER}"
+        )
+    for part in folder.split("/") if folder else ():
+        check_name(part, Kind.PROJECT)
+    return folder
+
+
+def _encode(text: str, what: str) -> bytes:
+    if _CONTROL.search(text):
+        raise WrongTypeError(
+            f"{what} holds a NUL or half of a character", remedy="remove it: it is no text"
+        )
+    return text.encode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One item of a project.
+
+    Args:
+        parent: uuid of the item above; empty for a project.
+        position: place among the items of its parent.
+        version: how often it was saved; 0 for one that never was.
+        text: of a scene, macro or configuration; None where it is not known or not changed.
+        size: bytes of the text.
+        saved_by: whoever saved this version, at `saved_ns` (since 1970).
+    """
+
+    uuid: str
+    kind: Kind
+    name: str
+    parent: str = ""
+    position: int = 0
+    version: int = 0
+    attributes: Mapping[str, str] = field(default_factory=dict[str, str])
+    text: str | None = None
+    size: int = 0
+    saved_ns: int = 0
+    saved_by: str = ""
+
+    def __post_init__(self) -> None:
+        check_uuid(self.uuid)
+        check_name(self.name, self.kind)
+        if self.kind in PARENTS:
+            check_uuid(self.parent)
+        elif self.parent:
+            raise BadConfigurationError(
+                f"project '{self.name}' cannot lie in another item", remedy="add a subproject"
+            )
+        self._check_attributes()
+        if self.text is not None:
+            self._check_text(self.text)
+
+    def _check_attributes(self) -> None:
+        strange = set(self.attributes) - ATTRIBUTES[self.kind]
+        if strange:
+            raise BadConfigurationError(
+                f"{self.kind} '{self.name}' cannot have '{min(strange)[:64]}'",
+                remedy=f"it has: {', '.join(sorted(ATTRIBUTES[self.kind]))}",
+            )
+        for name, value in self.attributes.items():
+            if len(value) > _LENGTHS.get(name, MAX_NAME * 2):
+                raise LimitExceededError(
+                    f"'{name}' of {self.kind} '{self.name}' has {len(value)} characters",
+                    remedy=f"use up to {_LENGTHS.get(name, MAX_NAME * 2)}",
+                )
+            _encode(value, f"'{name}' of {self.kind} '{self.name}'")
+        check_folder(self.attributes.get("folder", ""))
+        if self.kind is Kind.SUBPROJECT:
+            check_uuid(self.attributes.get("project"))
+        if self.attributes.get("active"):
+            check_uuid(self.attributes["active"])
+
+    def _check_text(self, text: str) -> None:
+        if self.kind not in TEXTS:
+            raise BadConfigurationError(
+                f"a {self.kind} has no text", remedy=f"put it into one of: {', '.join(TEXTS)}"
+            )
+        size = len(_encode(text, f"{self.kind} '{self.name}'"))
+        if size > MAX_TEXT:
+            raise LimitExceededError(
+                f"{self.kind} '{self.name}' has {size} bytes, {MAX_TEXT} are allowed",
+                remedy="make it smaller: keep large images and arrays in files of their own",
+            )
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the item as data that can travel."""
+        wire = {
+            "uuid": self.uuid,
+            "kind": str(self.kind),
+            "name": self.name,
+            "parent": self.parent,
+            "position": self.position,
+            "version": self.version,
+            "attributes": dict(self.attributes),
+            "size": self.size,
+            "saved_ns": self.saved_ns,
+            "saved_by": self.saved_by,
+        }
+        return wire if self.text is None else wire | {"text": self.text}
+
+    @classmethod
+    def from_wire(cls, wire: object) -> Self:
+        """Rebuild an item.
+
+        Raises:
+            BadInputError: it is none, or may not be so.
+        """
+        data = _mapping(wire, "an item")
+        kind = _text(data, "kind")
+        if kind not in list(Kind):
+            raise WrongTypeError(
+                f"there is no kind of item '{kind[:64]}'", remedy=f"use {', '.join(Kind)}"
+            )
+        attributes = _mapping(data.get("attributes", {}), "attributes")
+        text = data.get("text")
+        return cls(
+            uuid=check_uuid(data.get("uuid")),
+            kind=Kind(kind),
+            name=_text(data, "name"),
+            parent=_text(data, "parent", default=""),
+            position=_number(data, "position"),
+            version=_number(data, "version"),
+            attributes={str(name): _text(attributes, name) for name in attributes},
+            text=None if text is None else _text(data, "text"),
+            size=_number(data, "size"),
+            saved_ns=_number(data, "saved_ns"),
+            saved_by=_text(data, "saved_by", default=""),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """One batch: all of it is done or nothing.
+
+    Args:
+        items: new ones (version 0) and changed ones (the version that was read).
+        removed: uuid and version of all that goes, with everything below it.
+        order: per parent the uuids of its items of one kind or several, as they are to stand.
+    """
+
+    items: Sequence[Item] = ()
+    removed: Mapping[str, int] = field(default_factory=dict[str, int])
+    order: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
+
+    def __post_init__(self) -> None:
+        if len(self.items) + len(self.removed) > MAX_ITEMS:
+            raise LimitExceededError(
+                f"more than {MAX_ITEMS} items in one save", remedy="save in several steps"
+            )
+        named = [item.uuid for item in self.items] + list(self.removed)
+        if len(set(named)) < len(named):
+            raise BadConfigurationError("an item is named twice in one save", remedy="name it once")
+
+    def __add__(self, other: "Changes") -> "Changes":
+        """Return both batches as one."""
+        return Changes(
+            items=[*self.items, *other.items],
+            removed={**self.removed, **other.removed},
+            order={**self.order, **other.order},
+        )
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the changes as data that can travel."""
+        return {
+            "items": [item.to_wire() for item in self.items],
+            "removed": dict(self.removed),
+            "order": {parent: list(children) for parent, children in self.order.items()},
+        }
+
+    @classmethod
+    def from_wire(cls, wire: object) -> Self:
+        """Rebuild changes.
+
+        Raises:
+            BadInputError: they are none, or one may not be so.
+        """
+        data = _mapping(wire, "changes")
+        items = _sequence(data.get("items", []), "items")
+        removed = _mapping(data.get("removed", {}), "removed")
+        order = _mapping(data.get("order", {}), "order")
+        return cls(
+            items=[Item.from_wire(item) for item in items],
+            removed={check_uuid(name): _number(removed, name) for name in removed},
+            order={
+                check_uuid(parent): [check_uuid(item) for item in _sequence(children, "order")]
+                for parent, children in order.items()
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who changes something, and when, in ns since 1970."""
+
+    name: str
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectRecord:
+    """A project in a list."""
+
+    uuid: str
+    name: str
+    folder: str
+    description: str
+    version: int
+    saved_ns: int
+    saved_by: str
+    items: int
+    trashed: bool
+    last_loaded_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """An item that was looked for, and the project that it is in."""
+
+    project: str
+    project_name: str
+    folder: str
+    uuid: str
+    kind: Kind
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """What a save has done: the new version of each item, and the projects they belong to."""
+
+    versions: Mapping[str, int]
+    projects: Sequence[str]
+
+
+class ProjectStorage(Protocol):
+    """Where projects are kept."""
+
+    async def projects(self, *, trashed: bool = False) -> list[ProjectRecord]:
+        """Return all projects, by folder and name; those in the trash, or those that are not."""
+        ...
+
+    async def items(self, project: str) -> list[Item]:
+        """Return a project's items without texts, each behind its parent, in their order."""
+        ...
+
+    async def texts(self, items: Collection[str], *, max_bytes: int) -> dict[str, str]:
+        """Return texts, as many as fit; at least one."""
+        ...
+
+    async def save(self, changes: Changes, author: Author, *, overwrite: bool = False) -> Saved:
+        """Do all of the changes or nothing; ChangedMeanwhileError when somebody was faster."""
+        ...
+
+    async def set_trashed(self, project: str, author: Author, *, trashed: bool) -> None:
+        """Put a project into the trash, or take it out."""
+        ...
+
+    async def note_loaded(self, project: str, *, at_ns: int) -> None:
+        """Note when a project was loaded last."""
+        ...
+
+    async def duplicate(self, project: str, author: Author, *, name: str, folder: str) -> str:
+        """Copy a project with new uuids and return the copy's."""
+        ...
+
+    async def find(self, patterns: Mapping[Kind, str], *, class_id: str = "") -> list[Match]:
+        """Return the items whose name matches the pattern of their kind."""
+        ...
+
+
+def in_tree_order(items: Sequence[Item]) -> list[Item]:
+    """Return the items of one project, each behind its parent, brothers by kind and position."""
+    kinds = list(Kind)
+    below: dict[str, list[Item]] = {}
+    for item in sorted(items, key=lambda item: (kinds.index(item.kind), item.position)):
+        below.setdefault(item.parent, []).append(item)
+    ordered: list[Item] = []
+
+    def add(parent: str) -> None:
+        for item in below.get(parent, ()):
+            ordered.append(item)
+            add(item.uuid)
+
+    add("")
+    return ordered
+
+
+def with_new_uuids(items: Sequence[Item]) -> list[Item]:
+    """Return copies of whole projects that were never saved, with new uuids.
+
+    References among them follow; those to other projects stay.
+    """
+    new = {item.uuid: new_uuid() for item in items}
+
+    def mapped(value: str) -> str:
+        return new.get(value, value)
+
+    return [
+        replace(
+            item,
+            uuid=mapped(item.uuid),
+            parent=mapped(item.parent),
+            version=0,
+            attributes={
+                name: mapped(value) if name in ("active", "project") else value
+                for name, value in item.attributes.items()
+            },
+        )
+        for item in items
+    ]
+
+
+def changes_between(present: Sequence[Item], wanted: Sequence[Item]) -> Changes:
+    """Return the changes that make one state of a project another; both with their texts."""
+    before = {item.uuid: item for item in present}
+    after = {item.uuid: item for item in wanted}
+    items = [
+        replace(item, version=before[uuid].version if uuid in before else 0)
+        for uuid, item in after.items()
+        if uuid not in before or _differs(before[uuid], item)
+    ]
+    removed = {uuid: item.version for uuid, item in before.items() if uuid not in after}
+    new_order, old_order = _order_of(wanted), _order_of(present)
+    order = {
+        parent: children
+        for parent, children in new_order.items()
+        if children != old_order.get(parent, children)  # new ones come in their order
+    }
+    return Changes(items=items, removed=removed, order=order)
+
+
+def _differs(one: Item, other: Item) -> bool:
+    names = ("kind", "name", "parent", "text")
+    return any(getattr(one, name) != getattr(other, name) for name in names) or (
+        _given(one) != _given(other)
+    )
+
+
+def _given(item: Item) -> dict[str, str]:
+    return {name: value for name, value in item.attributes.items() if value}
+
+
+def _order_of(items: Sequence[Item]) -> dict[str, list[str]]:
+    order: dict[str, list[str]] = {}
+    for item in in_tree_order(items):
+        if item.parent:
+            order.setdefault(item.parent, []).append(item.uuid)
+    return order
+
+
+def _mapping(value: object, what: str) -> Mapping[str, Any]:
+    if isinstance(value, Mapping):
+        return value
+    raise WrongTypeError(f"{what}: {type(value).__name__}, not a map", remedy="send a map")
+
+
+def _sequence(value: object, what: str) -> Sequence[Any]:
+    if isinstance(value, list | tuple):
+        return value
+    raise WrongTypeError(f"{what}: {type(value).__name__}, not a list", remedy="send a list")
+
+
+def _text(data: Mapping[str, Any], name: str, default: str | None = None) -> str:
+    value = data.get(name, default)
+    if isinstance(value, str):
+        return value
+    raise WrongTypeError(f"'{name}': {type(value).__name__}, not text", remedy="send text")
+
+
+def _number(data: Mapping[str, Any], name: str) -> int:
+    value = data.get(name, 0)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63:
+        return value
+    raise WrongTypeError(f"'{name}' is no number from 0 on", remedy="send such a number")

@@ -1,0 +1,168 @@
+"""Projects as files: the same bytes for the same project, and nothing lost on the way."""
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pykarabo.errors import BadConfigurationError, InvalidNameError, WrongTypeError
+from pykarabo_services.project._contents import checked
+from pykarabo_services.project.client import ProjectCache
+from pykarabo_services.project.files import (
+    file_name,
+    from_files,
+    read_files,
+    to_files,
+    write_archive,
+    write_directory,
+)
+from pykarabo_services.project.model import (
+    Changes,
+    Item,
+    Kind,
+    changes_between,
+    check_name,
+    with_new_uuids,
+)
+from tests.harness.projects import SCENE, example, item, named
+
+
+def same(one: list[Item], other: list[Item]) -> bool:
+    saved = [checked(found) for found in one]
+    return changes_between(saved, other).to_wire() == Changes().to_wire()
+
+
+def test_directory_is_readable_and_leads_back_to_the_project(tmp_path: Path) -> None:
+    project = example()
+    write_directory(to_files(project), tmp_path / "p")
+    names = sorted(p.relative_to(tmp_path / "p").as_posix() for p in (tmp_path / "p").rglob("*.*"))
+    assert names == [
+        "configurations/SPB~MOTOR~1/fast.json",
+        "configurations/SPB~MOTOR~1/slow.json",
+        "macros/scan.py",
+        "project.yaml",
+        "scenes/Main.svg",
+        "scenes/Čerenkov.svg",
+    ]
+    index = (tmp_path / "p" / "project.yaml").read_text()
+    assert index.startswith("format: 1\nname: Overview\n")
+    assert "    active: slow\n" in index
+    assert index.index("name: Main") < index.index("name: Čerenkov")
+    [read] = from_files(read_files(tmp_path / "p"))
+    assert same(project, read)
+    assert (tmp_path / "p" / "macros" / "scan.py").read_text() == "print('scan')\n"
+
+
+def test_configuration_has_a_line_for_each_value(tmp_path: Path) -> None:
+    write_directory(to_files(example()), tmp_path)
+    lines = (tmp_path / "configurations" / "SPB~MOTOR~1" / "fast.json").read_text().splitlines()
+    assert [line for line in lines if "velocity" in line] == ['    "velocity": 2.5,']
+    assert [line for line in lines if "name" in line] == ['    "name": "ß"']
+
+
+def test_git_shows_one_line_for_one_change_and_none_for_none(tmp_path: Path) -> None:
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(tmp_path), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    project = example()
+    git("init", "-q")
+    write_directory(to_files(project), tmp_path / "p")
+    git("add", "-A")
+    stored = [replace(found, version=7, saved_ns=99, saved_by="ada") for found in project]
+    write_directory(to_files(stored), tmp_path / "p")
+    assert git("diff", "--stat") == ""
+    fast = named(project, "fast")
+    text = (fast.text or "").replace("2.5", "3.5")
+    changed = [replace(found, text=text) if found is fast else found for found in project]
+    write_directory(to_files(changed), tmp_path / "p")
+    assert "1 file changed, 1 insertion(+), 1 deletion(-)" in git("diff", "--stat")
+
+
+def test_export_over_an_earlier_one_removes_what_is_gone_and_nothing_else(tmp_path: Path) -> None:
+    project = example()
+    write_directory(to_files(project), tmp_path)
+    (tmp_path / "macros" / "notes.py").write_text("mine")
+    (tmp_path / "README.md").write_text("mine")
+    write_directory(to_files([i for i in project if i.name != "scan"]), tmp_path)
+    assert sorted(path.name for path in (tmp_path / "macros").iterdir()) == ["notes.py"]
+    assert (tmp_path / "README.md").exists()
+
+
+def test_export_into_somebody_elses_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(BadConfigurationError, match="is not empty and holds no exported project"):
+        write_directory(to_files(example()), tmp_path)
+
+
+def test_archive_is_one_file_and_the_same_bytes_for_the_same_project(tmp_path: Path) -> None:
+    project = example()
+    for name in ("a.pkproject", "b.pkproject"):
+        write_archive(to_files(project), tmp_path / name)
+    assert (tmp_path / "a.pkproject").read_bytes() == (tmp_path / "b.pkproject").read_bytes()
+    [read] = from_files(read_files(tmp_path / "a.pkproject"))
+    assert same(project, read)
+
+
+def test_subprojects_go_along_where_they_are_there(tmp_path: Path) -> None:
+    outer, inner = example("Outer"), example("Inner")
+    links = [
+        item(Kind.SUBPROJECT, "Inner", outer[0], attributes={"project": inner[0].uuid}),
+        item(
+            Kind.SUBPROJECT, "Missing", outer[0], position=1,
+            attributes={"project": example()[0].uuid},
+        ),
+    ]  # fmt: skip
+    write_directory(to_files([*outer, *links], {inner[0].uuid: inner}), tmp_path)
+    assert (tmp_path / "subprojects" / "Inner" / "scenes" / "Main.svg").read_text() == SCENE
+    read = from_files(read_files(tmp_path))
+    assert [items[0].name for items in read] == ["Outer", "Inner"]
+    assert same([*outer, *links], read[0])
+    assert same(inner, read[1])
+    copy = with_new_uuids([found for items in read for found in items])
+    uuids = {found.name: found for found in copy if found.kind in (Kind.PROJECT, Kind.SUBPROJECT)}
+    assert named(copy, "Outer").uuid != outer[0].uuid
+    inner_copy = next(f for f in copy if f.kind is Kind.PROJECT and f.name == "Inner")
+    link = next(f for f in copy if f.kind is Kind.SUBPROJECT and f.name == "Inner")
+    assert link.attributes["project"] == inner_copy.uuid != inner[0].uuid
+    assert uuids["Missing"].attributes == links[1].attributes
+
+
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_two_names_have_two_files_that_lie_where_they_should(one: str, other: str) -> None:
+    names = []
+    for name in (one, other):
+        try:
+            names.append(check_name(name, Kind.SCENE))
+        except (InvalidNameError, WrongTypeError):
+            return
+    files = [file_name(name) for name in names]
+    assert (files[0] == files[1]) == (one == other)
+    for name in files:
+        assert "/" not in name
+        assert not name.startswith(".")
+        assert len(name.encode()) <= 250
+
+
+def test_names_that_nearly_meet_have_files_of_their_own() -> None:
+    names = ["a~b", "a%7Eb", "a/b", "a%b", "long " + "ß" * 120, "long " + "ß" * 119 + "x"]
+    assert len({file_name(name) for name in names}) == len(names)
+
+
+def test_cache_keeps_the_last_state_and_is_asked_by_name(tmp_path: Path) -> None:
+    cache = ProjectCache(tmp_path / "cache")
+    assert cache.kept() == []
+    project = example()
+    cache.keep(project)
+    cache.keep([replace(found, name="Newer") if not found.parent else found for found in project])
+    [kept] = cache.kept()
+    assert kept.items[0].name == "Newer"
+    assert cache.load("Newer").items == kept.items
+    assert cache.load("SPB/Optics/Newer").items == kept.items
+    with pytest.raises(Exception, match=r"there is no project 'Never' - did you mean 'Newer'"):
+        cache.load("Never")
+    (tmp_path / "cache" / f"{project[0].uuid}.pkproject").write_bytes(b"half a fi")
+    assert cache.kept() == []
