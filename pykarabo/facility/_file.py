@@ -21,6 +21,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final
@@ -47,6 +48,7 @@ SERVER_ENTRIES: Final = frozenset(
     {"classes", "devices", "host", "advertise", "ports", "memory", "own_process", _TRUSTED}
 )
 _CLOCK: Final = "TIMING/CLOCK/1"
+_ARCHIVING: Final = ("sqlalchemy", "alembic", "zstandard")
 _ACCOUNTS: Final = "Accounts"
 PORT_ENTRIES: Final = frozenset({"rpc", "events", "data"})
 LAST_PORT: Final = 65_535
@@ -118,16 +120,22 @@ class Facility:
 
 
 def default_facility(host: str, *, alone: bool = True) -> Facility:
-    """Return what ``pykarabo up`` starts without a file: the host's monitor and a train clock.
+    """Return what ``pykarabo up`` starts without a file.
+
+    That is the host's monitor, a train clock, and where their libraries are installed an archiver
+    and the reader of its archive.
 
     Args:
         alone: whether the domain begins on this host; else it is one of several hosts of a site,
-            whose first one has the clock.
+            whose first one has the clock and the archive.
     """
     monitor = "HOST/MONITOR/1" if alone else f"HOST/MONITOR/{_host(host)}"
     devices = {monitor: FacilityDevice("HostMonitor")}
     if alone:
         devices[_CLOCK] = FacilityDevice("TrainClock")
+    if alone and all(map(find_spec, _ARCHIVING)):
+        devices["ARCHIVER/1"] = FacilityDevice("Archiver")
+        devices["HISTORY/1"] = FacilityDevice("HistoryReader")
     return Facility({f"{_host(host)}/MAIN": FacilityServer(devices)}, _CLOCK)
 
 

@@ -76,3 +76,21 @@ def wide_class(properties: int) -> type[Device]:
         for number in range(properties)
     }
     return type("Wide", (Device,), {"__doc__": "Many values.", **members})
+
+
+def beating_class(properties: int) -> type[Device]:
+    """Return a class that changes so many properties at once, at a rate."""
+
+    async def on_start(self: Any) -> None:
+        begin, beats = time.perf_counter(), 0
+        while True:
+            while (time.perf_counter() - begin) * self.rate > beats:
+                beats += 1
+                self.set_values(dict.fromkeys(names, float(beats)))
+                self.flush()
+            await asyncio.sleep(0.5 / self.rate)
+
+    names = [f"value{number}" for number in range(properties)]
+    members: dict[str, Any] = {name: Float64(read_only=True) for name in names}
+    members |= {"rate": Float64(default=50.0), "on_start": on_start, "__doc__": "Beats."}
+    return type("Beating", (Device,), members)

@@ -102,6 +102,40 @@ def idle(server_id: str, count: str, properties: str) -> None:
     _run(run)
 
 
+def beat(server_id: str, count: str, properties: str, rate: str) -> None:
+    """A server whose devices change all of their properties at once, so often per second."""
+    from pykarabo.device import DeviceSettings, ServerSettings, run_server
+    from scripts.benchmarks._devices import beating_class
+
+    devices = tuple(
+        DeviceSettings(f"{server_id}/{number}", "Beating", {"rate": float(rate)})
+        for number in range(int(count))
+    )
+    settings = ServerSettings(
+        server_id,
+        host=HOST,
+        classes=(),
+        more_classes={"Beating": beating_class(int(properties))},
+        devices=devices,
+    )
+    run_server(settings, lambda server: _say(problems=len(server.problems)))
+
+
+def archiver(device_id: str) -> None:
+    """A server with an archiver, on the database that the environment names."""
+    from pykarabo.device import DeviceSettings, ServerSettings, run_server
+    from scripts.benchmarks._profile import serve_profiles
+
+    serve_profiles(lambda lines: _say(profile=lines))
+    settings = ServerSettings(
+        f"SERVER/{device_id}",
+        host=HOST,
+        classes=("Archiver",),
+        devices=(DeviceSettings(device_id, "Archiver"),),
+    )
+    run_server(settings, lambda server: _say(problems=[str(e) for e in server.problems.values()]))
+
+
 def follow(device_id: str) -> None:
     """A client that follows a device; it says so when the values are there."""
     from pykarabo.client import Client, Live
@@ -179,7 +213,8 @@ def pva() -> None:
 
 
 _ROLES: Final[dict[str, Callable[..., None]]] = {
-    role.__name__: role for role in (serve, local, plain, second, idle, follow, raw, tango, pva)
+    role.__name__: role
+    for role in (serve, local, plain, second, idle, beat, archiver, follow, raw, tango, pva)
 }
 
 if __name__ == "__main__":

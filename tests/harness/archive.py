@@ -129,6 +129,17 @@ class Archive:
 
     def newest(self, device_id: str, key: str) -> Any:
         """Return the value that came last, of those that are rows; None without any."""
+        found = self.newest_sample(device_id, key)
+        return None if found is None else found.value
+
+    def age_s(self, device_id: str, key: str) -> float:
+        """Return how old the sample is that came last."""
+        found = self.newest_sample(device_id, key)
+        assert found is not None
+        return (time.time_ns() - found.time_ns) / 1e9
+
+    def newest_sample(self, device_id: str, key: str) -> Sample | None:
+        """Return the sample that came last, of those that are rows; None without any."""
         rows, series = tables.sample, tables.series
         query = (
             select(series.c.value_type, *ROWS)
@@ -142,7 +153,7 @@ class Archive:
                 found = connection.execute(query).first()
         except SQLAlchemyError:  # the tables, or the whole server, are not there yet
             return None
-        return None if found is None else sample_of(ValueType(found[0]), found[1:]).value
+        return None if found is None else sample_of(ValueType(found[0]), found[1:])
 
     def events(self, device_id: str) -> list[Any]:
         """Return what happened to a device, in order."""

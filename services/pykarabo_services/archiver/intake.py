@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pykarabo.data import Quality, ValueType
@@ -11,23 +11,25 @@ from pykarabo_services.archiver import entries
 from pykarabo_services.archiver.entries import decode_entries, event_of
 from pykarabo_services.archiver.model import (
     QUALITY_CODES,
+    Columns,
     DeviceEvent,
     EventKind,
     Mark,
     Sample,
     SampleFlag,
+    converter,
     packed,
-    to_columns,
 )
 from pykarabo_services.archiver.spool import Record
 from pykarabo_services.archiver.spool_reader import Damage
-from pykarabo_services.archiver.store import Batch, Description, SeriesKey, tail_of
+from pykarabo_services.archiver.store import Batch, Description, SeriesKey, Tail, tail_of
 
 _ATTO_PER_NS: Final = 10**9
 _NS: Final = 10**9
 _CODES: Final = {quality.value: code for quality, code in QUALITY_CODES.items()}
 _INVALID: Final = QUALITY_CODES[Quality.INVALID]
 _INT64: Final = 2**63
+_PRESENT: Final = int(SampleFlag.PRESENT)
 
 
 def _time_of(row: list[Any]) -> int:
@@ -46,7 +48,8 @@ class _Device:
 @dataclass(slots=True)
 class _Series:
     key: SeriesKey
-    value_type: ValueType
+    columns_of: Callable[[Any], Columns]
+    tails: list[Tail] = field(default_factory=list[Tail])
 
 
 class Intake:
@@ -73,6 +76,7 @@ class Intake:
         self._devices: dict[int, _Device] = {}
         self._series: dict[int, _Series] = {}
         self._in_doubt: set[int] = set()
+        self._rows = 0
         self.batch = Batch()
         self.damaged_records = 0
         self._handlers: Mapping[int, Callable[[list[Any]], None]] = {
@@ -103,10 +107,23 @@ class Intake:
         if is_new:
             self.batch.spool = (self._spool_id, self._archiver, item.number)
 
+    @property
+    def size(self) -> int:
+        """How many samples wait to be given."""
+        return self._rows
+
     def give(self) -> Batch:
         """Return what was taken, and begin anew."""
-        batch, self.batch = self.batch, Batch()
+        for series in self._series.values():
+            self._keep(series)
+        batch, self.batch, self._rows = self.batch, Batch(), 0
         return batch
+
+    def _keep(self, series: _Series | None) -> None:
+        """Put what has come of a series into the batch."""
+        if series is not None and series.tails:
+            self.batch.by_series.setdefault(series.key, []).extend(series.tails)
+            series.tails = []
 
     # -- entries --------------------------------------------------------------------------------
 
@@ -126,41 +143,42 @@ class Intake:
         if device is None:
             return
         name = SeriesKey(device.device_id, key, value_type)
-        self._series[number] = _Series(name, ValueType(value_type))
+        before = self._series.get(number)
+        if before is None or before.key != name:
+            self._keep(before)
+            self._series[number] = _Series(name, converter(ValueType(value_type)))
 
     def _values(self, entry: list[Any]) -> None:
         _kind, number, seq, rows = entry
         device = self._seen(number, seq, _time_of(rows[0]))
         if device is None:
             return
-        unexplained = 0
-        for row in rows:
-            series = self._series.get(row[0])
+        epoch, known, unexplained = device.epoch, self._series, 0
+        for place, value, seconds, fraction, train_id, quality, flags, step in rows:
+            series = known.get(place)
             if series is None:
                 unexplained += 1
+                continue
+            ns, rest = divmod(fraction, _ATTO_PER_NS)
+            tail = (
+                seconds * _NS + ns,
+                epoch,
+                seq,
+                step,
+                rest,
+                train_id if train_id < _INT64 else train_id - 2 * _INT64,
+                _CODES.get(quality, _INVALID),
+                flags,
+                *series.columns_of(value),
+            )
+            if flags & _PRESENT:
+                self.batch.present.append((series.key, tail))
             else:
-                self._row(device, series, seq, row)
+                series.tails.append(tail)
+        self._rows += len(rows)
         device.time_ns = max(device.time_ns, _time_of(rows[-1]))
         if unexplained:
             self._reject(device, unexplained)
-
-    def _row(self, device: _Device, series: _Series, seq: int, row: list[Any]) -> None:
-        _number, value, _seconds, fraction, train_id, quality, flags, step = row
-        if train_id >= _INT64:
-            train_id -= 2 * _INT64
-        tail = (
-            _time_of(row),
-            device.epoch,
-            seq,
-            step,
-            fraction % _ATTO_PER_NS,
-            train_id,
-            _CODES.get(quality, _INVALID),
-            flags,
-            *to_columns(series.value_type, value),
-        )
-        target = self.batch.present if flags & SampleFlag.PRESENT else self.batch.samples
-        target.append((series.key, tail))
 
     def _event(self, entry: list[Any]) -> None:
         self.batch.events.append(event_of(entry))
@@ -184,6 +202,7 @@ class Intake:
         for time_ns, value, train_id, quality, seq in rows:
             sample = Sample(time_ns, value, 0, train_id, quality, flags, 0, seq)
             self.batch.samples.append((name, tail_of(value_type, sample)))
+        self._rows += len(rows)
 
     def _seen(self, number: int, seq: int, time_ns: int) -> _Device | None:
         """Note that a message of a device is here; after damage, which ones are not."""

@@ -129,12 +129,17 @@ def to_columns(value_type: ValueType, value: Any) -> Columns:
     Raises:
         WrongTypeError: it holds something that cannot travel either.
     """
-    if value is None:
-        return _NONE
     return _TO_COLUMNS.get(value_type, _other)(value)
 
 
+def converter(value_type: ValueType) -> Callable[[Any], Columns]:
+    """Return `to_columns` for values of one type."""
+    return _TO_COLUMNS.get(value_type, _other)
+
+
 def _float(value: Any) -> Columns:
+    if type(value) is float and value and value - value == 0.0:  # neither zero nor infinite nor NaN
+        return Columns(None, value)
     if type(value) is float and math.isfinite(value) and (value or math.copysign(1, value) > 0):
         return Columns(None, value)
     return _other(value)
@@ -162,7 +167,7 @@ def _text(value: Any) -> Columns:
 
 
 def _other(value: Any) -> Columns:
-    return Columns(None, None, None, packed(value))
+    return _NONE if value is None else Columns(None, None, None, packed(value))
 
 
 def from_columns(

@@ -79,12 +79,15 @@ class Batch:
     """What is written in one transaction.
 
     Attributes:
+        by_series: samples, as rows without their series.
+        samples: more of them, one by one.
         present: like `samples`, of values that were read and not told: left out when the archive
             has the same or a later one of the same life.
         spool: id, archiver and the number of the last record, of which this is all.
     """
 
     samples: list[tuple[SeriesKey, Tail]] = field(default_factory=list[tuple[SeriesKey, Tail]])
+    by_series: dict[SeriesKey, list[Tail]] = field(default_factory=dict[SeriesKey, list[Tail]])
     present: list[tuple[SeriesKey, Tail]] = field(default_factory=list[tuple[SeriesKey, Tail]])
     events: list[DeviceEvent] = field(default_factory=list[DeviceEvent])
     descriptions: list[Description] = field(default_factory=list[Description])
@@ -94,7 +97,12 @@ class Batch:
     @property
     def size(self) -> int:
         """How many samples it has."""
-        return len(self.samples) + len(self.present)
+        return sum(map(len, self.by_series.values())) + len(self.samples) + len(self.present)
+
+    def all_samples(self) -> list[tuple[SeriesKey, Tail]]:
+        """Return the samples one by one."""
+        grouped = [(key, tail) for key, tails in self.by_series.items() for tail in tails]
+        return [*self.present, *grouped, *self.samples]
 
 
 def tail_of(value_type: ValueType, sample: Sample) -> Tail:
@@ -172,18 +180,19 @@ class Written(NamedTuple):
 
     Attributes:
         numbers: of its series, to be remembered when it is committed.
-        counts: how many samples of each series were given to the database.
+        samples: how many were given to the database.
     """
 
     numbers: dict[SeriesKey, int]
-    counts: dict[int, int]
+    samples: int
 
 
 def write(connection: Connection, batch: Batch, numbers: SeriesNumbers) -> Written:
     """Write a batch."""
-    keys = {key for key, _tail in batch.samples} | {key for key, _tail in batch.present}
+    keys = {key for key, _tail in [*batch.samples, *batch.present]} | batch.by_series.keys()
     found = numbers.find(connection, keys)
-    rows = [(found[key], *tail) for key, tail in batch.samples]
+    rows = [(found[key], *tail) for key, tails in batch.by_series.items() for tail in tails]
+    rows += [(found[key], *tail) for key, tail in batch.samples]
     rows += _unknown_ones(connection, [(found[key], *tail) for key, tail in batch.present])
     insert_samples(connection, rows)
     _write_events(connection, batch.events)
@@ -191,10 +200,7 @@ def write(connection: Connection, batch: Batch, numbers: SeriesNumbers) -> Writt
     _write_marks(connection, batch.marks)
     if batch.spool is not None:
         _write_spool(connection, batch)
-    counts: dict[int, int] = {}
-    for row in rows:
-        counts[row[0]] = counts.get(row[0], 0) + 1
-    return Written(found, counts)
+    return Written(found, len(rows))
 
 
 def insert_samples(connection: Connection, rows: list[tuple[Any, ...]]) -> None:
@@ -204,20 +210,31 @@ def insert_samples(connection: Connection, rows: list[tuple[Any, ...]]) -> None:
     if connection.dialect.name != "postgresql":
         connection.exec_driver_sql(_INSERT, rows)
         return
-    connection.exec_driver_sql(
-        "CREATE TEMP TABLE IF NOT EXISTS archive_incoming (LIKE archive_sample) "
-        "ON COMMIT DELETE ROWS"
-    )
+    if not _copy(connection, "archive_sample", rows):
+        connection.exec_driver_sql(
+            "CREATE TEMP TABLE IF NOT EXISTS archive_incoming (LIKE archive_sample) "
+            "ON COMMIT DELETE ROWS"
+        )
+        _copy(connection, "archive_incoming", rows)
+        connection.exec_driver_sql(
+            "INSERT INTO archive_sample SELECT * FROM archive_incoming ON CONFLICT DO NOTHING"
+        )
+
+
+def _copy(connection: Connection, table: str, rows: list[tuple[Any, ...]]) -> bool:
+    """Copy rows into a table of PostgreSQL; returns whether none was there before."""
+    from psycopg.errors import UniqueViolation
+
     driver: Any = connection.connection.driver_connection
-    with driver.cursor() as cursor:
-        columns = ", ".join(_COLUMNS)
-        with cursor.copy(f"COPY archive_incoming ({columns}) FROM STDIN (FORMAT BINARY)") as copy:
+    statement = f"COPY {table} ({', '.join(_COLUMNS)}) FROM STDIN (FORMAT BINARY)"
+    try:
+        with driver.transaction(), driver.cursor() as cursor, cursor.copy(statement) as copy:
             copy.set_types(list(_COLUMNS.values()))
             for row in rows:
                 copy.write_row(row)
-    connection.exec_driver_sql(
-        "INSERT INTO archive_sample SELECT * FROM archive_incoming ON CONFLICT DO NOTHING"
-    )
+    except UniqueViolation:
+        return False
+    return True
 
 
 def _unknown_ones(connection: Connection, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:

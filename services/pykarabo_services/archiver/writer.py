@@ -140,7 +140,7 @@ class ArchiveWriter:
         while not self._is_over:
             begun = time.monotonic()
             self._news.clear()
-            while intake.batch.size < BATCH_ROWS and (found := reader.read(self._durable)):
+            while intake.size < BATCH_ROWS and (found := reader.read(self._durable)):
                 for item in found:
                     intake.take(item)
             batch = intake.give()
@@ -181,7 +181,7 @@ class ArchiveWriter:
                 return
             else:
                 self._numbers.remember(written.numbers)
-                self._count(batch, sum(written.counts.values()))
+                self._count(batch, written.samples)
                 return
 
     def _count(self, batch: Batch, samples: int) -> None:
@@ -192,7 +192,7 @@ class ArchiveWriter:
 
     async def _write_in_parts(self, batch: Batch, error: Exception) -> None:
         """Find the sample that the database refuses, and note it in its place."""
-        samples = [*batch.present, *batch.samples]
+        samples = batch.all_samples()
         if len(samples) > 1:
             middle = len(samples) // 2
             await self._write(Batch(samples[:middle]))
