@@ -24,8 +24,9 @@ def history(values: Any, *, start: int = 0, **more: Any) -> History:
         "train_id": np.arange(count, dtype=np.int64),
         "flags": np.zeros(count, np.uint8),
     }
-    fields = {"device_id": "A", "key": "x", "operator": "raw", "start_ns": 0, "end_ns": 100} | more
-    return History(columns=columns, **fields)
+    return History(
+        device_id="A", key="x", operator="raw", start_ns=0, end_ns=100, columns=columns, **more
+    )
 
 
 @pytest.mark.parametrize(
