@@ -5,7 +5,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -44,7 +44,7 @@ def rows() -> list[Row]:
 
 
 @contextmanager
-def _postgresql() -> Iterator[PostgresServer]:
+def _postgresql() -> Generator[PostgresServer]:
     server = PostgresServer()
     try:
         yield server
@@ -56,7 +56,7 @@ def _postgresql() -> Iterator[PostgresServer]:
 
 
 @contextmanager
-def _archived(url: str, rate: float) -> Iterator[tuple[Peer, Archive]]:
+def _archived(url: str, rate: float) -> Generator[tuple[Peer, Archive]]:
     """Run sources and an archiver of them."""
     with domain("serve"):
         os.environ[URL_VARIABLE] = url

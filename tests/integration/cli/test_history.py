@@ -4,10 +4,10 @@ import asyncio
 import csv
 import json
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import h5py
 import pandas as pd
 import pytest
 
@@ -21,6 +21,7 @@ from tests.integration.cli.conftest import Run
 from tests.services.archiver.pump import COUNT, PUMP, START, archive, fill, moment
 
 PRESSURE = f"{PUMP}.pressure"
+h5py: Any = import_module("h5py")  # it has no type information
 
 
 def at(seconds: float) -> str:

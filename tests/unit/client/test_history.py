@@ -83,8 +83,9 @@ def test_pages_of_several_types_become_one_history() -> None:
 
 def test_pandas_table_says_what_it_is_of() -> None:
     table = history(np.array([1.0, 2.0]), unit="mm").to_pandas()
-    assert str(table.index.tz) == "UTC"
-    assert table.index[1].value == 1
+    index: Any = table.index
+    assert str(index.tz) == "UTC"
+    assert index[1].value == 1
     assert list(table.columns) == ["value", "quality", "train_id", "flags"]
     assert (table.attrs["unit"], table.attrs["device_id"]) == ("mm", "A")
 
