@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ._logging_in import accounts_service, ask_secret
     from ._roles import require_role
     from ._serving import set_up_log
+    from ._storing import database_option, refuse_password
 
 __all__ = [
     "ROLES",
@@ -22,8 +23,10 @@ __all__ = [
     "common",
     "complete_devices",
     "complete_targets",
+    "database_option",
     "print_json",
     "print_table",
+    "refuse_password",
     "report",
     "require_role",
     "run",
@@ -39,5 +42,6 @@ if not TYPE_CHECKING:
             "require_role": "_roles",
             "set_up_log": "_serving",
             **dict.fromkeys(("accounts_service", "ask_secret"), "_logging_in"),
+            **dict.fromkeys(("database_option", "refuse_password"), "_storing"),
         },
     )

@@ -129,7 +129,7 @@ def apply_command(
         return 0
     _refuse_problems(prepared.plan, file)
     if prepared.plan.steps:
-        _ask(yes=yes or as_json)
+        _ask(yes=yes, as_json=as_json)
     return _Work(wish, prepared, as_json=as_json).do()
 
 
@@ -140,9 +140,12 @@ def export_command(*, as_json: bool) -> None:
     with BlockingClient() as client:
         export = Export(_look(client))
     if as_json:
-        print_json({"text": export.text, "left_out": export.left_out})
+        told = {"left_out": export.left_out, "variables": export.variables}
+        print_json({"text": export.text, **told})
         return
     click.echo(export.text, nl=False)
+    for name, of in export.variables.items():
+        click.echo(f"warning: '{of}' is secret: put it into the variable {name}", err=True)
     for device_id, reasons in export.left_out.items():
         for key, reason in reasons.items():
             click.echo(f"warning: '{device_id}.{key}' is left out: {reason}", err=True)
@@ -167,18 +170,18 @@ def _prepare(wish: _Wish) -> _Prepared:
 
 
 def _look(client: BlockingClient) -> Running:
-    running = look(client)
-    return with_configurations(running, client, _store_of(running))
+    """Return what runs, with the configurations of the only store there is.
 
-
-def _store_of(running: Running) -> str | None:
-    stores = [
-        device_id
-        for server in running.servers.values()
-        for device_id, device in server.devices.items()
-        if device.class_id == _STORE_CLASS
-    ]
-    return stores[0] if len(stores) == 1 else None
+    Raises:
+        BadConfigurationError: there are several.
+    """
+    stores = [item.device_id for item in client.find_devices(class_id=_STORE_CLASS)]
+    if len(stores) > 1:
+        raise BadConfigurationError(
+            f"there are several configuration stores: {', '.join(stores)}",
+            remedy="keep one of them: pykarabo shutdown DEVICE",
+        )
+    return with_configurations(look(client), client, stores[0] if stores else None)
 
 
 def _about_configurations(
@@ -250,10 +253,10 @@ def _refuse_problems(plan: Plan, file: Path) -> None:
         )
 
 
-def _ask(*, yes: bool) -> None:
+def _ask(*, yes: bool, as_json: bool) -> None:
     if yes:
         return
-    if not sys.stdin.isatty():
+    if as_json or not sys.stdin.isatty():
         raise click.UsageError("nobody can be asked here; give --yes to have this done")
     click.confirm("Do this?", abort=True)
 

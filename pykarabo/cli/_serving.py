@@ -16,6 +16,7 @@ from pykarabo.facility import start_options
 
 from ._app import common
 from ._roles import require_role
+from ._storing import database_option
 from ._text import print_json
 
 _FORMAT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
@@ -79,6 +80,7 @@ def server_command() -> None:
     "--memory", "memory_mib", type=click.IntRange(256), help="MiB that the process may take."
 )
 @click.option("--log", type=click.Path(path_type=Path), help="Write to this file instead.")
+@database_option
 @common
 def start_command(
     init: Path | None, classes: str | None, log: Path | None, *, as_json: bool, **options: Any

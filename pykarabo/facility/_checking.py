@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from pykarabo.data import Schema, checked_configuration, without_defaults
+from pykarabo.data import Schema, checked_configuration, class_property, without_defaults
 from pykarabo.errors import BadConfigurationError, BadInputError, InvalidValuesError
 
 from ._file import Facility, FacilityServer
@@ -61,6 +61,7 @@ def check_facility(facility: Facility, schema_of: SchemaOf) -> CheckedFacility:
             place = f"configurations.{device_id}.{name}.values"
             found = checker.values(known.schema, item.values, device_id, place)
             kept = without_defaults(known.schema, found)
+            checker.refuse_secrets(known.schema, kept, device_id, place)
             checker.named.setdefault(device_id, {})[name] = kept
     checker.raise_all()
     return CheckedFacility(facility, checker.devices, checker.named)
@@ -82,6 +83,16 @@ class _Checker:
         for error in errors:
             self.add(f"{place}.{error.key}" if error.key else place, error)
         return found
+
+    def refuse_secrets(
+        self, schema: Schema, values: Mapping[str, Any], device_id: str, place: str
+    ) -> None:
+        """Note what the store would not keep."""
+        for key in values:
+            info = class_property(schema, key)
+            if info is not None and info.secret:
+                problem = f"'{device_id}.{key}' is secret, and no configuration keeps it"
+                self.add(f"{place}.{key}", BadConfigurationError(problem, remedy="leave it out"))
 
     def add(self, place: str, error: BadInputError) -> None:
         """Note an error, and where in the file it is."""

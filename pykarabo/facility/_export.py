@@ -1,5 +1,6 @@
 """A facility as the text of its file: the same text for the same facility."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -14,15 +15,23 @@ _WIDTH: Final = 100
 _CLASS: Final = "class"
 
 
+class _Variable(str):
+    """Stands for a value in the environment."""
+
+    __slots__ = ()
+
+
 class Export:
     """The text of a facility file, and what it could not hold.
 
     Attributes:
         left_out: per device why properties are not in the text.
+        variables: by name of the variable that stands for a secret text, whose it is.
     """
 
     def __init__(self, running: Running) -> None:
         self.left_out: dict[str, dict[str, str]] = {}
+        self.variables: dict[str, str] = {}
         self._schemas = {
             device_id: device.schema
             for server in running.servers.values()
@@ -38,7 +47,10 @@ class Export:
         for key, value in without_defaults(device.schema, device.configuration).items():
             info = class_property(device.schema, key)
             if info is not None and info.secret:
-                left_out[key] = "it is secret"
+                if isinstance(value, str):
+                    found[key] = self._variable(device.device_id, key)
+                else:
+                    left_out[key] = "it is secret"
             elif key == _CLASS:
                 left_out[key] = "'class' means the device's class in a file"
             else:
@@ -46,6 +58,12 @@ class Export:
         if left_out:
             self.left_out[device.device_id] = left_out
         return self._nested(device.schema, found)
+
+    def _variable(self, device_id: str, key: str) -> _Variable:
+        """Name a variable for a secret: who applies the file without it is told so."""
+        name = re.sub(r"\W", "_", f"{device_id}_{key}").upper()
+        self.variables[name] = f"{device_id}.{key}"
+        return _Variable(f"${{{name}}}")
 
     def _nested(self, schema: Schema, configuration: Mapping[str, Any]) -> dict[str, Any]:
         tree: dict[str, Any] = {}
@@ -59,8 +77,10 @@ class Export:
                 below = place.setdefault(last, {})
                 for name in value:
                     below.setdefault(name, {})
+            elif info is None or isinstance(value, _Variable):
+                place[last] = str(value)
             else:
-                place[last] = value if info is None else to_form(value, info)
+                place[last] = to_form(value, info)
         return tree
 
     def _content(self, facility: Facility) -> dict[str, Any]:

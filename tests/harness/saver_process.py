@@ -8,8 +8,11 @@ has acknowledged, and ``ended`` when the child is gone.
 import asyncio
 import os
 import sys
+import tempfile
+from importlib import import_module
+from pathlib import Path
 
-from pykarabo_services.kernel.database import Database, place_of
+from pykarabo_services.kernel.database import Database, Place, migrate, place_of
 from pykarabo_services.project.model import Author, Changes, Item, Kind, changes_between
 from pykarabo_services.project.store import STORE, DatabaseProjects
 
@@ -72,8 +75,16 @@ def _ordered(changes: Changes, number: int) -> Changes:
     return Changes(items=changes.items, removed=changes.removed, order=order)
 
 
+def _warm_up() -> None:
+    """Import what opening a database does, once for all children."""
+    with tempfile.TemporaryDirectory() as folder:
+        migrate(STORE, Place(Path(folder) / "warm.db"))
+    import_module("sqlalchemy.dialects.postgresql.psycopg")
+
+
 def main() -> None:
     """Fork a child for each line."""
+    _warm_up()
     for line in sys.stdin:
         url, domain, number = line.split()
         child = os.fork()

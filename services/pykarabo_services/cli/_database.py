@@ -1,6 +1,5 @@
 """`pykarabo db`: look after the databases of the services."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,55 +7,32 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from pykarabo.cli import Finding, common, print_json, print_table, require_role
+from pykarabo.cli import (
+    Finding,
+    common,
+    database_option,
+    print_json,
+    print_table,
+    refuse_password,
+    require_role,
+)
 from pykarabo.data import AccessLevel
-from pykarabo.errors import BadConfigurationError, DatabaseError, PykaraboError
+from pykarabo.errors import DatabaseError, PykaraboError
 
 if TYPE_CHECKING:
     from pykarabo_services.kernel.database import Place, StoreDeclaration, StoreStatus
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-_URL_VARIABLE: Final = "PYKARABO_DATABASE_URL"
 _MEBIBYTE: Final = 1 << 20
 _SLOW_S: Final = 0.5
 """A database that is well answers in milliseconds."""
 
 
-def _take_database(_context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
-    if value:
-        _refuse_password(value)
-        os.environ[_URL_VARIABLE] = value
-
-
-def _refuse_password(url: str) -> None:
-    """Keep passwords out of the command line, which every user of the host can read."""
-    from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        has_password = bool(make_url(url).password)
-    except (ArgumentError, ValueError):
-        return  # whoever opens it tells
-    if has_password:
-        raise BadConfigurationError(
-            "a password on the command line can be read by all users of this host",
-            remedy="put it into ~/.pgpass, or the URL into the file database.url",
-        )
-
-
-_database_option = click.option(
-    "--database",
-    metavar="URL",
-    expose_value=False,
-    callback=_take_database,
-    help="Where the databases are; default: $PYKARABO_DATABASE_URL, the file database.url, or "
-    "files of the domain.",
-)
 _stores_argument = click.argument("stores", metavar="[STORE]...", nargs=-1)
 
 
 def _options(function: _F) -> _F:
-    return _database_option(common(function))
+    return database_option(common(function))
 
 
 def _chosen(names: Sequence[str]) -> "list[StoreDeclaration]":
@@ -88,6 +64,8 @@ def status_command(stores: tuple[str, ...], *, as_json: bool) -> int:
         print_json([_as_json(status) for status in found])
     else:
         print_table(("store", "state", "revision", "size", "writer", "place"), map(_row, found))
+        for error in {str(status.error): None for status in found if status.error is not None}:
+            click.echo(f"error: {error}", err=True)
     return DatabaseError.exit_code if any(_problem(status) for status in found) else 0
 
 
@@ -103,6 +81,8 @@ def _problem(status: "StoreStatus") -> str:
 def _row(status: "StoreStatus") -> tuple[str, ...]:
     revision = status.revision
     state = _problem(status) or ("ok" if status.exists else "not made yet")
+    if status.error is not None:
+        state = "cannot be used"
     return (
         status.store,
         state,
@@ -273,8 +253,8 @@ def copy_command(source: str, destination: str, stores: tuple[str, ...], *, as_j
     from pykarabo_services.kernel.database import copy_store, look_at
 
     require_role(AccessLevel.ADMINISTRATOR, "copying databases")
-    _refuse_password(source)
-    _refuse_password(destination)
+    refuse_password(source)
+    refuse_password(destination)
     done: list[dict[str, Any]] = []
     for store in _chosen(stores):
         origin = _place(store, source)

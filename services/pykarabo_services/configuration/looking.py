@@ -8,7 +8,9 @@ from pykarabo.client import CALL_TIMEOUT_S, Client, DeviceRecord
 from pykarabo.data import PropertyValue, Schema
 from pykarabo.errors import (
     BadInputError,
+    OutcomeUnknownError,
     PykaraboError,
+    RemoteError,
     UnknownClassError,
     UnknownDeviceError,
     did_you_mean,
@@ -51,9 +53,22 @@ def _home_of(record: DeviceRecord) -> tuple[str, bool]:
 
 
 async def ours(work: Awaitable[_T]) -> _T:
-    """Await what another device does; what it refuses, we refuse: nothing was done."""
+    """Await what another device does, and answer for it as our caller must take it.
+
+    Raises:
+        NotExecutedError: what it refuses, we refuse: nothing was done.
+        RemoteError: nobody knows whether it was done, or it has failed.
+    """
     try:
         return await work
+    except OutcomeUnknownError as error:
+        raise RemoteError(
+            f"nobody knows whether it was done: {error.message}",
+            device=error.device,
+            key=error.key,
+            remedy="look at the device before you repeat it",
+            details={"code": error.code},
+        ) from error
     except PykaraboError as error:
         raise as_our_answer(error) from None
 

@@ -49,6 +49,8 @@ _AT_ONCE: Final = 16
 """Devices that are read at the same time: a server takes a hundred calls of one client."""
 _SAVE_S: Final = 3.0
 """A device that does not answer must not keep the others of a bulk from being saved."""
+_OPEN_S: Final = 5.0
+"""A database that is slow keeps nobody from starting; what is asked meanwhile is refused."""
 _START_S: Final = 35.0
 """The server gives `on_initialize` 10 s; a process of its own has 30 s."""
 
@@ -61,15 +63,22 @@ class ConfigurationStore(Device):
     """
 
     database = String(
-        init_only=True, description="URL of the database; empty for the domain's own."
+        init_only=True,
+        secret=True,
+        # Whoever chooses it sees what is kept of others, or hides it from them.
+        access_level=AccessLevel.ADMINISTRATOR,
+        description="URL of the database; empty for the one that the domain's services share.",
     )
     saved = UInt32(read_only=True, description="Versions saved since the start.")
+
+    initialize_timeout_s = 30.0
+    """The first start on a host compiles the libraries of the database."""
 
     _storage: ConfigurationStorage
     _callers: CallersClients
     _looker: Looker
 
-    def open_storage(self) -> ConfigurationStorage:
+    async def new_storage(self) -> ConfigurationStorage:
         """Return where versions are kept; `main` says how."""
         raise NotImplementedError
 
@@ -82,8 +91,13 @@ class ConfigurationStore(Device):
         """Open the storage."""
         self._callers = CallersClients(self.client)
         self._looker = Looker(self.client)
-        self._storage = self.open_storage()
-        await self._storage.open()
+        self._storage = await self.new_storage()
+        opening = self.spawn(self._storage.open(), name="opening the database")
+        await asyncio.wait({opening}, timeout=_OPEN_S)
+        if opening.done():
+            opening.result()
+        else:
+            self.set_values({"state": State.STARTING, "status": "the database does not answer yet"})
 
     async def on_stop(self) -> None:
         """Close everything."""

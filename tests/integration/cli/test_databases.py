@@ -116,6 +116,8 @@ def test_server_that_is_not_there_is_told_in_one_line(pykarabo: Any, tmp_path: P
     url = f"postgresql://a@/b?host={tmp_path}"
     done = pykarabo("db", "status", "projects", "--database", url)
     assert done.code == 7
+    assert done.lines[1].startswith("projects  cannot be used ")
+    assert done.err.startswith("error: the database postgresql://a@/b")
     done = pykarabo("db", "check", "projects", "--database", url)
     assert done.code == 7
     assert len(done.lines) == 1

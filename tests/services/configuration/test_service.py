@@ -1,6 +1,7 @@
 """The configuration store as a device, with real servers: saved, compared and applied."""
 
 import getpass
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -23,13 +24,14 @@ from pykarabo.data import (
 from pykarabo.device import Device, serve
 from pykarabo.errors import (
     BadConfigurationError,
+    DatabaseInUseError,
+    DatabaseUnavailableError,
     DeniedError,
     InvalidNameError,
     LockedError,
     MissingValueError,
     OutOfRangeError,
     PykaraboError,
-    RemoteError,
     StateForbidsError,
     UnknownClassError,
     UnknownDeviceError,
@@ -307,9 +309,39 @@ def test_a_database_that_stops_is_told_of_and_comes_back(
         store = connect(STORE)
         store.call("save", MOTOR, "fast")
         own_postgres.stop(immediate=True)
-        with pytest.raises(RemoteError, match="the database"):
+        with pytest.raises(DatabaseUnavailableError):
             store.call("save", MOTOR, "fast", timeout_s=20.0)
         wait_until(lambda: store.state == State.ERROR, timeout_s=10)
         own_postgres.start()
         wait_until(lambda: store.state == State.ON, timeout_s=20)
         assert store.call("save", MOTOR, "fast")["number"] == 2
+
+
+def test_a_second_store_of_one_file_is_refused_with_the_process_of_the_first(
+    store: DeviceProxy,
+) -> None:
+    assert store.state == State.ON
+    with pytest.raises(DatabaseInUseError, match=str(os.getpid())):
+        connect("T/STORES").call("instantiate", "ConfigurationStore", "T/STORE/2", timeout_s=20.0)
+    with pytest.raises(UnknownDeviceError):
+        connect("T/STORE/2")
+    assert store.call("devices") == []
+
+
+@pytest.mark.nightly
+def test_a_database_that_is_frozen_keeps_no_store_from_starting(
+    short_runtime: Path, own_postgres: PostgresServer
+) -> None:
+    assert short_runtime.exists()
+    own_postgres.freeze()
+    configuration = {STORE: {"database": own_postgres.url}}
+    with serve(
+        {STORE: ConfigurationStore, MOTOR: Motor}, server_id=SERVER, configurations=configuration
+    ):
+        store = connect(STORE)
+        assert store.state in (State.STARTING, State.ERROR)
+        with pytest.raises(DatabaseUnavailableError):
+            store.call("devices")
+        own_postgres.thaw()
+        wait_until(lambda: store.state == State.ON, timeout_s=30)
+        assert store.call("devices") == []

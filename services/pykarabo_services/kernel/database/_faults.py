@@ -46,6 +46,7 @@ _POSTGRESQL: Final[dict[str, type[PykaraboError]]] = {
     "XX001": DatabaseDamagedError,
     "XX002": DatabaseDamagedError,
 }
+_NO_RIGHT: Final = "42501"
 _REMEDIES: Final[dict[type[PykaraboError], str]] = {
     DiskFullError: "free space on the database's disk; the work goes on by itself",
     DatabaseReadOnlyError: "let the database be written to; the work goes on by itself",
@@ -62,7 +63,12 @@ def translate(error: BaseException, place: Place) -> PykaraboError | None:
     if kind is None:
         return None
     reason = " ".join(str(original).split())
-    return kind(f"the database {place} cannot do it: {reason}", remedy=_REMEDIES[kind])
+    remedy = _REMEDIES[kind]
+    if "password" in reason:
+        remedy = "put the password into ~/.pgpass (mode 600): HOST:PORT:DATABASE:USER:PASSWORD"
+    elif getattr(original, "sqlstate", None) == _NO_RIGHT:
+        remedy = "let its owner say: GRANT CREATE ON DATABASE name TO user"
+    return kind(f"the database {place} cannot do it: {reason}", remedy=remedy)
 
 
 def _kind_of(original: BaseException | None) -> type[PykaraboError] | None:
