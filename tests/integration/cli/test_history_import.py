@@ -10,7 +10,11 @@ import pytest
 from pykarabo import State
 from pykarabo.client import BlockingClient, connect, wait_until
 from pykarabo.device import serve
-from pykarabo.errors import UnknownDeviceError, UnknownPropertyError
+from pykarabo.errors import (
+    DatabaseUnavailableError,
+    UnknownDeviceError,
+    UnknownPropertyError,
+)
 from pykarabo_services.archiver.main import Archiver
 from pykarabo_services.archiver.reader import HistoryReader
 from tests.integration.cli.conftest import Run
@@ -39,7 +43,9 @@ def stored(client: BlockingClient, device_id: str, key: str, count: int) -> Any:
     """Return a history when it has so many samples."""
     found: Any = []
     while len(found) < count:
-        with contextlib.suppress(UnknownDeviceError, UnknownPropertyError):
+        with contextlib.suppress(
+            UnknownDeviceError, UnknownPropertyError, DatabaseUnavailableError
+        ):
             found = client.history(device_id, key, since="2019-01-01", until="2021-01-01")
     return found
 
