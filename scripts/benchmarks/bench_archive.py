@@ -63,6 +63,7 @@ def _archived(url: str, rate: float) -> Generator[tuple[Peer, Archive]]:
         try:
             with peer("archiver", _ARCHIVER) as archiver:
                 _heard(archiver)
+                _until(lambda: _get("database_state")["database_state"] == "works")
                 with peer("beat", _SOURCES, DEVICES, PROPERTIES, rate) as sources:
                     _heard(sources)
                     yield archiver, Archive(place_of("archive", url=url, domain="bench"))
