@@ -35,8 +35,9 @@ def login_file(domain: str | None = None, *, create: bool = False) -> Path:
 def own_proofs(domain: str | None = None) -> tuple[str, ...]:
     """Return what proves to servers that it is we who connect, see `pykarabo.transport.Sender`."""
     proofs = [f"uid:{os.getuid()}"]
-    if key_file(domain).exists():
-        proofs.append(f"key:{DomainKeys(domain).pair.public.hex()}")
+    keys = DomainKeys(domain)
+    if keys.site is not None or key_file(domain).exists():
+        proofs.append(f"key:{keys.pair.public.hex()}")
     return tuple(proofs)
 
 

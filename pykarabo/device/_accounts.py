@@ -90,13 +90,16 @@ def login_of_program(domain: str | None, issuers: Issuers, clock: Clock) -> Logi
 def login_of_host(domain: str | None = None) -> Login | None:
     """Return what shows that a program belongs to the domain, where that has accounts.
 
-    Whoever may read the key of the domain's programs can end them by a signal, too.
+    Whoever may read the key of the domain's programs can end them by a signal, too. In a site the
+    grant of a program's key shows it.
 
     Raises:
         BadConfigurationError: it cannot be told whether it has.
     """
     issuers = issuers_of(domain)
-    return None if issuers is None else login_of_program(domain, issuers, SystemClock())
+    if issuers is None or joined_site(domain) is not None:
+        return None
+    return login_of_program(domain, issuers, SystemClock())
 
 
 class Accounts:

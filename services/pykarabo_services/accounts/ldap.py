@@ -5,7 +5,7 @@ groups. Connections are encrypted, unless the file of the providers says `plain`
 """
 
 import asyncio
-import ssl
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ _THREADS: Final = 8
 """A thread waits for each login; as many as may wait for one provider."""
 _WRONG_PASSWORD: Final = 49
 _NO_SUCH_USER: Final = 32
+_NO_NAME: Final = 34
 _FILTER: Final = "(|(member={dn})(uniqueMember={dn})(memberUid={user}))"
 
 
@@ -65,8 +66,13 @@ class LdapProvider:
         self.roles = roles
         self._url, self._user, self._groups = url, user, groups
         self._filter, self._group_name = group_filter, group_name
-        self._ca_file, self._start_tls = ca_file, start_tls
+        self._start_tls = start_tls
         self._threads = ThreadPoolExecutor(_THREADS, f"ldap {name}")
+        self._tls = _tls(ca_file)
+
+    async def aclose(self) -> None:
+        """Wait for what is being asked; it has a few seconds at most."""
+        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
 
     async def check(self, user: str, password: str) -> Person | None:
         """Return who it is, or None if that is no user there or not his password."""
@@ -85,15 +91,14 @@ class LdapProvider:
                     return None
                 return Person(user, self._groups_of(connection, name, user))
             finally:
-                connection.unbind()
+                _end(connection)
         except (LDAPException, OSError) as error:
             raise self._unavailable(str(error) or type(error).__name__) from None
 
     def _connection(self, name: str, password: str) -> Any:
-        from ldap3 import NONE, Connection, Server, Tls
+        from ldap3 import NONE, Connection, Server
 
-        tls = Tls(validate=ssl.CERT_REQUIRED, ca_certs_file=self._ca_file)
-        server = Server(self._url, connect_timeout=_CONNECT_S, get_info=NONE, tls=tls)
+        server = Server(self._url, connect_timeout=_CONNECT_S, get_info=NONE, tls=self._tls)
         return Connection(
             server, name, password, receive_timeout=_ANSWER_S, read_only=True, auto_referrals=False
         )
@@ -105,7 +110,7 @@ class LdapProvider:
         if connection.bind():
             return True
         code = connection.result["result"]
-        if code not in (_WRONG_PASSWORD, _NO_SUCH_USER):
+        if code not in (_WRONG_PASSWORD, _NO_SUCH_USER, _NO_NAME):
             raise self._unavailable(connection.result["description"])
         return False
 
@@ -139,6 +144,23 @@ class LdapProvider:
     async def finish(self, handle: str) -> Person | None:
         """Refuse: users log in with a password."""
         raise _needs_password(self.name)
+
+
+def _tls(ca_file: str | None) -> Any:
+    from pykarabo_services.accounts.ldap_tls import CheckedTls
+
+    return CheckedTls(ca_certs_file=ca_file)
+
+
+def _end(connection: Any) -> None:
+    """End a connection; one that did not come up is left open by the library."""
+    from ldap3.core.exceptions import LDAPException
+
+    half_open = connection.socket
+    with contextlib.suppress(LDAPException):
+        connection.unbind()
+    if half_open is not None:
+        half_open.close()
 
 
 def _needs_password(name: str) -> BadConfigurationError:

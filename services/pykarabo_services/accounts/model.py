@@ -142,6 +142,10 @@ class AuthProvider(Protocol):
         """
         ...
 
+    async def aclose(self) -> None:
+        """Ask nobody any more."""
+        ...
+
 
 class RoleMap(NamedTuple):
     """What the groups of a provider are worth.

@@ -66,6 +66,9 @@ class OidcProvider:
         self._known: dict[str, Any] = {}
         self._known_until = 0.0
 
+    async def aclose(self) -> None:
+        """Nothing is kept open."""
+
     async def check(self, user: str, password: str) -> Person | None:
         """Refuse: users log in with a browser."""
         del user, password

@@ -28,6 +28,9 @@ class PamProvider:
         self.roles = roles
         self._service = service
 
+    async def aclose(self) -> None:
+        """Nothing is kept open."""
+
     async def check(self, user: str, password: str) -> Person | None:
         """Return who it is, or None if that is no user here or not his password."""
         question = {"service": self._service, "user": user, "password": password}

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
-from pykarabo.errors import BusyError
+from pykarabo.errors import ProviderUnavailableError
 
 AT_ONCE: Final = 2
 MAX_WAITING: Final = 50
@@ -55,7 +55,7 @@ class PasswordHasher:
 
     async def _run(self, work: Callable[[], _T]) -> _T:
         if self._waiting >= MAX_WAITING:
-            raise BusyError(
+            raise ProviderUnavailableError(
                 f"{self._waiting} passwords wait to be compared", remedy="try again in a while"
             )
         self._waiting += 1

@@ -17,7 +17,7 @@ from pykarabo.errors import (
     PykaraboError,
     did_you_mean,
 )
-from pykarabo.transport import accounts_folder
+from pykarabo.transport import accounts_folder, joined_site
 from pykarabo.trust import MAX_TOKEN_S, Token, load_issuers
 from pykarabo_services.accounts.code import forget_code, require_code
 from pykarabo_services.accounts.desk import Desk
@@ -34,6 +34,7 @@ from pykarabo_services.accounts.model import (
     role_named,
 )
 from pykarabo_services.accounts.passwords import PasswordHasher
+from pykarabo_services.accounts.vouching import be_believed
 
 _EVERYBODY: Final = AccessLevel.OBSERVER
 _ADMINISTRATORS: Final = AccessLevel.ADMINISTRATOR
@@ -87,11 +88,16 @@ class Accounts(Device):
                 device=self.context.device_id,
                 remedy="turn them on: pykarabo user init",
             )
+        await asyncio.to_thread(be_believed, self.client.domain, issuers)
         self._office = TokenOffice(issuers, self.client.domain)
+        await asyncio.to_thread(_vouch, self.client.domain, issuers.accounts_key().public)
         self._hasher = await asyncio.to_thread(PasswordHasher)
         self._stack.callback(self._hasher.close)
         self._accounts = await self.open_store(self._stack)
-        self._desk = Desk(self._accounts, self._hasher, self.read_providers(self._folder))
+        providers = self.read_providers(self._folder)
+        for provider in providers:
+            self._stack.push_async_callback(provider.aclose)
+        self._desk = Desk(self._accounts, self._hasher, providers)
         self.providers = [item.name for item in self._desk.providers]
         self.browser_providers = [
             item.name for item in self._desk.providers if not item.asks_password
@@ -371,6 +377,17 @@ class Accounts(Device):
             remedy = did_you_mean(name, known) or "'pykarabo user list' shows who there is"
             raise BadInputError(f"there is no user '{name}'", remedy=remedy)
         return account
+
+
+def _vouch(domain: str, key: bytes) -> None:
+    """Have the site believe our tokens, where the domain belongs to one that does not yet.
+
+    Raises:
+        DeniedError, NotConnectedError: it cannot be told.
+    """
+    site = joined_site(domain)
+    if site is not None and key not in site.grants.issuers(now_s=site.now_s()):
+        site.vouch_for_users(key)
 
 
 def _wanted(bound: list[str], role: str, for_s: float) -> Wanted:

@@ -6,6 +6,8 @@ from typing import Any, Final
 
 import pytest
 
+from pykarabo.client import own_proofs
+from pykarabo.device import login_of_host
 from pykarabo.device._accounts import issuers_of
 from pykarabo.errors import (
     BadConfigurationError,
@@ -16,10 +18,11 @@ from pykarabo.errors import (
     ExpiredCredentialError,
     NotConnectedError,
 )
-from pykarabo.transport import Site, SiteLink, make_context
+from pykarabo.transport import Site, SiteLink, domain_name, make_context
 from pykarabo.transport._self_test import stranger
 from pykarabo.transport._site_watch import SiteWatch
 from pykarabo.trust import JoinString, MemberRole
+from pykarabo_services.accounts.service import _vouch
 from pykarabo_services.site.joining import change_key, join_site, make_site
 from pykarabo_services.site.service import SiteService
 from pykarabo_services.site.store import SiteStore
@@ -277,6 +280,17 @@ def test_the_site_believes_who_keeps_its_accounts(hosts: Hosts, service: JoinStr
     found = issuers_of()
     assert found is not None
     assert found.keys == {b"i" * 32}
+
+
+def test_the_accounts_service_has_the_site_believe_it(hosts: Hosts, service: JoinString) -> None:
+    join_site(None, service, _invite(hosts, MemberRole.ACCOUNTS), name="ops@b")
+    for _ in range(2):
+        _vouch(domain_name(), b"i" * 32)
+    found = issuers_of()
+    assert found is not None
+    assert found.keys == {b"i" * 32}
+    assert f"key:{Site().pair.public.hex()}" in own_proofs()
+    assert login_of_host() is None
 
 
 def test_a_member_goes_on_while_the_service_is_away(hosts: Hosts) -> None:
