@@ -78,7 +78,7 @@ def run(
 
 
 def request(**more: Any) -> HistoryRequest:
-    return HistoryRequest(device_id="D", key="x", **({"since": 0, "until": 1} | more))
+    return HistoryRequest(device_id="D", key="x", since=0, until=1, **more)
 
 
 @pytest.mark.parametrize(
