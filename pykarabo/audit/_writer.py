@@ -9,7 +9,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +18,7 @@ from ._checking import ENDED, FAILED, FULL, NOT_ENDED, STARTED, TOUCHED
 from ._file import AuditFile
 from ._folder import Ending, file_of, last_ending
 from ._lines import FORMAT, Link, make_line
+from ._repeats import Repeats
 
 GATHER_S: Final = 0.2
 """What comes within this time goes to the disk together."""
@@ -51,6 +52,11 @@ class Entry(ABC):
         self.begun: int | None = None
         self.counted = 0
         self.is_seen = False
+
+    @property
+    def refusal(self) -> Hashable | None:
+        """What it is like, if it is a refusal of which many may come; see `Repeats`."""
+        return None
 
     @abstractmethod
     def fields(self) -> dict[str, Any]:
@@ -102,6 +108,7 @@ class AuditWriter:
         self._max_file_bytes = max_file_bytes
         self._queue: deque[Entry | _Gap] = deque()
         self._waiting = 0
+        self._repeats: Repeats[Entry] = Repeats()
         self._lock = threading.Lock()
         self._news = threading.Event()
         self._closing = threading.Event()
@@ -178,7 +185,8 @@ class AuditWriter:
 
     def _turn(self) -> bool:
         """Write what has come, once; returns whether that was the last time."""
-        self._news.wait(LOOK_S)
+        due_ns = self._repeats.due_ns
+        self._news.wait(LOOK_S if due_ns is None else max(0, due_ns - self._time_ns()) / 1e9)
         self._news.clear()
         is_last = self._closing.is_set()
         try:
@@ -270,6 +278,7 @@ class AuditWriter:
         return taken
 
     def _make_lines(self, *, is_last: bool) -> None:
+        self._tell_repeats(is_last=False)
         for entry in self._take(is_last=is_last):
             if isinstance(entry, _Gap):
                 self._add(
@@ -281,12 +290,25 @@ class AuditWriter:
             else:
                 self._add_entry(entry)
             time.sleep(0)  # the event loop must not wait for a whole batch
+        if is_last:
+            self._tell_repeats(is_last=True)
+
+    def _tell_repeats(self, *, is_last: bool) -> None:
+        """Tell how many refusals had no line of their own."""
+        for entry, times, since_ns in self._repeats.ended(self._time_ns(), is_last=is_last):
+            self._add_fields({**entry.fields(), "times": times, "since": since_ns})
 
     def _add_entry(self, entry: Entry) -> None:
+        kind = entry.refusal
+        if kind is not None and not self._repeats.is_told(kind, entry, self._time_ns()):
+            return
         with self._lock:
             fields = entry.fields()
             if not entry.is_over:
                 entry.begun = self._made.number + 1
+        self._add_fields(fields)
+
+    def _add_fields(self, fields: dict[str, Any]) -> None:
         kind, time_ns = fields.pop("kind"), fields.pop("t")
         self._add({"kind": kind, **self._moment(time_ns), **fields})
 

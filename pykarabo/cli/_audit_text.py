@@ -58,7 +58,8 @@ def _how(fields: Mapping[str, Any]) -> str:
     if "error" not in fields:
         return outcome
     reason = f": {fields['reason']}" if "reason" in fields else ""
-    return f"{outcome} ({fields['error']}){reason}"
+    times = f"  and {fields['times'] - 1} more like it" if "times" in fields else ""
+    return f"{outcome} ({fields['error']}){reason}{times}"
 
 
 def shown_value(value: Any) -> str:

@@ -4,7 +4,7 @@ What is declared secret is not shown, nor what nobody has declared: a password m
 name that was mistyped.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pykarabo.audit import SECRET, UNKNOWN, AuditWriter, Entry, entries, shorten, unknown, weight_of
@@ -127,6 +127,13 @@ class Attempt(Entry):
             self._writer.end(self)
             if not self._is_told:
                 self._writer.put(self)
+
+    @property
+    def refusal(self) -> Hashable | None:
+        """Who was refused, and how."""
+        if self._outcome != "refused" or self.begun is not None or self._error is None:
+            return None
+        return self._identity, self._error.code
 
     def _shown(self, given: Any) -> "_Asked":
         """Return what was asked; of a write that was applied nothing, for its changes tell it."""

@@ -14,6 +14,7 @@ from ._rights import Readers, Rights, all_rights
 
 _HIGHEST: Final = AccessLevel.EXPERT
 """Who is no server tells the directory nothing, which takes an administrator."""
+_OUTDATED: Final = "this server was started before the site had accounts: start it anew"
 _NANO: Final = 1e9
 
 
@@ -30,6 +31,8 @@ def members_only(site: Site, persons: Rights | None) -> Rights:
         grant = site.require(sender.key)
         if persons is not None and (hello.token or not grant.role.serves):
             return persons(hello, sender)
+        if not grant.role.serves and site.grants.issuers(now_s=site.now_s()):
+            return Granted(note=_OUTDATED)
         role = AccessLevel.ADMINISTRATOR if grant.role.serves else _HIGHEST
         return Granted(role, until_ns=int(grant.expires_s * _NANO))
 

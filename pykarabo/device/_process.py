@@ -220,6 +220,8 @@ async def running_server(settings: ServerSettings) -> AsyncGenerator[Server, Non
     directory = run_directory(settings.domain, create=True)
     with _stem(settings, directory) as stem:
         site = joined_site(settings.domain)
+        if site is not None:
+            await asyncio.to_thread(site.prepare)
         binding = Binding(
             directory,
             stem,

@@ -30,6 +30,7 @@ from pykarabo.client import check_device_id
 from pykarabo.errors import (
     BadConfigurationError,
     InvalidNameError,
+    LimitExceededError,
     MalformedMessageError,
     did_you_mean,
     near_matches,
@@ -370,7 +371,7 @@ class _Reader:
     def _formed(self, value: dict[str, Any], place: str) -> Any:
         try:
             return from_form(value)
-        except MalformedMessageError as error:
+        except (LimitExceededError, MalformedMessageError) as error:
             remedy = "write it as docs/reference/codecs.md says"
             raise self._wrong(place, error.message, remedy) from None
 

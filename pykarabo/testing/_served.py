@@ -111,7 +111,7 @@ def _raise_problem(answer: bytes, process: "subprocess.Popen[bytes]", log: IO[by
     """Raise why the device could not be started, if it could not."""
     if not answer:
         raise _failed(process.wait(_END_S), log)
-    problem = pickle.loads(answer)
+    problem = pickle.loads(answer)  # noqa: S301 - from a process that we have started
     if problem is not None:
         raise PykaraboError.from_wire(problem)
 

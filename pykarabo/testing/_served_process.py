@@ -36,7 +36,7 @@ def main() -> None:
     """Serve what stdin tells; what the device prints goes where its log goes."""
     answers = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    order = pickle.load(sys.stdin.buffer)
+    order = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the process that has started us
     sys.path[:] = order["path"]
     cls = load_class(order["module"], order["file"], order["class"])
     settings = ServerSettings(

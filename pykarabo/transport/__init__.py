@@ -18,6 +18,7 @@ from ._places import (
     domain_name,
     key_file,
     run_directory,
+    site_member_file,
     site_state_file,
     user_name,
 )
@@ -129,6 +130,7 @@ __all__ = [
     "require_same_time",
     "run_directory",
     "signed",
+    "site_member_file",
     "site_state_file",
     "time_left_s",
     "user_name",

@@ -1,6 +1,7 @@
 """The audit log when somebody changes it, when its server is killed and when its disk is full."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from pykarabo.audit import ChainCheck, Link, check_server, files_of, make_line, parse_line
 from pykarabo.client import BlockingClient, connect, wait_until
-from tests.harness import Cluster, audit_log
+from pykarabo.errors import DeniedError
+from tests.harness import Cluster, audit_log, record
 from tests.harness.disk import Disk, why_no_disk
 
 _SERVER: Final = "S/1"
@@ -20,6 +22,7 @@ _ON_FILES: Final = settings(
     max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 _RECOVERY_S: Final = 10.0
+_FLOOD_S: Final = 3.0
 
 
 def _wrong(check: ChainCheck) -> list[str]:
@@ -212,6 +215,35 @@ def test_a_log_that_cannot_be_written_from_the_start_keeps_nobody_from_working(
     wait_until(lambda: "audit/alarm" not in own.alarms, timeout_s=_RECOVERY_S)
 
 
+def _refused_times() -> int:
+    found = audit_log.attempts(_SERVER, outcome="refused")
+    return sum(line.get("times", 1) for line in found)
+
+
+def test_X1_a_flood_of_refusals_writes_little_and_each_is_counted(cluster: Cluster) -> None:
+    cluster.start_directory()
+    cluster.start(_SERVER, _DEVICE)
+    calls, begun = 0, time.monotonic()
+    with BlockingClient(role="observer") as observer:
+        device = observer.device(_DEVICE)
+        while time.monotonic() - begun < _FLOOD_S:
+            with pytest.raises(DeniedError):
+                device.call("execute", f"key {calls}")
+            calls += 1
+        took_s = time.monotonic() - begun
+    audit_log.wait_until(lambda: _refused_times() == calls, "the count of all", 5.0)
+    found = audit_log.attempts(_SERVER, outcome="refused")
+    written = sum(len(json.dumps(line)) for line in found)
+    record(
+        "X1 (flood of refusals)",
+        "each is counted, little is written",
+        f"{calls / took_s:.0f} refusals/s: {written / took_s / 1e3:.1f} kB/s in the log",
+    )
+    assert written / took_s < 50_000
+    assert max(line.get("times", 1) for line in found) > 1
+    assert not _wrong(check_server(audit_log.folder(), _SERVER, is_written=True))
+
+
 def test_X1_what_found_the_server_busy_is_in_the_log(cluster: Cluster) -> None:
     cluster.start_directory()
     cluster.start(_SERVER, _DEVICE)
@@ -222,8 +254,10 @@ def test_X1_what_found_the_server_busy_is_in_the_log(cluster: Cluster) -> None:
     audit_log.wait_until(
         lambda: len(audit_log.attempts(_SERVER, outcome="done")) == 100, "what was done"
     )
+    audit_log.wait_until(lambda: _refused_times() == 200, "what was refused")
     refused = audit_log.attempts(_SERVER, outcome="refused")
-    assert [line["error"] for line in refused] == ["busy"] * 200
+    assert {line["error"] for line in refused} == {"busy"}
+    assert len(refused) < 50
     assert all(line["program"] and line["user"] for line in refused)
 
 

@@ -26,12 +26,13 @@ def why_no_disk() -> str | None:
 class Disk:
     """A disk mounted at `folder`; use it as a context manager."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, size_kib: int = SIZE_KIB) -> None:
         self.folder = folder
+        self._size_kib = size_kib
 
     def __enter__(self) -> "Disk":
         self.folder.mkdir(parents=True, exist_ok=True)
-        options = ["-t", "tmpfs", "-o", f"size={SIZE_KIB}k"]
+        options = ["-t", "tmpfs", "-o", f"size={self._size_kib}k"]
         subprocess.run(["mount", *options, "none", str(self.folder)], check=True)
         return self
 
@@ -42,7 +43,7 @@ class Disk:
         """Leave no room: whoever writes next is told that there is no space left."""
         handle = os.open(self.folder / _FILLER, os.O_WRONLY | os.O_CREAT)
         try:
-            while os.write(handle, bytes(1024 * SIZE_KIB)):
+            while os.write(handle, bytes(1024 * self._size_kib)):
                 pass
         except OSError:
             return

@@ -164,7 +164,11 @@ class PostgresServer:
             )
 
     def database_on(self, folder: Path, name: str) -> str:
-        """Create a database whose tables lie in `folder`, a disk of 16 MiB or more; its URL."""
+        """Create a database whose tables lie in `folder`; return its URL.
+
+        The folder is a disk of 16 MiB or more, mounted below `self.folder`, where the server's user
+        may go.
+        """
         where = folder / "tables"
         where.mkdir(mode=0o700)
         if self._as:

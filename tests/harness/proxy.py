@@ -17,6 +17,8 @@ PROXY_HOST: Final = "127.0.0.2"
 _CHUNK: Final = 64 * 1024
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 _START_S: Final = 10.0
+_RECORDED: Final = 2**20
+"""So much of a connection is kept."""
 
 
 class Proxy:
@@ -28,6 +30,7 @@ class Proxy:
     Attributes:
         resets: how many connections it has reset.
         flipped: how many bits it has flipped.
+        repeated: how many pieces it has sent twice.
         forwarded: how many bytes it has forwarded.
     """
 
@@ -43,9 +46,12 @@ class Proxy:
         self._thread = threading.Thread(target=self._run, name="fault proxy")
         self.resets = 0
         self.flipped = 0
+        self.repeated = 0
+        self._heard: list[tuple[int, bytearray]] = []
         self.forwarded = 0
         self._latency_s = 0.0
         self._flip_share = 0.0
+        self._repeat_share = 0.0
         self._bytes_per_s = 0.0
 
     def __enter__(self) -> "Proxy":
@@ -70,6 +76,25 @@ class Proxy:
     def flip(self, share: float) -> None:
         """Flip one random bit in this share of the pieces forwarded; 0 ends it."""
         self._flip_share = share
+
+    def repeat(self, share: float) -> None:
+        """Send so many of all pieces twice."""
+        self._repeat_share = share
+
+    @property
+    def tampered(self) -> int:
+        """How many pieces were not forwarded as they were."""
+        return self.flipped + self.repeated
+
+    @property
+    def recorded(self) -> list[tuple[int, bytes]]:
+        """What was sent to which port on each connection so far."""
+        return [(port, bytes(heard)) for port, heard in self._heard]
+
+    def record(self, port: int) -> bytearray:
+        """Begin to keep what is sent on a connection."""
+        self._heard.append((port, bytearray()))
+        return self._heard[-1][1]
 
     def reset(self) -> None:
         """Reset every connection now."""
@@ -133,7 +158,7 @@ class Proxy:
                 _abort(near)
                 far.close()
                 continue
-            pair = _Pair(self, near, far)
+            pair = _Pair(self, near, far, self.record(port))
             self._pairs.add(pair)
             pair.start()
 
@@ -165,6 +190,9 @@ class Proxy:
             damaged = bytearray(piece)
             damaged[self._random.randrange(len(piece))] ^= 1 << self._random.randrange(8)
             return bytes(damaged)
+        if self._repeat_share and self._random.random() < self._repeat_share:
+            self.repeated += 1
+            return piece + piece
         return piece
 
     def forget(self, pair: "_Pair") -> None:
@@ -175,7 +203,10 @@ class Proxy:
 class _Pair:
     """One connection through the proxy."""
 
-    def __init__(self, proxy: Proxy, near: socket.socket, far: socket.socket) -> None:
+    def __init__(
+        self, proxy: Proxy, near: socket.socket, far: socket.socket, heard: bytearray
+    ) -> None:
+        self._heard = heard
         self._proxy = proxy
         self._sockets = (near, far)
         self._tasks: list[asyncio.Task[None]] = []
@@ -187,14 +218,17 @@ class _Pair:
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         near, far = self._sockets
         self._tasks = [
-            asyncio.create_task(self._forward(near, far)),
-            asyncio.create_task(self._forward(far, near)),
+            asyncio.create_task(self._forward(near, far, self._heard)),
+            asyncio.create_task(self._forward(far, near, bytearray())),
         ]
 
-    async def _forward(self, source: socket.socket, target: socket.socket) -> None:
+    async def _forward(
+        self, source: socket.socket, target: socket.socket, heard: bytearray
+    ) -> None:
         loop = asyncio.get_running_loop()
         with contextlib.suppress(OSError):
             while piece := await loop.sock_recv(source, _CHUNK):
+                heard += piece[: max(0, _RECORDED - len(heard))]
                 await loop.sock_sendall(target, await self._proxy.treat(piece))
         self.abort()
 

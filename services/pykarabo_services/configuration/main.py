@@ -9,7 +9,7 @@ from pykarabo_services.kernel.database import Database, Health, place_of
 class ConfigurationStore(service.ConfigurationStore):
     """Keeps named configurations of devices with all of their history in the domain's database."""
 
-    async def new_storage(self) -> ConfigurationStorage:
+    def open_storage(self) -> ConfigurationStorage:
         """Return where versions are kept."""
         place = place_of(STORE.name, domain=self.client.domain, url=self.database or None)
         return Configurations(Database(STORE, place, on_health=self._show))

@@ -71,14 +71,11 @@ class ConfigurationStore(Device):
     )
     saved = UInt32(read_only=True, description="Versions saved since the start.")
 
-    initialize_timeout_s = 30.0
-    """The first start on a host compiles the libraries of the database."""
-
     _storage: ConfigurationStorage
     _callers: CallersClients
     _looker: Looker
 
-    async def new_storage(self) -> ConfigurationStorage:
+    def open_storage(self) -> ConfigurationStorage:
         """Return where versions are kept; `main` says how."""
         raise NotImplementedError
 
@@ -91,7 +88,7 @@ class ConfigurationStore(Device):
         """Open the storage."""
         self._callers = CallersClients(self.client)
         self._looker = Looker(self.client)
-        self._storage = await self.new_storage()
+        self._storage = self.open_storage()
         opening = self.spawn(self._storage.open(), name="opening the database")
         await asyncio.wait({opening}, timeout=_OPEN_S)
         if opening.done():

@@ -305,7 +305,7 @@ class _Reader:
         if content is None:
             raise self._wrong("there is no such file", "name an exported project")
         try:
-            index = yaml.load(content, _plain_loader())
+            index = yaml.load(content, _plain_loader())  # noqa: S506 - a SafeLoader
         except (yaml.YAMLError, RecursionError, ValueError) as error:
             problem = " ".join(str(error).split())
             raise self._wrong(problem[:300] or "it is no YAML", "correct it there") from None

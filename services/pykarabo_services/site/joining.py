@@ -6,8 +6,23 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from pykarabo.errors import BadConfigurationError, ClockError, DeniedError
-from pykarabo.transport import Membership, Site, SiteLink, is_refused, numeric, user_name
-from pykarabo.trust import GRANT_LIFE_S, GrantList, JoinString, MemberRole
+from pykarabo.transport import (
+    Membership,
+    Site,
+    SiteLink,
+    accounts_folder,
+    is_refused,
+    numeric,
+    user_name,
+)
+from pykarabo.trust import (
+    GRANT_LIFE_S,
+    GrantList,
+    JoinString,
+    MemberRole,
+    load_issuers,
+    serves_accounts,
+)
 
 from .model import SiteState
 from .store import SiteStore
@@ -67,6 +82,7 @@ def refresh_own(domain: str | None) -> GrantList:
             name=site.membership.name,
             host=socket.gethostname(),
             now_s=now_s,
+            issuer=_issuer(domain),
         )
         host, port = state.host, state.port
         state.directories = (f"tcp://{_bracketed(host)}:{port + 1}#{own.hex()}",)
@@ -74,6 +90,13 @@ def refresh_own(domain: str | None) -> GrantList:
     listed = store.load().granted([signer.public])
     site.take(listed.signed(signer, now_s=now_s))
     return listed
+
+
+def _issuer(domain: str | None) -> bytes:
+    """Return the key that signs tokens of users, where this host keeps the domain's accounts."""
+    folder = accounts_folder(domain)
+    issuers = load_issuers(folder) if serves_accounts(folder) else None
+    return issuers.accounts_key().public if issuers is not None else b""
 
 
 def join_site(

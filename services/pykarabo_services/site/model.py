@@ -167,13 +167,19 @@ class SiteState:
         self.number += 1
         return grant
 
-    def admit(self, key: bytes, role: MemberRole, *, name: str, host: str, now_s: float) -> Grant:
+    def admit(
+        self,
+        key: bytes,
+        role: MemberRole,
+        *,
+        name: str,
+        host: str,
+        now_s: float,
+        issuer: bytes = b"",
+    ) -> Grant:
         """Give a grant without an invitation: to the authority's own host."""
-        known = self.grants.get(key)
-        issuer = known.issuer if known is not None else b""
-        return self._put(
-            Grant(key, check_name(name), role, host, now_s, now_s + self.life_s, issuer=issuer)
-        )
+        grant = Grant(key, check_name(name), role, host, now_s, now_s + self.life_s, issuer=issuer)
+        return self._put(grant)
 
     def renew(self, key: bytes, now_s: float) -> bool:
         """Renew the grant of a member who shows that he is there, if it ends soon."""

@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from pykarabo.errors import (
     DatabaseDamagedError,
     DatabaseInUseError,
     DatabaseReadOnlyError,
+    DatabaseUnansweredError,
     DatabaseUnavailableError,
     DiskFullError,
 )
@@ -27,8 +29,11 @@ from pykarabo_services.kernel.database import (
     Place,
     StoreDeclaration,
     WriterLock,
+    make_engine,
+    migrate,
     place_of,
 )
+from pykarabo_services.kernel.database._lane import MAX_ABANDONED, Lane
 from tests.harness.databases import Databases
 from tests.harness.disk import Disk, why_no_disk
 from tests.harness.notes import METADATA, NOTES, PEOPLE, RELAXED, STORE
@@ -193,6 +198,22 @@ async def test_reader_of_a_file_needs_no_lock_and_cannot_write(tmp_path: Path) -
 
 
 @async_test
+async def test_reader_waits_for_the_service_that_makes_the_tables(databases: Databases) -> None:
+    reader = Database(STORE, databases.place("notes"), read_only=True)
+    await reader.open(required=False)
+    assert not reader.health.good
+    with pytest.raises(DatabaseUnavailableError):
+        await reader.read(names)
+    writer = Database(STORE, databases.place("notes"))
+    await writer.open()
+    await writer.write(lambda connection: add_person(connection, "Ada"))
+    await asyncio.wait_for(reader.wait_well(), WELL_S)
+    assert await reader.read(names) == ["Ada"]
+    await reader.aclose()
+    await writer.aclose()
+
+
+@async_test
 async def test_file_and_lock_are_for_their_owner_only(tmp_path: Path) -> None:
     place = Place(tmp_path / "data" / "notes.db")
     database = Database(STORE, place)
@@ -324,6 +345,95 @@ async def test_frozen_server_costs_one_deadline_and_heals_by_itself(
     await asyncio.wait_for(database.wait_well(), WELL_S)
     assert await database.read(names) == [], "what was refused is not there"
     await database.aclose()
+
+
+@async_test
+async def test_commit_that_is_not_answered_leaves_the_outcome_open(
+    own_postgres: PostgresServer,
+) -> None:
+    place = place_of("notes", url=own_postgres.url, domain="d")
+    database = Database(STORE, place, deadline_s=1.0)
+    await database.open()
+
+    def freeze_before_the_commit(connection: Connection) -> None:
+        add_person(connection, "Ada")
+        own_postgres.freeze()
+
+    with pytest.raises(DatabaseUnansweredError, match="nobody knows whether it has written"):
+        await database.write(freeze_before_the_commit)
+    own_postgres.thaw()
+    await asyncio.wait_for(database.wait_well(), WELL_S)
+    assert await database.read(names) in ([], ["Ada"])
+    await database.aclose()
+
+
+@async_test
+async def test_work_with_a_deadline_of_its_own_may_take_so_long(databases: Databases) -> None:
+    database = Database(STORE, databases.place("notes"), deadline_s=0.5)
+    await database.open()
+
+    def slow(connection: Connection) -> None:
+        if databases.kind == "postgresql":
+            connection.execute(text("SELECT pg_sleep(0.8)"))
+        else:
+            time.sleep(0.8)
+        add_person(connection, "Ada")
+
+    await database.write(slow, deadline_s=5.0)
+    assert await database.read(names) == ["Ada"]
+    await database.aclose()
+
+
+@async_test
+async def test_store_of_a_frozen_server_is_closed_in_time(own_postgres: PostgresServer) -> None:
+    database = Database(STORE, place_of("notes", url=own_postgres.url, domain="d"))
+    await database.open()
+    own_postgres.freeze()
+    waiting = asyncio.ensure_future(database.read(names))
+    await asyncio.sleep(0)
+    began = time.monotonic()
+    await database.aclose()
+    assert time.monotonic() - began < 4
+    waiting.cancel()
+    own_postgres.thaw()
+
+
+@async_test
+async def test_threads_that_hang_are_few(tmp_path: Path) -> None:
+    may_end = threading.Event()
+    place = Place(tmp_path / "notes.db")
+    migrate(STORE, place)
+    lane = Lane("test", make_engine(place), place, writes=False, deadline_s=0.1)
+    for _ in range(MAX_ABANDONED):
+        with pytest.raises(DatabaseUnavailableError, match=r"did not answer within 0\.1 s"):
+            await lane.run(lambda _: may_end.wait(), deadline_s=0.1)
+    with pytest.raises(DatabaseUnavailableError, match="4 threads wait for it"):
+        await lane.run(names, deadline_s=0.1)
+    may_end.set()
+    assert await asyncio.to_thread(lane.close, timeout_s=WELL_S)
+    assert lane.abandoned == 0
+
+
+@pytest.mark.skipif(bool(why_no_disk()), reason=str(why_no_disk()))
+@async_test
+async def test_full_disk_of_the_server_refuses_writes_lets_read_and_recovers(
+    own_postgres: PostgresServer,
+) -> None:
+    with Disk(own_postgres.folder / "disk", size_kib=20 * 1024) as disk:
+        url = await asyncio.to_thread(own_postgres.database_on, disk.folder, "small")
+        database = Database(STORE, place_of("notes", url=url, domain="d"))
+        await database.open()
+        author = await database.write(lambda connection: add_person(connection, "Ada"))
+        disk.fill()
+        rows = [{"author": author, "text": "x" * 4000} for _ in range(5000)]
+        with pytest.raises(DiskFullError, match="No space left on device"):
+            await database.write(lambda connection: connection.execute(insert(NOTES), rows))
+        assert await database.read(names) == ["Ada"]
+        disk.free()
+        await asyncio.wait_for(database.wait_well(), WELL_S)
+        await database.write(lambda connection: connection.execute(insert(NOTES), rows[:10]))
+        await database.aclose()
+        await asyncio.to_thread(own_postgres.stop)
 
 
 @async_test

@@ -26,6 +26,7 @@ from tests.harness.projects import SCENE, example, item, values
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">{}</svg>'
 LAUGHS = "".join(f'<!ENTITY lol{number} "{f"&lol{number - 1};" * 10}">' for number in range(1, 10))
 BOMB = f'<!DOCTYPE svg [<!ENTITY lol0 "lol">{LAUGHS}]>' + SVG.format("<text>&lol9;</text>")
+_UUID = "8dcb3a04-3671-442b-8901-bba45336bd4d"  # the same in every process that collects tests
 PROJECT = {"kind": "project", "uuid": new_uuid(), "name": "a"}
 REMOTE = '<!DOCTYPE svg [<!ENTITY x SYSTEM "file:///etc/passwd">]>' + SVG.format("&x;")
 
@@ -239,13 +240,13 @@ def test_B9_archive_that_swells_is_refused(tmp_path: Path) -> None:
         ("format: 2", "no 'format: 1'"),
         ("{" * 5000, "project.yaml"),
         ("format: 1\nname: a", "is no uuid"),
-        (f"format: 1\nname: ../../x\nuuid: {new_uuid()}", "'../../x' is no name"),
-        (f"format: 1\nname: a\nuuid: {new_uuid()}\nscenes: x", "'scenes' is no list"),
-        (f"format: 1\nname: a\nuuid: {new_uuid()}\nscenes: [x]", "a scene is no map"),
-        (f"format: 1\nname: a\nuuid: {new_uuid()}\ncolour: red", "cannot have 'colour'"),
-        (f"format: 1\nname: a\nuuid: {new_uuid()}\nfolder: 7", "put it in quotes"),
+        (f"format: 1\nname: ../../x\nuuid: {_UUID}", "'../../x' is no name"),
+        (f"format: 1\nname: a\nuuid: {_UUID}\nscenes: x", "'scenes' is no list"),
+        (f"format: 1\nname: a\nuuid: {_UUID}\nscenes: [x]", "a scene is no map"),
+        (f"format: 1\nname: a\nuuid: {_UUID}\ncolour: red", "cannot have 'colour'"),
+        (f"format: 1\nname: a\nuuid: {_UUID}\nfolder: 7", "put it in quotes"),
         (
-            f"format: 1\nname: a\nuuid: {new_uuid()}\nmacros: [{{name: m, uuid: {new_uuid()}}}]",
+            f"format: 1\nname: a\nuuid: {_UUID}\nmacros: [{{name: m, uuid: {_UUID}}}]",
             "macro 'm' has no file macros/m.py",
         ),
     ],

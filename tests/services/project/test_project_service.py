@@ -169,6 +169,23 @@ async def test_observer_reads_and_changes_nothing(
 
 
 @async_test
+async def test_audit_log_tells_names_and_sizes_instead_of_texts(
+    short_runtime: Path, databases: Databases
+) -> None:
+    async with facility(databases.url) as (running, _store):
+        device = next(item for item in running.server.devices if item.device_id == STORE)
+        changes = Changes(items=example(), removed={new_uuid(): 3}).to_wire()
+        told = device.told_arguments("save_changes", {"changes": changes, "overwrite": True})
+        assert told["overwrite"] is True
+        assert "scene Main" in told["changes"]["saved"]
+        assert told["changes"]["bytes"] > len(SCENE) * 2
+        assert SCENE not in str(told)
+        told = device.told_arguments("save_changes", {"changes": {"items": 7}})
+        assert "no changes" in told["changes"]
+        assert device.told_arguments("trash_project", {"project": "x"}) == {"project": "x"}
+
+
+@async_test
 async def test_bad_calls_are_refused_with_what_helps(
     short_runtime: Path, databases: Databases
 ) -> None:

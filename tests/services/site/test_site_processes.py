@@ -11,7 +11,8 @@ from typing import Any, Final
 import pytest
 import zmq
 
-from pykarabo.client import BlockingClient, Client, DeviceRecord, Stale
+from pykarabo.client import BlockingClient, Client, DeviceRecord, Stale, login_file, own_proofs
+from pykarabo.data import AccessLevel
 from pykarabo.errors import BadConfigurationError, DeniedError, NotConnectedError, PykaraboError
 from pykarabo.transport import (
     Binding,
@@ -20,12 +21,16 @@ from pykarabo.transport import (
     KeyPair,
     Site,
     ZmqTransport,
+    accounts_folder,
+    domain_name,
 )
 from pykarabo.transport import _zeromq as driver
 from pykarabo.transport._self_test import _outcome, stranger
 from pykarabo.transport._sockets import UP_EVENTS
 from pykarabo.transport._zap import Question, Verdict
+from pykarabo.trust import Token, make_issuers, sign_token
 from pykarabo.wire import Attach, Opened, PipelineInput, Refused
+from pykarabo_services.site.joining import make_site
 
 from .conftest import HOST, Hosts
 
@@ -183,6 +188,37 @@ def test_who_is_no_server_tells_the_directory_nothing(
         if role == "client":
             with pytest.raises(DeniedError, match="needs the role administrator"):
                 client.directory("unregister", "00" * 16)
+
+
+def test_in_a_site_with_accounts_who_has_not_logged_in_may_only_look(
+    hosts: Hosts, tmp_path: Path
+) -> None:
+    hosts.be("a")
+    make_site(None, HOST, hosts.port)
+    issuers = make_issuers(accounts_folder())
+    hosts.start("a", "site", "serve")
+    hosts.join("c", "server")
+    _serve_motor(hosts, "c", tmp_path)  # which needs nothing but its grant
+    hosts.join("b", "client")
+    hosts.be("b")
+    with BlockingClient() as client:
+        assert client.role_at(MOTOR) is AccessLevel.OBSERVER
+        with pytest.raises(DeniedError, match="nobody has logged in here"):
+            client.device(MOTOR).set(velocity=2.0)
+    token = Token(
+        user="alice",
+        role=AccessLevel.OPERATOR,
+        domain=domain_name(),
+        login="1",
+        bound=own_proofs(),
+        issued_s=time.time(),
+        expires_s=time.time() + 60,
+    )
+    login_file(create=True).write_bytes(sign_token(token, issuers.accounts_key()))
+    login_file().chmod(0o600)
+    with BlockingClient() as client:
+        assert client.role_at(MOTOR) is AccessLevel.OPERATOR
+        client.device(MOTOR).set(velocity=2.0)
 
 
 # -- whom a client speaks to ----------------------------------------------------------------------

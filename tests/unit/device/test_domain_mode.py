@@ -1,6 +1,7 @@
 """A domain that only administrators may change: what is kept back, and what goes on."""
 
 import asyncio
+from collections.abc import Collection
 from typing import Any, ClassVar
 
 import pytest
@@ -15,7 +16,7 @@ from pykarabo.testing import MemoryFacility, run_facility
 class _Motor(Device):
     """A motor that anybody may stop."""
 
-    allowed_when_locked: ClassVar[set[str]] = {"stop"}
+    allowed_when_locked: ClassVar[Collection[str]] = ("stop",)
     target = Float64()
     moves = Int64(read_only=True)
     driven_by = String(init_only=True)

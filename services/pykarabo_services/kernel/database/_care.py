@@ -15,7 +15,7 @@ from pykarabo.errors import PykaraboError
 from ._blocking import reading, require_file, telling, writer_of
 from ._declaration import StoreDeclaration
 from ._engine import make_engine
-from ._migrating import Revision, RevisionKind, look_at_revision
+from ._migrating import Revision, RevisionKind, look_at_revision, revisions
 from ._place import Place
 
 
@@ -45,6 +45,7 @@ def look_at(store: StoreDeclaration, place: Place) -> StoreStatus:
     """Return what state a store is in; it does not raise what the database says."""
     if place.path is not None and not place.path.exists():
         return StoreStatus(store.name, str(place), exists=False)
+    revisions(store)  # what is imported for it is not the database's time
     began = time.monotonic()
     try:
         with reading(place) as connection:

@@ -36,7 +36,8 @@ _PROBE_MAX_S: Final = 4.0
 _PROBE_DEADLINE_S: Final = 4.0
 """A connection is given up after 3 s."""
 _CREATE_DEADLINE_S: Final = 30.0
-_CLOSE_S: Final = 5.0
+_CLOSE_S: Final = 1.5
+"""For each of two threads: a device has 5 s to stop."""
 _log: Final = logging.getLogger(__name__)
 
 
@@ -89,8 +90,8 @@ class Database:
         self._on_health = on_health
         self._lock = None if self.place.path is None or read_only else WriterLock(self.place.path)
         self._engine = self._new_engine()
-        self._reader = Lane(f"{store.name} reader", self._engine, self.place, writes=False)
-        self._writer = Lane(f"{store.name} writer", self._engine, self.place, writes=True)
+        self._reader = self._new_lane("reader", writes=False)
+        self._writer = self._new_lane("writer", writes=True)
         self._tasks = TaskOwner(f"database {store.name}")
         self._recovered = asyncio.Event()
         self._is_prepared = False
@@ -102,6 +103,15 @@ class Database:
             read_only=self.read_only,
             synchronous=self.store.synchronous,
             statement_timeout_s=self._deadline_s,
+        )
+
+    def _new_lane(self, role: str, *, writes: bool) -> Lane:
+        return Lane(
+            f"{self.store.name} {role}",
+            self._engine,
+            self.place,
+            writes=writes,
+            deadline_s=self._deadline_s,
         )
 
     async def open(self, *, required: bool = True) -> None:
@@ -136,14 +146,22 @@ class Database:
             deadline_s=self._deadline_s,
             patience_s=0.0,
         )
-        if revision.kind is RevisionKind.EMPTY and not self.read_only:
-            await self._writer.run(
-                lambda connection: create_tables(connection, self.store, self.place),
-                deadline_s=_CREATE_DEADLINE_S,
-            )
+        if revision.kind is RevisionKind.EMPTY:
+            await self._create()
         else:
             require_newest(revision, self.store, self.place)
         self._is_prepared = True
+
+    async def _create(self) -> None:
+        if self.read_only:
+            raise DatabaseUnavailableError(
+                f"there is nothing yet in the database {self.place}",
+                remedy="start the service that writes it",
+            )
+        await self._writer.run(
+            lambda connection: create_tables(connection, self.store, self.place),
+            deadline_s=_CREATE_DEADLINE_S,
+        )
 
     def _claim(self, lock: WriterLock) -> None:
         create_file(self.place)

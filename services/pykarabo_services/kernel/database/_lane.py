@@ -38,6 +38,8 @@ MAX_ABANDONED: Final = 4
 PATIENCE_S: Final = 3.0
 """A server that restarts is back within so long, and its clients need not know."""
 _RETRY_S: Final = 0.1
+_INTERRUPTED_S: Final = 0.5
+"""A thread whose wait was interrupted ends within so long."""
 
 
 class _Stage(Enum):
@@ -50,8 +52,11 @@ class _Stage(Enum):
 class _Job(Generic[T]):
     """One piece of work and who waits for it."""
 
-    def __init__(self, work: Work[T], *, in_transaction: bool, patience_s: float) -> None:
+    def __init__(
+        self, work: Work[T], *, deadline_s: float, in_transaction: bool, patience_s: float
+    ) -> None:
         self.work = work
+        self.deadline_s = deadline_s
         self.in_transaction = in_transaction
         self.patience_s = patience_s
         self.loop = loop = asyncio.get_running_loop()
@@ -83,12 +88,16 @@ class Lane:
         name: for the thread.
         engine: gives the connections; each thread keeps one.
         writes: whether the work is committed; without, it is rolled back.
+        deadline_s: of most of the work: the server ends a statement after so long.
     """
 
-    def __init__(self, name: str, engine: Engine, place: Place, *, writes: bool) -> None:
+    def __init__(
+        self, name: str, engine: Engine, place: Place, *, writes: bool, deadline_s: float
+    ) -> None:
         self.name = name
         self.place = place
         self.writes = writes
+        self.deadline_s = deadline_s
         self._engine = engine
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -125,9 +134,11 @@ class Lane:
             DatabaseUnavailableError: the database cannot be reached.
             DatabaseUnansweredError: it did not answer in time, and may have written.
         """
-        job = _Job(work, in_transaction=in_transaction, patience_s=patience_s)
+        job = _Job(
+            work, deadline_s=deadline_s, in_transaction=in_transaction, patience_s=patience_s
+        )
         self._submit(job)
-        job.timer = job.loop.call_later(deadline_s, self._expire, job, deadline_s)
+        job.timer = job.loop.call_later(deadline_s, self._expire, job)
         return await job.future
 
     def _submit(self, job: _Job[Any]) -> None:
@@ -155,8 +166,9 @@ class Lane:
         self._worker = _Worker(self._engine, self._jobs, self._lock, self)
         self._worker.start()
 
-    def _expire(self, job: _Job[Any], deadline_s: float) -> None:
+    def _expire(self, job: _Job[Any]) -> None:
         """Tell the caller that it takes too long; in the event loop."""
+        deadline_s = job.deadline_s
         with self._lock:
             stage, job.stage = job.stage, _Stage.OVER
         if stage is _Stage.OVER:
@@ -187,12 +199,17 @@ class Lane:
             worker.give_up()
 
     def close(self, *, timeout_s: float) -> bool:
-        """Finish the work that waits and end the threads; blocking. Tells whether all ended."""
+        """Finish the work that waits and end the threads; blocking. Tells whether all ended.
+
+        What is not done in time is interrupted.
+        """
         self._closed = True
         if self._worker is not None:
             self._jobs.put(None)
-            self._abandoned.append(self._worker)
-        until = time.monotonic() + timeout_s
+            self._worker.join(timeout_s)
+            if self._worker.is_alive():
+                self._abandon()
+        until = time.monotonic() + _INTERRUPTED_S
         for worker in self._abandoned:
             worker.join(max(0.0, until - time.monotonic()))
         return self.abandoned == 0
@@ -260,9 +277,9 @@ class _Worker(threading.Thread):
                 return self._attempt(job)
             except SQLAlchemyError as error:
                 meaning = translate(error, self._lane.place)
-                self._disconnect()
                 if meaning is None:
                     raise
+                self._disconnect()
                 if not self._is_worth_another(job, meaning, until):
                     raise self._outcome(job, meaning) from error
             time.sleep(_RETRY_S)
@@ -289,6 +306,7 @@ class _Worker(threading.Thread):
             return job.work(connection)
         try:
             with connection.begin() as transaction:
+                self._tell_deadline(connection, job)
                 result = job.work(connection)
                 if self._lane.writes:
                     self._enter_commit(job)
@@ -300,6 +318,12 @@ class _Worker(threading.Thread):
             if connection.in_transaction():
                 self._disconnect()
             raise
+
+    def _tell_deadline(self, connection: Connection, job: _Job[Any]) -> None:
+        """Have PostgreSQL end what nobody waits for any more, and nothing before."""
+        if self._lane.place.url is not None and job.deadline_s != self._lane.deadline_s:
+            timeout_ms = round(job.deadline_s * 1000)
+            connection.exec_driver_sql(f"SET LOCAL statement_timeout TO {timeout_ms}")
 
     def _enter_commit(self, job: _Job[Any]) -> None:
         """From here on nobody can say that nothing was written; refuse when it is too late."""
