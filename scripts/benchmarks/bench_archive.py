@@ -1,4 +1,4 @@
-"""Archiving: what an archiver takes from living devices, and what its parts take alone."""
+"""Archiving: what an archiver takes from living devices, its parts alone, and reading."""
 
 import asyncio
 import os
@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from pykarabo_services.kernel.database import URL_VARIABLE, place_of
 from scripts.benchmarks._archive_parts import bytes_per_sample, writer_rates
+from scripts.benchmarks._history_parts import history_rows
 from scripts.benchmarks._processes import Peer, domain, duration_s, peer
 from scripts.benchmarks._report import Reach, Row
 from tests.harness.archive import Archive
@@ -36,6 +37,7 @@ def rows() -> list[Row]:
         return [
             *writer_rates(urls),
             bytes_per_sample(Path(folder)),
+            *history_rows(urls),
             *(row for kind, url in urls.items() for row in _sustained(kind, url)),
             _catch_up(server),
         ]

@@ -6,6 +6,7 @@ of them reach each replica through a relay, which can hold back what passes as a
 
 import asyncio
 import contextlib
+import json
 import random
 import secrets
 import signal
@@ -48,6 +49,7 @@ from tests.harness.site import Relays, Site
 
 _LOOK_S: Final = 0.05
 _END_S: Final = 10.0
+_CROWD: Final = Path(__file__).parents[1] / "harness/crowd_process.py"
 
 
 @pytest.fixture
@@ -620,6 +622,72 @@ async def _reconnect(site: Site, clients: int) -> float:
         for user in users:
             await user.aclose()
         transport.close()
+
+
+@contextlib.contextmanager
+def _crowds(endpoint: str, clients: int, processes: int) -> Iterator[list["subprocess.Popen[str]"]]:
+    """Have so many clients connect, in some processes."""
+    command = [sys.executable, str(_CROWD), endpoint, str(clients // processes)]
+    with contextlib.ExitStack() as stack:
+        crowds = [
+            stack.enter_context(
+                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            )
+            for _ in range(processes)
+        ]
+        for crowd in crowds:
+            stack.callback(crowd.kill)
+        for crowd in crowds:
+            assert crowd.stdout is not None
+            assert crowd.stdout.readline() == "there\n"
+        yield crowds
+
+
+def _back_s(site: Site, clients: int) -> tuple[float, dict[str, float]]:
+    """Restart the directory; returns after how long all clients are back, and the processor time.
+
+    The time of the clients and of the directory say what the machine has to do in any case.
+    """
+    with _crowds(site.endpoints[0], clients, 2) as crowds:
+        own = [psutil.Process(crowd.pid) for crowd in crowds]
+        before = sum(sum(process.cpu_times()[:2]) for process in own)
+        site.kill_replica(0)
+        started, last = time.monotonic(), 0.0
+        site.start_replica(0)
+        for crowd in crowds:
+            assert crowd.stdin is not None
+            assert crowd.stdout is not None
+            crowd.stdin.write("go\n")
+            crowd.stdin.flush()
+        for crowd in crowds:
+            assert crowd.stdout is not None
+            last = max(last, json.loads(crowd.stdout.readline())["last"])
+        spent = {
+            "clients": sum(sum(process.cpu_times()[:2]) for process in own) - before,
+            "directory": sum(psutil.Process(site.replicas[0].pid).cpu_times()[:2]),
+        }
+        replica = psutil.Process(site.replicas[0].pid)
+        replica.cpu_percent()
+        _eventually(lambda: replica.cpu_percent(1.0) < 20, 15 - (last - started))
+        return last - started, spent
+
+
+@pytest.mark.nightly
+def test_d7_5000_clients_are_back_10_s_after_a_restart_and_the_replica_is_idle(
+    lone_site: Site,
+) -> None:
+    lone_site.start("T/SERVER", "T/COUNT/1")
+    _few_s, few = _back_s(lone_site, 1_000)
+    took_s, many = _back_s(lone_site, 5_000)
+    growth = many["directory"] / few["directory"]
+    record(
+        "D7 (5000)",
+        "<= 10 s, no O(n^2), the replica idle <= 15 s",
+        f"back after {took_s:.1f} s; processor: clients {many['clients']:.1f} s, directory "
+        f"{many['directory']:.1f} s, {growth:.1f} times that of 1 000",
+    )
+    assert growth < 8
+    assert took_s <= 10
 
 
 async def _found_again(client: Client) -> None:

@@ -12,9 +12,10 @@ def test_the_first_of_a_window_have_lines_of_their_own_and_the_others_one() -> N
     repeats: Repeats[int] = Repeats()
     told = [number for number in range(100) if repeats.is_told("a", number, number)]
     assert told == list(range(FIRST))
-    assert repeats.due_ns == int(WINDOW_S * _S)
-    assert list(repeats.ended(repeats.due_ns - 1)) == []
-    assert list(repeats.ended(repeats.due_ns)) == [(99, 100 - FIRST, FIRST)]
+    due_ns = int(WINDOW_S * _S)
+    assert repeats.due_ns == due_ns
+    assert list(repeats.ended(due_ns - 1)) == []
+    assert list(repeats.ended(due_ns)) == [(99, 100 - FIRST, FIRST)]
     assert repeats.due_ns is None
     assert repeats.is_told("a", 100, 2 * _S)
 
