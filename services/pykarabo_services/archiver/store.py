@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from sqlalchemy import Connection, Table, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
 
 from pykarabo.data import ValueType
 from pykarabo_services.archiver import tables
@@ -223,6 +224,7 @@ def insert_samples(connection: Connection, rows: list[tuple[Any, ...]]) -> None:
 
 def _copy(connection: Connection, table: str, rows: list[tuple[Any, ...]]) -> bool:
     """Copy rows into a table of PostgreSQL; returns whether none was there before."""
+    from psycopg import Error
     from psycopg.errors import UniqueViolation
 
     driver: Any = connection.connection.driver_connection
@@ -234,6 +236,8 @@ def _copy(connection: Connection, table: str, rows: list[tuple[Any, ...]]) -> bo
                 copy.write_row(row)
     except UniqueViolation:
         return False
+    except Error as error:  # as SQLAlchemy would have it, who does not know of this statement
+        raise DBAPIError(statement, None, error) from error
     return True
 
 
