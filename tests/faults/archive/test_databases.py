@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.harness import Disk, record, wait_until, why_no_disk
-from tests.harness import disk as disks
 from tests.harness.postgres import PostgresServer
 
 from .conftest import ArchivedFacility
@@ -194,10 +193,9 @@ def test_A10_read_only_database_is_waited_for(
 
 @pytest.mark.skipif(why_no_disk() is not None, reason=why_no_disk() or "")
 def test_A10_full_disk_of_the_database_is_waited_for(
-    site: ArchivedFacility, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    site: ArchivedFacility, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(disks, "SIZE_KIB", 8192)
-    with Disk(tmp_path / "disk") as disk:
+    with Disk(tmp_path / "disk", size_kib=8192) as disk:
         _start(site, f"sqlite:///{disk.folder}", 500)
         took_s = _degrade_and_mend(site, disk.fill, disk.free)
         totals = _nothing_is_missing(site)
