@@ -90,7 +90,9 @@ def text_of(value: Any) -> str:
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
-    return repr(value) if isinstance(value, int | float) else to_json(value)
+    if isinstance(value, int | float):
+        return repr(value)
+    return json.dumps(value.tolist()) if isinstance(value, np.ndarray) else to_json(value)
 
 
 def to_parquet(history: History, path: Path) -> None:

@@ -155,7 +155,7 @@ class History:
         span = (
             f"{Timestamp.from_ns(self.start_ns).iso(3)} to {Timestamp.from_ns(self.end_ns).iso(3)}"
         )
-        gaps = f", {len(self.gaps)} gaps" if self.gaps else ""
+        gaps = f", gaps: {len(self.gaps)}" if self.gaps else ""
         return (
             f"<history of {self.device_id}.{self.key} from {span}: "
             f"{self.operator} ({', '.join(self.figures)}), {len(self)} rows{gaps}>"

@@ -21,7 +21,9 @@ _UNITS_NS: Final = {
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)", re.ASCII)
 _SPAN: Final = re.compile(rf"\s*(?:{_PART.pattern}\s*)+", re.ASCII)
 _RELATIVE: Final = re.compile(r"\s*(now|today|yesterday)?\s*(?:([-+])(.+))?", re.ASCII)
-_ZONE: Final = re.compile(r"(?:Z|[+-]\d\d(?::?\d\d(?::?\d\d)?)?)\s*\Z", re.ASCII)
+_SECONDS_AND_ZONE: Final = re.compile(
+    r"\d\d:?\d\d:?\d\d([.,]\d+)?(Z|[+-]\d\d(:?\d\d(:?\d\d)?)?)\s*\Z", re.ASCII
+)
 _LONGEST: Final = 100
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _REMEDY: Final = (
@@ -80,13 +82,14 @@ def _midnight_ns(now_ns: int, yesterday: bool) -> int:
     return _local_ns(datetime(day.year, day.month, day.day))
 
 
-def _local_ns(naive: datetime) -> int:
-    return (naive.astimezone(UTC) - _EPOCH) // timedelta(microseconds=1) * 1000
+def _local_ns(moment: datetime) -> int:
+    """Return a moment in ns; local where it has no zone."""
+    return (moment.astimezone(UTC) - _EPOCH) // timedelta(microseconds=1) * 1000
 
 
 def _iso_ns(text: str) -> int:
     try:
-        if _ZONE.search(text) and "T" in text.replace(" ", "T"):
+        if _SECONDS_AND_ZONE.search(text):
             return Timestamp.from_iso(text).to_ns()
         whole, fraction = _without_fraction(text.strip())
         return _local_ns(datetime.fromisoformat(whole)) + fraction

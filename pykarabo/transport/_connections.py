@@ -26,6 +26,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, NamedTuple
 
 import zmq
@@ -47,6 +48,8 @@ SHARE: Final = 2
 _TELL_AGAIN_S: Final = 10.0
 _MAPPED: Final = "::ffff:"
 _CREDENTIALS: Final = struct.Struct("3i")
+_TCP_INFO: Final = struct.Struct("128xQ")
+"""Of the kernel's struct tcp_info what is called tcpi_bytes_received there."""
 
 
 _ENDING: Final = sys.maxsize
@@ -266,6 +269,21 @@ class PortWatch:
             self._counts.cut += 1
             self._note(f"ended a connection of {connection}: {reason}")
 
+    def end_who_sends_much(self, most: int) -> None:
+        """End connections on which more bytes have come than `most`.
+
+        libzmq bounds the size of a frame but not how many of them make a message, and keeps all
+        of one that does not end.
+        """
+        self.drain()
+        for fd, accepted in list(self.accepted.items()):
+            if accepted.at == _ENDING or _received_on(fd) <= most:
+                continue
+            if self._spare.shut_down(fd, partial(self._is_still, fd, accepted)):
+                self._is_ending(fd)
+                self._counts.cut += 1
+                self._note(f"ended a connection from {accepted.place}: it sent too much")
+
     def _note(self, text: str) -> None:
         self._counts.last = text
         now = time.monotonic()
@@ -279,3 +297,18 @@ class PortWatch:
         self.monitor.close(linger=0)
         for fd in list(self.accepted):
             self._forget(fd)
+
+
+def _received_on(fd: int) -> int:
+    """Return how many bytes have come on a TCP connection; 0 when it is over."""
+    try:
+        connection = network.socket(network.AF_INET6, network.SOCK_STREAM, 0, fileno=fd)
+    except OSError:
+        return 0
+    try:
+        told = connection.getsockopt(network.IPPROTO_TCP, network.TCP_INFO, _TCP_INFO.size)
+        return int(_TCP_INFO.unpack(told)[0])
+    except (OSError, struct.error):
+        return 0
+    finally:
+        connection.detach()

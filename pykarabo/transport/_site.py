@@ -8,6 +8,7 @@ can be asked.
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import logging
@@ -53,6 +54,8 @@ _NO_MEMBER: Final = "no program of this site listens there: 'pykarabo status' sh
 _OLD_LIST: Final = (
     "its log says why; if it says that we have no grant, it does not reach the site's service"
 )
+_FOR_NOW: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""A host that has no room for another open file must not take everybody for a stranger."""
 _KEY: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -172,6 +175,8 @@ class Site:
             if self._known is None or self._known[0] != version:
                 self._known = version, self._opened(read_private(self._list, "the list of grants"))
         except OSError as error:
+            if self._known is not None and error.errno in _FOR_NOW:
+                return self._known[1]
             raise BadConfigurationError(
                 f"the site's list of grants, {self._list}, cannot be read: {error.strerror}",
                 remedy="join again: pykarabo site join",

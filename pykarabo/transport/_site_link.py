@@ -6,7 +6,7 @@ by his key; without a grant it takes nothing but an invitation code.
 
 import errno
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Final
 
@@ -35,6 +35,8 @@ from ._sockets import (
 
 ASK_S: Final = 2.0
 """A service that is well answers within milliseconds; whoever waits is told of trouble by then."""
+_STEP_S: Final = 0.1
+"""Whoever ends is not kept waiting for longer."""
 
 
 class SiteLink:
@@ -43,15 +45,22 @@ class SiteLink:
     Args:
         pair: our key.
         context: default is a new one.
+        stopping: asked while something is awaited; when it is so nobody waits any more.
 
     Raises (when it is opened):
         NotConnectedError: nobody answers there, or somebody with another key.
     """
 
     def __init__(
-        self, service: JoinString, pair: KeyPair, *, context: "zmq.Context[Socket] | None" = None
+        self,
+        service: JoinString,
+        pair: KeyPair,
+        *,
+        context: "zmq.Context[Socket] | None" = None,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self.service = service
+        self._stopping = stopping
         self._own_context = context is None
         self._context = context or make_context()
         self._socket = make_dealer(self._context)
@@ -63,13 +72,21 @@ class SiteLink:
     def open(self, timeout_s: float = ASK_S) -> None:
         """Connect."""
         self._socket.connect(resolve(self.service.endpoint))
-        deadline = time.monotonic() + timeout_s
-        while not self._monitor.poll(max(0, int((deadline - time.monotonic()) * 1_000))):
-            if time.monotonic() >= deadline:
-                raise self._not_there(f"it does not answer within {timeout_s:g} s")
+        if not self._comes(self._monitor, timeout_s):
+            raise self._not_there(f"it does not answer within {timeout_s:g} s")
         event, value = monitor_event(receive_frames(self._monitor))
         if not event & UP_EVENTS:
             raise self._refused(event, value)
+
+    def _comes(self, socket: Socket, timeout_s: float) -> bool:
+        """Wait until there is something to receive; returns whether there is."""
+        deadline = time.monotonic() + timeout_s
+        while (left_s := deadline - time.monotonic()) > 0 and not self._stopping():
+            if socket.poll(int(min(left_s, _STEP_S) * 1_000) + 1):
+                return True
+            if socket is self._socket and self._monitor.poll(0):
+                return False
+        return False
 
     def _refused(self, event: int, value: int) -> NotConnectedError:
         if event & zmq.EVENT_CLOSED or event & zmq.EVENT_DISCONNECTED:
@@ -97,12 +114,8 @@ class SiteLink:
             PykaraboError: what the service answers instead, or that it does not answer.
         """
         send_frames(self._socket, encode({**question, "time": time.time()}))
-        deadline = time.monotonic() + timeout_s
-        while (left_s := deadline - time.monotonic()) > 0:
-            if self._socket.poll(int(left_s * 1_000) + 1):
-                return self.receive()
-            if self._monitor.poll(0):
-                break
+        if self._comes(self._socket, timeout_s):
+            return self.receive()
         raise self._not_there(f"it does not answer within {timeout_s:g} s")
 
     def receive(self) -> dict[str, Any]:

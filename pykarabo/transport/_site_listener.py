@@ -25,11 +25,15 @@ from pykarabo.errors import (
 
 from ._frames import SenderReader, send_frames
 from ._keys import KeyPair
-from ._sockets import guard, make_context, make_router
+from ._ports import ignore
+from ._sockets import guard, make_context, make_router, stop_monitor
 from ._zap import Doorkeeper, Question, Verdict
 
 _log: Final = logging.getLogger(__name__)
 MAX_QUESTION: Final = 16 * 2**10
+MAX_RECEIVED: Final = 2**20
+"""Bytes on one connection: an hour of a member's questions, and nothing that memory would feel."""
+LOOK_S: Final = 0.5
 TICK_S: Final = 0.1
 """What has changed on the disk is told this late at most."""
 LISTENS_S: Final = 10.0
@@ -88,10 +92,12 @@ class SiteListener:
         self._socket.setsockopt(zmq.CURVE_SECRETKEY, pair.secret)
         self._socket.setsockopt(zmq.CURVE_SERVER, 1)
         guard(self._socket)
+        self._watch = self._doorkeeper.watch(self._socket, unix=False, ended=ignore)
+        self._looked = 0.0
         try:
             self._socket.bind(f"tcp://{f'[{host}]' if ':' in host else host}:{port}")
         except zmq.ZMQError as error:
-            self._socket.close()
+            self._close_socket()
             self._doorkeeper.close()
             self._context.term()
             raise BadConfigurationError(
@@ -115,8 +121,21 @@ class SiteListener:
                     self._take_one()
                 if (news := self._news()) is not None:
                     self._tell(news)
+                self._look()
         finally:
-            self._socket.close()
+            self._close_socket()
+
+    def _look(self) -> None:
+        """End who sends without asking anything; a member comes back within a second."""
+        now = time.monotonic()
+        if now - self._looked >= LOOK_S:
+            self._looked = now
+            self._doorkeeper.limit(self._watch, MAX_RECEIVED)
+
+    def _close_socket(self) -> None:
+        stop_monitor(self._socket)
+        self._doorkeeper.unwatch(self._watch)
+        self._socket.close()
 
     def _take_one(self) -> None:
         peer, *frames = self._reader(self._socket)
@@ -132,7 +151,7 @@ class SiteListener:
             answer = self._answer(asker, question)
         except PykaraboError as error:
             answer = {"error": error.to_wire()}
-        if len(self._heard) < MAX_LISTENERS:
+        if self._hears(asker.key) and len(self._heard) < MAX_LISTENERS:
             self._heard[bytes(peer)] = time.monotonic(), asker.key
         self._send(bytes(peer), answer)
 

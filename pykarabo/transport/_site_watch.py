@@ -15,9 +15,6 @@ import zmq
 
 from pykarabo.errors import (
     ClockError,
-    DeniedError,
-    LimitExceededError,
-    MalformedMessageError,
     PykaraboError,
 )
 
@@ -57,16 +54,17 @@ class SiteWatch:
         while not self._stopping.is_set():
             try:
                 self._listen()
-            except (LimitExceededError, MalformedMessageError, DeniedError, OSError) as error:
-                self._note(error)
-            except PykaraboError as error:  # the service is away: others go on without it
+            except (PykaraboError, OSError) as error:  # what is known goes on to hold
                 self._note(error)
             self._review()
             self._stopping.wait(AGAIN_S)
 
     def _listen(self) -> None:
         with SiteLink(
-            self._site.membership.service, self._site.pair, context=self._context
+            self._site.membership.service,
+            self._site.pair,
+            context=self._context,
+            stopping=self._stopping.is_set,
         ) as link:
             link.open()
             while not self._stopping.is_set():
@@ -88,6 +86,8 @@ class SiteWatch:
 
     def _note(self, error: Exception) -> None:
         """Tell what is wrong, but not each second."""
+        if self._stopping.is_set():
+            return
         now = time.monotonic()
         if now - self._told >= _TELL_AGAIN_S:
             self._told = now

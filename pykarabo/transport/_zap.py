@@ -236,6 +236,10 @@ class Doorkeeper:
         """End a connection soon, and no other one, if it is not over; see `Transport.cut`."""
         self._ask(lambda: watch.cut(connection, reason, pause_s))
 
+    def limit(self, watch: PortWatch, most: int) -> None:
+        """End the TCP connections of a socket on which more than `most` bytes have come so far."""
+        self._ask(lambda: watch.end_who_sends_much(most))
+
     def unwatch(self, watch: PortWatch) -> None:
         """Know no more of a socket that is not monitored any more."""
         if self.alive:

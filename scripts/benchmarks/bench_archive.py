@@ -1,17 +1,18 @@
-"""Archiving: what an archiver takes from living devices, and what its parts take alone."""
+"""Archiving: what an archiver takes from living devices, its parts alone, and reading."""
 
 import asyncio
 import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from pykarabo_services.kernel.database import URL_VARIABLE, place_of
 from scripts.benchmarks._archive_parts import bytes_per_sample, writer_rates
+from scripts.benchmarks._history_parts import history_rows
 from scripts.benchmarks._processes import Peer, domain, duration_s, peer
 from scripts.benchmarks._report import Reach, Row
 from tests.harness.archive import Archive
@@ -36,13 +37,14 @@ def rows() -> list[Row]:
         return [
             *writer_rates(urls),
             bytes_per_sample(Path(folder)),
+            *history_rows(urls),
             *(row for kind, url in urls.items() for row in _sustained(kind, url)),
             _catch_up(server),
         ]
 
 
 @contextmanager
-def _postgresql() -> Iterator[PostgresServer]:
+def _postgresql() -> Generator[PostgresServer]:
     server = PostgresServer()
     try:
         yield server
@@ -54,13 +56,14 @@ def _postgresql() -> Iterator[PostgresServer]:
 
 
 @contextmanager
-def _archived(url: str, rate: float) -> Iterator[tuple[Peer, Archive]]:
+def _archived(url: str, rate: float) -> Generator[tuple[Peer, Archive]]:
     """Run sources and an archiver of them."""
     with domain("serve"):
         os.environ[URL_VARIABLE] = url
         try:
             with peer("archiver", _ARCHIVER) as archiver:
                 _heard(archiver)
+                _until(lambda: _get("database_state")["database_state"] == "works")
                 with peer("beat", _SOURCES, DEVICES, PROPERTIES, rate) as sources:
                     _heard(sources)
                     yield archiver, Archive(place_of("archive", url=url, domain="bench"))

@@ -34,7 +34,6 @@ from pykarabo_services.accounts.model import (
     role_named,
 )
 from pykarabo_services.accounts.passwords import PasswordHasher
-from pykarabo_services.accounts.vouching import be_believed
 
 _EVERYBODY: Final = AccessLevel.OBSERVER
 _ADMINISTRATORS: Final = AccessLevel.ADMINISTRATOR
@@ -88,7 +87,6 @@ class Accounts(Device):
                 device=self.context.device_id,
                 remedy="turn them on: pykarabo user init",
             )
-        await asyncio.to_thread(be_believed, self.client.domain, issuers)
         self._office = TokenOffice(issuers, self.client.domain)
         await asyncio.to_thread(_vouch, self.client.domain, issuers.accounts_key().public)
         self._hasher = await asyncio.to_thread(PasswordHasher)

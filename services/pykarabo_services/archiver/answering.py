@@ -129,13 +129,14 @@ def past(connection: Connection, device_id: str, time_ns: int) -> dict[str, Any]
         UnknownDeviceError: nothing of it is archived.
     """
     found = past_device(connection, device_id, time_ns)
+    described = found.described
     return {
         "device_id": device_id,
         "time_ns": time_ns,
         "present": found.present,
         "away": found.away,
-        "schema": None if found.schema is None else packed(found.schema.to_wire()),
-        "schema_since_ns": found.schema_since_ns,
+        "schema": None if described is None else described.content,
+        "schema_since_ns": 0 if described is None else described.since_ns,
         "values": packed([_past_row(item) for item in found.values]),
         "gaps": _gaps([gap for gap in found.outages if gap.to_ns is None or gap.to_ns > time_ns]),
     }

@@ -3,7 +3,7 @@
 from fnmatch import translate
 from functools import lru_cache
 from re import compile as compiled
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, select
 
@@ -75,8 +75,21 @@ def all_series(connection: Connection, device_id: str) -> list[Series]:
     return [Series(number, device_id, key, ValueType(kind)) for number, key, kind in rows]
 
 
-def schema_at(connection: Connection, device_id: str, time_ns: int) -> tuple[Schema, int] | None:
-    """Return the schema that a device had at a moment, and since when; None if nobody knows."""
+class Described(NamedTuple):
+    """A schema that a device had.
+
+    Attributes:
+        content: as it travels, packed.
+        since_ns: since when it had it.
+    """
+
+    schema: Schema
+    content: bytes
+    since_ns: int
+
+
+def schema_at(connection: Connection, device_id: str, time_ns: int) -> Described | None:
+    """Return the schema that a device had at a moment; None if nobody knows."""
     described = tables.described.c
     statement = select(described.digest, described.time_ns).where(
         described.device_id == device_id, described.time_ns <= time_ns
@@ -87,8 +100,11 @@ def schema_at(connection: Connection, device_id: str, time_ns: int) -> tuple[Sch
         return None
     digest, since_ns = found
     statement_of = select(tables.schema.c.content).where(tables.schema.c.digest == digest)
-    content = connection.execute(statement_of).scalar()
-    return None if content is None else (_schema(bytes(content)), since_ns)
+    stored = connection.execute(statement_of).scalar()
+    if stored is None:
+        return None
+    content = bytes(stored)
+    return Described(_schema(content), content, since_ns)
 
 
 @lru_cache(maxsize=64)

@@ -20,7 +20,9 @@ A row is ``[series' number, value, seconds, attoseconds, train id, quality, flag
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Any, Final, cast
+
+import msgpack
 
 from pykarabo.data import FILE_LIMITS, decode, encode
 from pykarabo_services.archiver.model import DeviceEvent, EventKind
@@ -36,9 +38,24 @@ def encode_entries(entries: list[Any]) -> bytes:
 
 
 def decode_entries(payload: bytes) -> list[list[Any]]:
-    """Return the entries of a record."""
-    entries: list[list[Any]] = decode([payload], FILE_LIMITS)
-    return entries
+    """Return the entries of a record.
+
+    Raises:
+        MalformedMessageError, LimitExceededError: it is none.
+    """
+    try:  # a record was written by this very program: it is not looked at as a stranger's would be
+        return cast("list[list[Any]]", msgpack.unpackb(payload, ext_hook=_not_plain))
+    except (_NotPlainError, ValueError, msgpack.UnpackException):
+        entries: list[list[Any]] = decode([payload], FILE_LIMITS)
+        return entries
+
+
+class _NotPlainError(Exception):
+    """A record holds values that need pykarabo's own decoding."""
+
+
+def _not_plain(_code: int, _data: bytes) -> Any:
+    raise _NotPlainError
 
 
 def in_records(entries: Iterable[list[Any]]) -> Iterator[bytes]:

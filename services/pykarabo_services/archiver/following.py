@@ -26,12 +26,12 @@ class Choice:
 
     Attributes:
         archiver: its device id.
-        store: its database; archivers of the same one share the devices.
+        store: tells its database; archivers of the same one share the devices.
         is_selected: whether a device is to be archived by whoever it belongs to.
     """
 
     archiver: str
-    store: str
+    store: Callable[[], str]
     is_selected: Callable[[str], bool]
 
 
@@ -135,7 +135,7 @@ class Following:
         own = self._choice
         archivers = [
             own.archiver,
-            *(name for name, store in self._peers.items() if store == own.store),
+            *(name for name, store in self._peers.items() if store == own.store()),
         ]
         return own.is_selected(device_id) and owner_of(device_id, archivers) == own.archiver
 
@@ -145,9 +145,12 @@ class Following:
             is_peer = record.class_id == CLASS and device_id != self._choice.archiver
             if is_peer and device_id not in self._peers:
                 try:
-                    rows = await self._client.get(device_id, ["store"])
-                    self._peers[device_id] = rows[0][1]
+                    store = (await self._client.get(device_id, ["store"]))[0][1]
                 except PykaraboError:
+                    store = ""
+                if store:
+                    self._peers[device_id] = store
+                else:  # it is starting, or cannot be reached now
                     self._changed.set()
                     await asyncio.sleep(_PEER_S)
 

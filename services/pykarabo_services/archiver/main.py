@@ -1,6 +1,8 @@
 """Joins the archiver with its database; the class that device servers start."""
 
+import asyncio
 from collections.abc import Collection
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from pykarabo.errors import DatabaseUnavailableError
@@ -16,9 +18,11 @@ class Archiver(service.Archiver):
 
     _marks_in: "Database | None" = None
 
-    def open_store(self) -> str:
+    async def open_store(self) -> str:
         """Return the name of the database; what is written goes there."""
-        # SQLAlchemy is imported by servers that have an archiver, and by no others.
+        # SQLAlchemy is imported by servers that have an archiver, and by no others; on a busy host
+        # that takes seconds.
+        await asyncio.to_thread(import_module, "pykarabo_services.archiver.store")
         from pykarabo_services.archiver.store import STORE
         from pykarabo_services.kernel.database import Database, place_of
 

@@ -49,7 +49,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntFlag, StrEnum
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from pykarabo.data import Quality, ValueType, decode, encode
 
@@ -114,13 +114,9 @@ HOLES: Final = frozenset({EventKind.GAP, EventKind.LIMITED})
 """Events after which values are missing: a plot draws a hole from `time_ns` to `until_ns`."""
 
 
-class Columns(NamedTuple):
-    """A value as the tables have it; at most one is not None."""
-
-    int_value: int | None = None
-    float_value: float | None = None
-    text_value: str | None = None
-    blob_value: bytes | None = None
+Columns: TypeAlias = tuple[int | None, float | None, str | None, bytes | None]
+"""A value as the tables have it: of the four value columns, at most one is not None."""
+VALUE_COLUMNS: Final = ("int_value", "float_value", "text_value", "blob_value")
 
 
 def to_columns(value_type: ValueType, value: Any) -> Columns:
@@ -139,35 +135,35 @@ def converter(value_type: ValueType) -> Callable[[Any], Columns]:
 
 def _float(value: Any) -> Columns:
     if type(value) is float and value and value - value == 0.0:  # neither zero nor infinite nor NaN
-        return Columns(None, value)
+        return (None, value, None, None)
     if type(value) is float and math.isfinite(value) and (value or math.copysign(1, value) > 0):
-        return Columns(None, value)
+        return (None, value, None, None)
     return _other(value)
 
 
 def _integer(value: Any) -> Columns:
     if type(value) is int and _INT64_MIN <= value <= _INT64_MAX:
-        return Columns(value)
+        return (value, None, None, None)
     return _other(value)
 
 
 def _unsigned(value: Any) -> Columns:
     if type(value) is int and _INT64_MAX < value < _WRAP:
-        return Columns(value - _WRAP)
+        return (value - _WRAP, None, None, None)
     return _integer(value) if type(value) is not int or value >= 0 else _other(value)
 
 
 def _bool(value: Any) -> Columns:
-    return Columns(int(value)) if type(value) is bool else _other(value)
+    return (int(value), None, None, None) if type(value) is bool else _other(value)
 
 
 def _text(value: Any) -> Columns:
     fits = type(value) is str and "\0" not in value
-    return Columns(None, None, value) if fits else _other(value)
+    return (None, None, value, None) if fits else _other(value)
 
 
 def _other(value: Any) -> Columns:
-    return _NONE if value is None else Columns(None, None, None, packed(value))
+    return (None, None, None, None if value is None else packed(value))
 
 
 def from_columns(
@@ -200,7 +196,6 @@ def unpacked(content: bytes | memoryview) -> Any:
     return decode([bytes(content)])
 
 
-_NONE: Final = Columns()
 _FLOATS: Final = frozenset({ValueType.FLOAT32, ValueType.FLOAT64})
 _INTEGERS: Final = frozenset(item for item in ValueType if item.is_integer)
 _TO_COLUMNS: Final[Mapping[ValueType, Callable[[Any], Columns]]] = {

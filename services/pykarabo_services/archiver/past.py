@@ -6,9 +6,9 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, and_, func, select
 
-from pykarabo.data import Schema
 from pykarabo.errors import MalformedMessageError
 from pykarabo_services.archiver import catalog, tables
+from pykarabo_services.archiver.catalog import Described
 from pykarabo_services.archiver.codec import decode_chunk
 from pykarabo_services.archiver.gaps import Outage
 from pykarabo_services.archiver.model import EventKind, Sample, Series, from_columns
@@ -34,16 +34,14 @@ class PastDevice:
 
     Attributes:
         present: whether it was running and followed; if not, `away` says why.
-        schema: what it had; None where the archive does not know.
-        schema_since_ns: since when it had it.
+        described: the schema that it had; None where the archive does not know.
     """
 
     device_id: str
     time_ns: int
     present: bool
     away: str
-    schema: Schema | None
-    schema_since_ns: int
+    described: Described | None
     values: tuple[PastValue, ...]
     outages: tuple[Outage, ...]
 
@@ -58,7 +56,7 @@ def past_device(connection: Connection, device_id: str, time_ns: int) -> PastDev
     described = catalog.schema_at(connection, device_id, time_ns)
     found, damaged = _last_samples(connection, catalog.all_series(connection, device_id), time_ns)
     if described is not None:
-        known = described[0].properties
+        known = described.schema.properties
         found = {key: sample for key, sample in found.items() if key in known}
     earliest = min((sample.time_ns for sample in found.values()), default=time_ns)
     outages = [*outages_of(connection, device_id, earliest, time_ns + 1), *damaged]
@@ -68,8 +66,7 @@ def past_device(connection: Connection, device_id: str, time_ns: int) -> PastDev
         time_ns=time_ns,
         present=not away,
         away=away,
-        schema=None if described is None else described[0],
-        schema_since_ns=0 if described is None else described[1],
+        described=described,
         values=tuple(
             PastValue(key, sample, not any(gap.covers(sample.time_ns, time_ns) for gap in outages))
             for key, sample in sorted(found.items())
@@ -192,9 +189,12 @@ def _of_chunks(
             damaged.append(Outage(first, None, EventKind.DAMAGED, None, reason))
 
 
+_WANTED: Final = ("time_ns", "value", "quality", "train_id")
+
+
 def _last_of_chunk(content: bytes, time_ns: int) -> Sample:
     """Return the last sample of a chunk that is not after a moment; its first one is not."""
-    chunk = decode_chunk(content)
+    chunk = decode_chunk(content, _WANTED)
     place = int(chunk.numbers["time_ns"].searchsorted(time_ns, side="right")) - 1
     value: Any = chunk.values[place]
     if chunk.missing is not None and chunk.missing[place]:

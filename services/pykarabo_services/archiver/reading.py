@@ -64,7 +64,9 @@ _SUMMARY: Final = (
     tables.chunk.c.worst_quality,
 )
 _MOMENTS: Final = ("time_ns", "quality", "value")
-_WHOLE: Final = (*_MOMENTS, "train_id", "flags", "epoch", "seq", "step")
+_SHOWN: Final = (*_MOMENTS, "train_id", "flags")
+_WHOLE: Final = (*_SHOWN, "epoch", "seq", "step")
+"""Of samples that come from several places, what tells whether two are the same."""
 
 
 class Place(NamedTuple):
@@ -94,6 +96,7 @@ class ArchivedProperty:
         self._device_id = device_id
         self._series = list(series)
         self._damaged: dict[tuple[int, int], str] = {}
+        self._known_summaries: dict[tuple[int, int, int], Pieces] = {}
 
     @property
     def name(self) -> str:
@@ -125,14 +128,16 @@ class ArchivedProperty:
         if not len(times):
             return Samples.none()
         start_ns, end_ns = int(times[0]), int(times[-1]) + 1
+        rows = [self._rows(item, start_ns, end_ns) for item in self._series]
+        alone = len(self._series) == 1 and not len(rows[0])
+        columns = _SHOWN if alone else _WHOLE
         parts: list[Samples] = []
         for item in self._series:
-            parts.append(self._rows(item, start_ns, end_ns))
             chunks = self._index(item, start_ns, end_ns)
             asked = np.searchsorted(times, chunks[:, 0], "left")
             has_some = asked < np.searchsorted(times, chunks[:, 1], "right")
-            parts.append(self._decoded(item, self._data(item, chunks[has_some, 0])))
-        found = Samples.joined(parts)
+            parts.append(self._decoded(item, self._data(item, chunks[has_some, 0]), columns))
+        found = Samples.joined([*rows, *parts])
         return found[np.isin(found.time_ns, times)]
 
     def before(self, time_ns: int) -> Samples:
@@ -279,9 +284,16 @@ class ArchivedProperty:
         return [chunks[whole], *(_in_runs(part, buckets, cut) for part in loose)]
 
     def _summaries(self, item: Series, start_ns: int, end_ns: int) -> Pieces:
+        """Return what the chunks tell that touch a span; the answer to one question asks twice."""
+        place = (item.id, start_ns, end_ns)
+        if place not in self._known_summaries:
+            self._known_summaries[place] = self._read_summaries(*place)
+        return self._known_summaries[place]
+
+    def _read_summaries(self, series_id: int, start_ns: int, end_ns: int) -> Pieces:
         chunk = tables.chunk.c
         statement = select(*_SUMMARY[1:]).where(
-            _in_span(tables.chunk, item.id, start_ns, end_ns), chunk.last_ns >= start_ns
+            _in_span(tables.chunk, series_id, start_ns, end_ns), chunk.last_ns >= start_ns
         )
         rows = self._connection.execute(statement.order_by(chunk.first_ns)).all()
         if not rows:

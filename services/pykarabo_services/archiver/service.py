@@ -192,9 +192,11 @@ class Archiver(Device):
         description="Errors of the spool's disk, and damaged records.",
     )
 
+    _is_ready = False
+
     # -- what `main` says -----------------------------------------------------------------------
 
-    def open_store(self) -> str:
+    async def open_store(self) -> str:
         """Return the name of the database; what is written goes there."""
         raise NotImplementedError
 
@@ -214,7 +216,7 @@ class Archiver(Device):
             data_directory(self.client.domain) / "spool" / self.device_id.replace("/", "_")
         )
         self._directory = Path(place)
-        self.set_values({"store": self.open_store(), "database_state": "not opened yet"})
+        self.database_state = "not opened yet"
         self._registry = Registry()
         max_bytes = await asyncio.to_thread(self._spool_bytes)
         self._spool = Spool(
@@ -236,7 +238,7 @@ class Archiver(Device):
         self._following = Following(
             self.client,
             self._recorder,
-            Choice(self.device_id, str(self.store), self.is_selected),
+            Choice(self.device_id, lambda: self.store, self.is_selected),
             read_marks=self.read_marks,
             clock_ns=self.clock.time_ns,
         )
@@ -246,10 +248,12 @@ class Archiver(Device):
         self._durables: deque[tuple[int, float]] = deque()
         self._limited_before: dict[str, int] = {}
         self._samples_before = 0
+        self._is_ready = True
         self.state = State.ON
 
     async def on_start(self) -> None:
         """Follow what is there, and whatever comes."""
+        self.store = await self.open_store()
         self.spawn(self._recorder.run(), name="spooling")
         self.spawn(self._writer.run(), name="writer")
         self.spawn(self._tick(), name="looking")
@@ -259,9 +263,10 @@ class Archiver(Device):
 
     async def on_stop(self) -> None:
         """Bring what was received to the disk, and give the writer time for the rest."""
-        await self._following.aclose()
-        await self._recorder.aclose()
-        await self.close_store()
+        if self._is_ready:
+            await self._following.aclose()
+            await self._recorder.aclose()
+            await self.close_store()
 
     async def on_set(self, values: Mapping[str, Any]) -> None:
         """Refuse what is no list of patterns and days."""

@@ -8,6 +8,7 @@ from ._bridge import bridge_group
 from ._configurations import config_group
 from ._database import db_group
 from ._history import history_command
+from ._history_import import history_import_command
 from ._past import past_command
 from ._projects import project_group
 from ._runs import run_group
@@ -23,5 +24,6 @@ commands: Final[list[click.Command]] = [
     site_group,
     user_group,
     history_command,
+    history_import_command,
     past_command,
 ]

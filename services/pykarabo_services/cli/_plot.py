@@ -13,7 +13,7 @@ from pykarabo.errors import BadConfigurationError
 
 from ._curves import Axis, Curve, axis_of, curves
 
-_MARGIN: Final = 18
+_MARGIN: Final = 23
 """Columns of the terminal that the numbers beside the plot take."""
 _LINES: Final = 18
 _SECOND: Final = 10**9
@@ -83,7 +83,8 @@ def print_plot(history: History, echo: Callable[[str], None]) -> None:
 
 def _facts(history: History) -> str:
     rows = f"{len(history)} {'samples' if 'value' in history.columns else 'buckets'}"
-    gaps = f", {len(history.gaps)} gaps" if history.gaps else ""
+    count = len(history.gaps)
+    gaps = f", {count} gap{'s' if count > 1 else ''}" if count else ""
     return f"{', '.join(history.figures)} ({history.operator}), {rows}{gaps}"
 
 

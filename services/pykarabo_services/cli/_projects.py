@@ -250,6 +250,39 @@ def _changes(projects: "Projects", found: "list[list[Item]]", *, update: bool) -
     return all_changes
 
 
+@project_group.command("instantiate")
+@click.argument("project")
+@click.option("--device", "pattern", default="*", help="Only devices whose id matches.")
+@_options
+def instantiate_command(project: str, pattern: str, store: str | None, *, as_json: bool) -> int:
+    """Start the devices of a PROJECT that are not running, with their active configurations.
+
+    The servers must run. Ends with 1 if one could not be started.
+    """
+    from pykarabo_services.project.client import instantiate_devices
+
+    found: list[dict[str, Any]] = []
+    with BlockingClient() as client:
+        projects = _projects(client, store)
+        items = projects.load(projects.resolve(project))
+        for started in instantiate_devices(client, items, pattern):
+            error = "" if started.error is None else f": {started.error}"
+            found.append(
+                {
+                    "device": started.device_id,
+                    "server": started.server_id,
+                    "outcome": started.outcome,
+                    "error": None if started.error is None else started.error.to_wire(),
+                }
+            )
+            if not as_json:
+                place = f"{started.device_id} on {started.server_id}"
+                click.echo(f"{place}: {started.outcome}{error}")
+    if as_json:
+        print_json(found)
+    return 0 if all(item["outcome"] in ("started", "online") for item in found) else 1
+
+
 @project_group.command("trash")
 @click.argument("project")
 @_options

@@ -7,10 +7,12 @@ project store cannot be reached. It is only read from there when one asks for it
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 
 from pykarabo.client import BlockingClient, DeviceProxy
+from pykarabo.data import from_json
 from pykarabo.errors import PykaraboError, UnknownDeviceError, UnknownItemError, did_you_mean
 from pykarabo.transport import cache_directory
 
@@ -155,6 +157,57 @@ def _resolve(project: str, known: Mapping[str, tuple[str, str]]) -> str:
     raise UnknownItemError(
         f"there is no project '{project}'", remedy=hint or "see all: pykarabo project list"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class StartedDevice:
+    """What became of one device of a project.
+
+    Args:
+        outcome: ``started``, ``online`` already, ``incompatible`` (another class or server has the
+            id), ``no server``, or ``failed``.
+    """
+
+    device_id: str
+    server_id: str
+    outcome: str
+    error: PykaraboError | None = None
+
+
+def instantiate_devices(
+    client: BlockingClient, items: Sequence[Item], pattern: str = "*"
+) -> Iterator[StartedDevice]:
+    """Start the devices of a project whose ids match, each with its active configuration.
+
+    They are started on the servers that the project names, in its order; whoever calls needs the
+    right to it.
+    """
+    by_uuid = {item.uuid: item for item in items}
+    for item in items:
+        if item.kind is Kind.DEVICE and fnmatchcase(item.name, pattern):
+            active = by_uuid.get(item.attributes.get("active", ""))
+            yield _start(client, item, by_uuid[item.parent].name, active)
+
+
+def _start(
+    client: BlockingClient, device: Item, server_id: str, active: Item | None
+) -> StartedDevice:
+    class_id = device.attributes.get("class_id", "")
+    running = {record.device_id: record for record in client.topology(device.name)}
+    record = running.get(device.name)
+    if record is not None:
+        same = (record.class_id, record.server_id) == (class_id, server_id)
+        return StartedDevice(device.name, server_id, "online" if same else "incompatible")
+    if server_id not in {server.server_id for server in client.servers()}:
+        return StartedDevice(device.name, server_id, "no server")
+    values: Any = {} if active is None or not active.text else from_json(active.text)
+    try:
+        client.device(server_id).call(
+            "instantiate", class_id, device.name, dict(values), timeout_s=TIMEOUT_S
+        )
+    except PykaraboError as error:
+        return StartedDevice(device.name, server_id, "failed", error)
+    return StartedDevice(device.name, server_id, "started")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,44 +15,52 @@ is overwritten unseen. A save is one batch of changes: all of it is done or noth
 the items below one parent is the parent's matter: two people may add scenes to a project at once.
 """
 
-import re
-import uuid as uuids
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import Any, Final, Protocol, Self
 
-from pykarabo.client import check_device_id
 from pykarabo.errors import (
     BadConfigurationError,
-    InvalidNameError,
     LimitExceededError,
     WrongTypeError,
 )
 
-MAX_NAME: Final = 128
-MAX_FOLDER: Final = 256
-MAX_DESCRIPTION: Final = 4_096
-MAX_TEXT: Final = 4 * 2**20
-"""Bytes of a scene, macro or configuration; two of them fit into one message."""
-MAX_ITEMS: Final = 10_000
-"""Of one save or one project: a facility of thousands of devices is made of many projects."""
+from ._names import (
+    MAX_DESCRIPTION,
+    MAX_FOLDER,
+    MAX_ITEMS,
+    MAX_NAME,
+    MAX_TEXT,
+    Kind,
+    check_folder,
+    check_name,
+    check_uuid,
+    encode,
+    new_uuid,
+)
 
-_NAME: Final = re.compile(r"[^\x00-\x1f\x7f/\\.\s][^\x00-\x1f\x7f/\\]*")
-_CONTROL: Final = re.compile(r"[\ud800-\udfff\x00]")
-
-
-class Kind(StrEnum):
-    """What an item is."""
-
-    PROJECT = "project"
-    SUBPROJECT = "subproject"
-    SCENE = "scene"
-    MACRO = "macro"
-    SERVER = "server"
-    DEVICE = "device"
-    CONFIGURATION = "configuration"
-
+__all__ = [
+    "ATTRIBUTES",
+    "MAX_ITEMS",
+    "MAX_TEXT",
+    "PARENTS",
+    "TEXTS",
+    "Author",
+    "Changes",
+    "Item",
+    "Kind",
+    "Match",
+    "ProjectRecord",
+    "ProjectStorage",
+    "Saved",
+    "changes_between",
+    "check_folder",
+    "check_name",
+    "check_uuid",
+    "in_tree_order",
+    "new_uuid",
+    "with_new_uuids",
+]
 
 PARENTS: Final[Mapping[Kind, Kind]] = {
     Kind.SUBPROJECT: Kind.PROJECT,
@@ -73,69 +81,6 @@ ATTRIBUTES: Final[Mapping[Kind, frozenset[str]]] = {
     Kind.CONFIGURATION: frozenset({"description"}),
 }
 _LENGTHS: Final[Mapping[str, int]] = {"folder": MAX_FOLDER, "description": MAX_DESCRIPTION}
-
-
-def new_uuid() -> str:
-    """Return the uuid of a new item."""
-    return str(uuids.uuid4())
-
-
-def check_uuid(value: object) -> str:
-    """Return `value` if it is a uuid as we write it.
-
-    Raises:
-        WrongTypeError: it is none.
-    """
-    try:
-        if isinstance(value, str) and str(uuids.UUID(value)) == value:
-            return value
-    except ValueError:
-        pass
-    raise WrongTypeError(
-        f"{str(value)[:64]!r} is no uuid", remedy="write 36 lower-case digits and '-'"
-    )
-
-
-def check_name(name: str, kind: Kind) -> str:
-    """Return a name that an item may have.
-
-    Names of scenes and macros become names of files where a project is exported.
-
-    Raises:
-        InvalidNameError: it is too long, or has characters that names of files cannot have.
-    """
-    if kind in (Kind.SERVER, Kind.DEVICE):
-        return check_device_id(name)
-    if len(name) <= MAX_NAME and _NAME.fullmatch(name) and name == name.rstrip():
-        _encode(name, "the name")
-        return name
-    raise InvalidNameError(
-        f"'{name[:MAX_NAME]}' is no name for a {kind}",
-        remedy=f"use up to {MAX_NAME} characters, without '/', '\\' and a '.' at the beginning",
-    )
-
-
-def check_folder(folder: str) -> str:
-    """Return a folder's path that a project may lie in; empty for the top.
-
-    Raises:
-        InvalidNameError: a part of it is no name.
-    """
-    if folder and len(folder) > MAX_FOLDER:
-        raise InvalidNameError(
-            f"a folder's path of {len(folder)} characters", remedy=f"use up to {MAX_FOLDER}"
-        )
-    for part in folder.split("/") if folder else ():
-        check_name(part, Kind.PROJECT)
-    return folder
-
-
-def _encode(text: str, what: str) -> bytes:
-    if _CONTROL.search(text):
-        raise WrongTypeError(
-            f"{what} holds a NUL or half of a character", remedy="remove it: it is no text"
-        )
-    return text.encode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +134,7 @@ class Item:
                     f"'{name}' of {self.kind} '{self.name}' has {len(value)} characters",
                     remedy=f"use up to {_LENGTHS.get(name, MAX_NAME * 2)}",
                 )
-            _encode(value, f"'{name}' of {self.kind} '{self.name}'")
+            encode(value, f"'{name}' of {self.kind} '{self.name}'")
         check_folder(self.attributes.get("folder", ""))
         if self.kind is Kind.SUBPROJECT:
             check_uuid(self.attributes.get("project"))
@@ -201,7 +146,7 @@ class Item:
             raise BadConfigurationError(
                 f"a {self.kind} has no text", remedy=f"put it into one of: {', '.join(TEXTS)}"
             )
-        size = len(_encode(text, f"{self.kind} '{self.name}'"))
+        size = len(encode(text, f"{self.kind} '{self.name}'"))
         if size > MAX_TEXT:
             raise LimitExceededError(
                 f"{self.kind} '{self.name}' has {size} bytes, {MAX_TEXT} are allowed",

@@ -42,6 +42,9 @@ class ProjectStore(Device):
     never overwritten unless he says so.
     """
 
+    initialize_timeout_s = 25.0
+    """Libraries for databases are large, and a loaded server takes seconds to make tables."""
+
     database = String(read_only=True, description="Where the projects are.")
     projects = UInt32(read_only=True, description="Projects that are not in the trash.")
     saves = UInt64(read_only=True, description="Saves since the start.")

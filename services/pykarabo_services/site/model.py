@@ -238,12 +238,18 @@ class SiteState:
 
         Raises:
             InvalidNameError: there is nobody of that name.
+            DeniedError: it is the authority itself.
         """
         found = [grant for grant in self.grants.values() if name in (grant.name, grant.host)]
         if not found:
             known = ", ".join(sorted({grant.name for grant in self.grants.values()}))
             raise InvalidNameError(
                 f"no member and no host is called '{name}'", remedy=f"there are: {known}"
+            )
+        if any(grant.role is MemberRole.DIRECTORY for grant in found):
+            raise DeniedError(
+                f"'{name}' is where the site is administered: nobody could be told of it",
+                remedy="shut out members by their names",
             )
         for grant in found:
             del self.grants[grant.key]

@@ -21,6 +21,7 @@ _MAX_ADDRESSES: Final = 10_000
 KEY_BYTES: Final = 32
 SIGN_ANEW_S: Final = 86_400.0
 """A list holds for 90 days: one that nobody has changed must not run out."""
+_MOST: Final = 2**53
 SEEN_S: Final = 2.0
 """How often it is noted who was there."""
 
@@ -225,8 +226,26 @@ class SiteService:
             with self._store.changed() as state:
                 state.renew(asker.key, now_s)
             self._look()
-        is_known = question.get("have") == self._list.number
+        have = question.get("have")
+        if isinstance(have, int) and self._list.number < have < _MOST:
+            self._overtake(asker, have)
+        is_known = have == self._list.number
         return {"list": b"" if is_known else self._blob, "time": now_s}
+
+    def _overtake(self, asker: Asker, number: int) -> None:
+        """Number lists so that members take them who know a later one than we do.
+
+        It is as after the authority's files came from a copy: whoever was shut out since is in
+        again, which only the administrator can know.
+        """
+        _log.error(
+            "a member at %s knows list %d, and this is %d: were the site's files restored from a "
+            "copy? Look at 'pykarabo site keys', and shut out again who is to be",
+            asker.address, number, self._list.number,
+        )  # fmt: skip
+        with self._store.changed() as state:
+            state.number = number + 1
+        self._look()
 
     def _replace_key(
         self, asker: Asker, question: Mapping[str, Any], now_s: float

@@ -116,7 +116,7 @@ def test_A8_a_flood_is_limited_with_its_count_and_others_lose_nothing(
     _until(facility, "state", "ON")
     begun = time.monotonic()
     made = facility.call(ODD, "flood", 50_000, flood_s, timeout_s=60)
-    wait_until(lambda: facility.get("ARCHIVER/1", "limited") > 0, "the alarm", timeout_s=20)
+    wait_until(lambda: facility.get("ARCHIVER/1", "limited") > 0, "the alarm", timeout_s=60)
     _until(facility, "large", made)
     took_s = time.monotonic() - begun
     others = facility.totals("SPEC/1")

@@ -96,6 +96,7 @@ def running(config: Path, pykarabo: Run) -> Path:
     return config
 
 
+@pytest.mark.timeout(400)  # it starts and stops a dozen processes, also on a busy host
 def test_a_facility_that_is_exported_and_applied_after_a_restart_is_the_same(
     config: Path, tmp_path: Path, pykarabo: Run
 ) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from pykarabo.device import serve
 from pykarabo_services.project.client import Projects, project_store
 from pykarabo_services.project.main import ProjectStore
 from pykarabo_services.project.model import Changes, Item, Kind
-from tests.harness.projects import SCENE, example, item
+from tests.harness.projects import SCENE, example, item, values
 
 
 @pytest.fixture
@@ -106,6 +107,41 @@ def test_trash_restore_duplicate_and_find(pykarabo: Any, store: list[Item]) -> N
     found = pykarabo("project", "find", "--class", "SimulatedMotor", "--json").json
     assert len(found) == 2
     assert pykarabo("project", "find").code == 3
+
+
+def test_devices_are_started_with_their_active_configurations(
+    pykarabo: Any, short_runtime: Path
+) -> None:
+    root = item(Kind.PROJECT, "Hall")
+    here, away = item(Kind.SERVER, "T/SERVER", root), item(Kind.SERVER, "T/AWAY", root)
+
+    def device(name: str, class_id: str, text: str, server: Item = here) -> list[Item]:
+        new = item(Kind.DEVICE, name, server)
+        chosen = item(Kind.CONFIGURATION, "chosen", new, text=text)
+        other = item(Kind.CONFIGURATION, "other", new, text=values(velocity=9.0))
+        attributes = {"class_id": class_id, "active": chosen.uuid}
+        return [replace(new, attributes=attributes), chosen, other]
+
+    project = [
+        *(root, here, away),
+        *device("T/MOTOR/1", "SimulatedMotor", values(velocity=2.5)),
+        *device("T/MOTOR/2", "SimulatedMotor", values(velocity="fast")),
+        *device("T/MOTOR/3", "SimulatedMotor", values(), away),
+        *device("PROJECTS", "SimulatedMotor", values()),
+    ]
+    with serve({"PROJECTS": ProjectStore}, server_id="T/SERVER"):
+        with BlockingClient() as client:
+            Projects(project_store(client)).save(Changes(items=project))
+        done = pykarabo("project", "instantiate", "Hall")
+        assert done.code == 1
+        assert done.lines[0] == "T/MOTOR/1 on T/SERVER: started", done.err
+        assert len(done.lines) == 4, done.err
+        assert done.lines[1].startswith("T/MOTOR/2 on T/SERVER: failed: ")
+        assert done.lines[2] == "PROJECTS on T/SERVER: incompatible"
+        assert done.lines[3] == "T/MOTOR/3 on T/AWAY: no server"
+        assert pykarabo("get", "T/MOTOR/1.velocity").out.startswith("2.5 ")
+        done = pykarabo("project", "instantiate", "Hall", "--device", "*/1")
+        assert (done.code, done.out) == (0, "T/MOTOR/1 on T/SERVER: online\n")
 
 
 def test_what_was_loaded_is_read_without_the_store(

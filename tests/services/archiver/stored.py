@@ -12,6 +12,7 @@ from pykarabo.data import ValueType
 from pykarabo_services.archiver import tables
 from pykarabo_services.archiver.codec import encode_chunk
 from pykarabo_services.archiver.model import (
+    VALUE_COLUMNS,
     DeviceEvent,
     Sample,
     Series,
@@ -53,7 +54,7 @@ class Stored:
                 insert(tables.sample).values(
                     series_id=series.id,
                     **{name: value for name, value in sample._asdict().items() if name != "value"},
-                    **columns._asdict(),
+                    **dict(zip(VALUE_COLUMNS, columns, strict=True)),
                 )
             )
 

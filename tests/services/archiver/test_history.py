@@ -5,21 +5,16 @@ import contextlib
 import math
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
-import numpy as np
 import pytest
 from sqlalchemy import Connection, func, select, update
 
 from pykarabo.client import Client, History
 from pykarabo.data import (
-    CommandInfo,
-    PropertyInfo,
     Quality,
-    Schema,
     State,
     Timestamp,
-    ValueType,
 )
 from pykarabo.errors import (
     BadInputError,
@@ -32,135 +27,22 @@ from pykarabo.errors import (
 )
 from pykarabo.testing import run_facility, until
 from pykarabo_services.archiver import reading, tables
-from pykarabo_services.archiver.compaction import compact, crowded
 from pykarabo_services.archiver.model import (
     CHUNK_SAMPLES,
-    DeviceEvent,
-    EventKind,
-    Mark,
-    Sample,
-    packed,
 )
 from pykarabo_services.archiver.reader import HistoryReader
-from pykarabo_services.archiver.store import (
-    STORE,
-    Batch,
-    Description,
-    SeriesKey,
-    SeriesNumbers,
-    tail_of,
-    write,
-)
-from pykarabo_services.kernel.database import Database
 from tests.harness.databases import Databases
-
-SECOND: Final = 10**9
-START: Final = 1_790_000_000 * SECOND
-PUMP: Final = "VAC/PUMP/1"
-COUNT: Final = 3000
-FIRST_TRAIN: Final = 5_000_000
-
-
-def info(key: str, value_type: ValueType, **more: Any) -> PropertyInfo:
-    return PropertyInfo(key=key, value_type=value_type, **more)
-
-
-PROPERTIES: Final = (
-    info("pressure", ValueType.FLOAT64, unit="mbar"),
-    info("mode", ValueType.STRING),
-    info("spectrum", ValueType.VECTOR_FLOAT64),
-    info("speed", ValueType.INT32, unit="rpm"),
+from tests.services.archiver.pump import (
+    COUNT,
+    FIRST_TRAIN,
+    PUMP,
+    SECOND,
+    START,
+    archive,
+    fill,
+    moment,
+    pressures,
 )
-
-
-def schema(*properties: PropertyInfo) -> Schema:
-    return Schema(
-        class_id="Pump",
-        description="A pump.",
-        properties={item.key: item for item in properties},
-        commands=dict[str, CommandInfo](),
-        outputs={},
-    )
-
-
-def samples_of(key: str, value_type: ValueType, samples: list[Sample]) -> list[Any]:
-    return [(SeriesKey(PUMP, key, value_type.value), tail_of(value_type, item)) for item in samples]
-
-
-def described(time_ns: int, epoch: int, *properties: PropertyInfo) -> Description:
-    return Description(
-        PUMP, time_ns, epoch, f"digest{time_ns}", packed(schema(*properties).to_wire())
-    )
-
-
-def pressures() -> list[Sample]:
-    """One a second, in each of which ten trains pass; the first half will be chunks."""
-    return [
-        Sample(
-            START + number * SECOND,
-            math.sin(number / 50),
-            train_id=FIRST_TRAIN + 10 * number,
-            quality=2 if number % 100 == 0 else 0,
-            epoch=1,
-            seq=number,
-        )
-        for number in range(COUNT)
-    ]
-
-
-def contents() -> Batch:
-    modes = [
-        Sample(START + number * 100 * SECOND, f"mode {number}", epoch=1, seq=number)
-        for number in range(30)
-    ]
-    spectra = [
-        Sample(START + number * SECOND, np.arange(number, number + 5, dtype=np.float64), epoch=1)
-        for number in range(20)
-    ]
-    speeds = [Sample(START + 7, 300, epoch=1), Sample(START + 2000 * SECOND, 600, epoch=1)]
-    batch = Batch(
-        samples_of("pressure", ValueType.FLOAT64, pressures())
-        + samples_of("mode", ValueType.STRING, modes)
-        + samples_of("spectrum", ValueType.VECTOR_FLOAT64, spectra)
-        + samples_of("speed", ValueType.INT32, speeds)
-        + samples_of("speed", ValueType.STRING, [Sample(START + 1000 * SECOND, "fast", epoch=1)])
-    )
-    batch.descriptions.append(described(START, 1, *PROPERTIES))
-    batch.descriptions.append(described(START + 2500 * SECOND, 1, *PROPERTIES[:2]))
-    batch.events.append(DeviceEvent(device_id=PUMP, time_ns=START - 1, kind=EventKind.STARTED))
-    batch.events.append(
-        DeviceEvent(
-            device_id=PUMP,
-            time_ns=START + 100 * SECOND,
-            until_ns=START + 110 * SECOND,
-            kind=EventKind.GAP,
-            lost=4,
-            reason="the archiver was restarted",
-        )
-    )
-    batch.events.append(
-        DeviceEvent(device_id=PUMP, time_ns=START + 2900 * SECOND, kind=EventKind.STOPPED)
-    )
-    batch.marks[PUMP] = Mark("00" * 16, 1, COUNT - 1, START + COUNT * SECOND)
-    return batch
-
-
-def fill(connection: Connection) -> None:
-    write(connection, contents(), SeriesNumbers())
-    half_ns = START + COUNT // 2 * SECOND
-    for item in crowded(connection, half_ns):
-        while compact(connection, item, half_ns, START + 10**17):
-            pass
-
-
-@contextlib.asynccontextmanager
-async def archive(databases: Databases) -> AsyncGenerator[Database]:
-    database = Database(STORE, databases.place("archive"))
-    await database.open()
-    try:
-        yield database
-    finally:
-        await database.aclose()
 
 
 @contextlib.asynccontextmanager
@@ -179,16 +61,12 @@ def ask(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     monkeypatch.setenv("PYKARABO_DOMAIN", databases.domain)
 
     async def in_facility(work: Callable[[Client], Coroutine[Any, Any, Any]]) -> Any:
-        async with archive(databases) as database:
+        async with archive(databases.place("archive")) as database:
             await database.write(fill)
             async with reading_facility() as client:
                 return await work(client)
 
     return lambda work: asyncio.run(in_facility(work))
-
-
-def moment(seconds: float) -> Timestamp:
-    return Timestamp.from_ns(START + round(seconds * SECOND))
 
 
 def test_raw_history_is_every_sample_over_chunks_and_rows(
@@ -249,7 +127,7 @@ def test_samples_of_a_damaged_chunk_are_a_gap_and_the_rest_is_there(
         connection.execute(update(data).where(data.c.first_ns == first).values(data=b"nonsense"))
 
     async def work() -> tuple[History, History, Any]:
-        async with archive(databases) as database:
+        async with archive(databases.place("archive")) as database:
             await database.write(damage)
             async with reading_facility() as client:
                 raw = await client.history(PUMP, "pressure", since=moment(0))
@@ -364,7 +242,7 @@ def test_reader_waits_for_an_archive_and_says_so(
             await until(lambda: "archive" in reader.status)
             with pytest.raises(DatabaseUnavailableError, match="has no archive yet"):
                 await facility.client.history(PUMP, "pressure", since="-1h")
-            async with archive(databases) as database:
+            async with archive(databases.place("archive")) as database:
                 await database.write(fill)
                 await until(lambda: reader.state == State.ON)
                 found = await facility.client.history(PUMP, "speed", since=moment(0))

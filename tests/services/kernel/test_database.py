@@ -52,6 +52,28 @@ def names(connection: Connection) -> list[str]:
 
 
 @async_test
+async def test_who_reads_sees_one_state_whatever_is_written_meanwhile(databases: Databases) -> None:
+    database = Database(STORE, databases.place("notes"))
+    await database.open()
+    await database.write(lambda connection: add_person(connection, "Ada"))
+    has_read, is_written = threading.Event(), threading.Event()
+
+    def read_twice(connection: Connection) -> tuple[list[str], list[str]]:
+        before = names(connection)
+        has_read.set()
+        assert is_written.wait(WELL_S)
+        return before, names(connection)
+
+    reading = asyncio.ensure_future(database.read(read_twice))
+    assert await asyncio.to_thread(has_read.wait, WELL_S)
+    await database.write(lambda connection: add_person(connection, "Grace"))
+    is_written.set()
+    assert await reading == (["Ada"], ["Ada"])
+    assert await database.read(names) == ["Ada", "Grace"]
+    await database.aclose()
+
+
+@async_test
 async def test_what_is_written_is_there_for_the_next_process(databases: Databases) -> None:
     first = Database(STORE, databases.place("notes"))
     await first.open()

@@ -1,10 +1,15 @@
 """Members of a site speak to each other, and nobody else is spoken to."""
 
+import contextlib
+import os
+import resource
+import socket
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import pytest
+import zmq
 
 from pykarabo.client import own_proofs
 from pykarabo.device import login_of_host
@@ -21,7 +26,8 @@ from pykarabo.errors import (
 from pykarabo.transport import Site, SiteLink, domain_name, make_context
 from pykarabo.transport._self_test import stranger
 from pykarabo.transport._site_watch import SiteWatch
-from pykarabo.trust import JoinString, MemberRole
+from pykarabo.transport._sockets import DOWN_EVENTS, make_dealer, stop_monitor
+from pykarabo.trust import JoinString, MemberRole, replace_private
 from pykarabo_services.accounts.service import _vouch
 from pykarabo_services.site.joining import change_key, join_site, make_site
 from pykarabo_services.site.service import SiteService
@@ -31,6 +37,7 @@ from tests.harness.wiretap import Wiretap
 from .conftest import HOST, Hosts
 
 _TRIES: Final = 3
+_FLOOD_S: Final = 20.0
 _TOLD_S: Final = 2.0
 """Whoever is kept out knows why after this."""
 DAY_S: Final = 86_400.0
@@ -273,6 +280,66 @@ def test_a_list_that_somebody_else_has_signed_is_not_taken(
     assert site.require_own().name == "ops@b"
 
 
+def test_a_host_without_room_for_another_file_goes_on_with_the_list_that_it_has(
+    hosts: Hosts, service: JoinString
+) -> None:
+    join_site(None, service, _invite(hosts), name="ops@b")
+    site = Site()
+    assert site.require_own()
+    (site.folder / "grants").touch()  # which looks like another list
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.open(os.devnull, os.O_RDONLY)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+        assert site.require_own().name == "ops@b"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        os.close(lowest)
+
+
+def test_an_authority_that_was_restored_from_a_copy_is_listened_to_again(
+    hosts: Hosts, service: JoinString
+) -> None:
+    join_site(None, service, _invite(hosts), name="ops@b")
+    with hosts.being("a"):
+        files = {path: path.read_bytes() for path in SiteStore().folder.glob("*.json")}
+    code = _invite(hosts)
+    hosts.be("c")
+    join_site(None, service, code, name="ops@c")
+    hosts.be("b")
+    Site().consult()
+    number = Site().grants.number
+    for path, content in files.items():
+        replace_private(path, content)
+    _within(_TOLD_S, lambda: _asked_number(Site()) > number)
+
+
+def _asked_number(site: Site) -> int:
+    site.consult()
+    return site.grants.number
+
+
+def test_a_stranger_who_sends_without_end_is_cut_off(service: JoinString, hosts: Hosts) -> None:
+    with make_context() as context, make_dealer(context) as flood:
+        flood.curve_publickey, flood.curve_secretkey = stranger()
+        flood.curve_serverkey = service.key
+        flood.sndhwm = 10
+        monitor = flood.get_monitor_socket(DOWN_EVENTS)
+        flood.connect(service.endpoint)
+        try:
+            _within(_FLOOD_S, lambda: _is_down(flood, monitor))
+        finally:
+            stop_monitor(flood)
+            monitor.close()
+    join_site(None, service, _invite(hosts), name="ops@b")
+
+
+def _is_down(flood: "zmq.Socket[bytes]", monitor: "zmq.Socket[bytes]") -> bool:
+    with contextlib.suppress(zmq.Again):
+        flood.send_multipart([b"x"] * 1_000, zmq.NOBLOCK)
+    return bool(monitor.poll(0))
+
+
 def test_the_site_believes_who_keeps_its_accounts(hosts: Hosts, service: JoinString) -> None:
     join_site(None, service, _invite(hosts, MemberRole.ACCOUNTS), name="ops@b")
     assert issuers_of() is None
@@ -336,3 +403,21 @@ def test_X2_a_program_whose_site_has_another_key_now_makes_no_storm(
         finally:
             watch.close()
             tap.close()
+
+
+def test_a_program_that_ends_does_not_wait_for_a_site_that_does_not_answer(
+    hosts: Hosts, service: JoinString
+) -> None:
+    join_site(None, service, _invite(hosts), name="ops@b")
+    with socket.create_server((HOST, 0)) as silent, make_context() as context:
+        site = Site()
+        stored = site.folder / "member.json"
+        elsewhere = service._replace(port=silent.getsockname()[1])
+        stored.write_text(stored.read_text().replace(str(service), str(elsewhere)))
+        watch = SiteWatch(site, context, lambda: None)
+        silent.accept()[0].close()
+        connection, _address = silent.accept()
+        started = time.monotonic()
+        watch.close()
+        connection.close()
+        assert time.monotonic() - started < 1.0

@@ -31,6 +31,7 @@ from pykarabo.transport._zap import Question, Verdict
 from pykarabo.trust import Token, make_issuers, sign_token
 from pykarabo.wire import Attach, Opened, PipelineInput, Refused
 from pykarabo_services.site.joining import make_site
+from pykarabo_services.site.store import SiteStore
 
 from .conftest import HOST, Hosts
 
@@ -365,6 +366,26 @@ def test_servers_and_clients_go_on_without_the_authority(site: Hosts, tmp_path: 
         assert client.locate(rpc, [MOTOR])[0] is not None
         assert client.device(MOTOR).get("velocity")
     assert time.monotonic() - started < 2 * _TOLD_S
+
+
+def test_X11_no_key_and_no_code_is_told_or_in_a_log(site: Hosts, tmp_path: Path) -> None:
+    invited = site.ask("a", "site", "invite", "--role", "server")
+    site.ask("b", "site", "join", invited["join"], invited["code"], "--name", "ops@b")
+    refused = site.command("c", "site", "join", invited["join"], invited["code"])
+    assert refused.returncode != 0
+    _serve_motor(site, "b", tmp_path)
+    told = [refused.stderr, site.log("a").read_text(), site.log("b").read_text()]
+    told += [
+        json.dumps(site.ask(name, "site", command)) for name in "ab" for command in ("keys", "show")
+    ]
+    told += [Path(f"/proc/{process.pid}/cmdline").read_text() for process in site.running]
+    secrets = [invited["code"]]
+    for name in "ab":
+        site.be(name)
+        secrets.append(Site().pair.secret.hex())
+    site.be("a")
+    secrets += [SiteStore().signing_key().secret.hex(), SiteStore().service_key().secret.hex()]
+    assert not [text for text in told for secret in secrets if secret in text]
 
 
 # -- failing closed -------------------------------------------------------------------------------

@@ -337,7 +337,10 @@ class _Worker(threading.Thread):
             self._disconnect()
         if self._connection is None:
             connection = self._engine.connect()
-            self._connection = connection.execution_options(**{WRITE_OPTION: self._lane.writes})
+            options: dict[str, Any] = {WRITE_OPTION: self._lane.writes}
+            if not self._lane.writes and self._lane.place.url is not None:
+                options["isolation_level"] = "REPEATABLE READ"  # one state, as in SQLite
+            self._connection = connection.execution_options(**options)
         return self._connection
 
     def _is_alive(self) -> bool:

@@ -1,0 +1,145 @@
+"""Making a plan: the file, what runs, and the classes that there are."""
+
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pykarabo.client import BlockingClient
+from pykarabo.data import Schema
+from pykarabo.errors import BadConfigurationError
+from pykarabo.facility import (
+    CheckedFacility,
+    FacilityServer,
+    Kind,
+    Plan,
+    Running,
+    Step,
+    check_facility,
+    configuration_steps,
+    look,
+    make_plan,
+    read_facility,
+    with_configurations,
+)
+from pykarabo.transport import DOMAIN_VARIABLE, domain_name
+
+from ._launching import directory_answers
+
+STORE_CLASS: Final = "ConfigurationStore"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the user wants of a facility file."""
+
+    file: Path
+    data: Path | None
+    keep: bool
+    reset: bool
+
+    @property
+    def home(self) -> Path | None:
+        """Where the user wants everything to be written."""
+        return None if self.data is None else self.data.expanduser().resolve()
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A plan, and what it was made from."""
+
+    checked: CheckedFacility
+    running: Running
+    plan: Plan
+
+
+def prepare(wish: Wish) -> Prepared:
+    """Read, look, check and plan."""
+    named = os.environ.get(DOMAIN_VARIABLE)
+    facility = read_facility(wish.file, os.environ, domain=named, data=wish.home)
+    os.environ[DOMAIN_VARIABLE] = domain_name(facility.domain)
+    with BlockingClient() as client:
+        running = look_at_all(client) if directory_answers() else Running()
+        checked = check_facility(facility, _Classes(client, running).schema_of)
+        plan = make_plan(checked, running, keep=wish.keep, reset=wish.reset)
+    steps, notes = _about_configurations(checked, running, plan, keep=wish.keep)
+    problems = [*plan.problems, *_elsewhere(plan)]
+    plan = Plan((*plan.steps, *steps), (*plan.notes, *notes), tuple(problems))
+    return Prepared(checked, running, plan)
+
+
+def look_at_all(client: BlockingClient) -> Running:
+    """Return what runs, with the configurations of the only store there is.
+
+    Raises:
+        BadConfigurationError: there are several.
+    """
+    stores = [item.device_id for item in client.find_devices(class_id=STORE_CLASS)]
+    if len(stores) > 1:
+        raise BadConfigurationError(
+            f"there are several configuration stores: {', '.join(stores)}",
+            remedy="keep one of them: pykarabo shutdown DEVICE",
+        )
+    return with_configurations(look(client), client, stores[0] if stores else None)
+
+
+def _about_configurations(
+    checked: CheckedFacility, running: Running, plan: Plan, *, keep: bool
+) -> tuple[list[Step], list[str]]:
+    """Return what is to be kept in the store, or why that is known only later."""
+    if checked.facility.configurations is None:
+        return [], []
+    touched = {step.target for step in plan.steps if step.kind is Kind.STOP}
+    if running.store is None or running.store in touched:
+        return [], ["named configurations are compared when their store has been started"]
+    return configuration_steps(checked, running, keep=keep), []
+
+
+def _elsewhere(plan: Plan) -> list[str]:
+    """Return why servers cannot be started on this host."""
+    return [
+        f"server '{step.target}' listens at {step.options.host}, which is not this host: "
+        "apply the file there"
+        for step in plan.steps
+        if step.kind is Kind.START_SERVER
+        and step.options is not None
+        and step.options.host is not None
+        and not _is_here(step.options.host)
+    ]
+
+
+def _is_here(host: str) -> bool:
+    import psutil
+
+    own = {address.address for found in psutil.net_if_addrs().values() for address in found}
+    try:
+        found = {str(item[4][0]) for item in socket.getaddrinfo(host, None)}
+    except OSError:
+        return False
+    return any(address in own or address in ("0.0.0.0", "::") for address in found)
+
+
+class _Classes:
+    """Tells the schemas of classes: of servers that run, else of those installed here."""
+
+    def __init__(self, client: BlockingClient, running: Running) -> None:
+        self._client = client
+        self._running = running
+        self._known: dict[tuple[str, str], Schema] = {}
+
+    def schema_of(self, server_id: str, server: FacilityServer, class_id: str) -> Schema:
+        """Return the schema of a class on a server; raises `UnknownClassError`."""
+        known = self._known.get((server_id, class_id))
+        if known is None:
+            known = self._known[server_id, class_id] = self._find(server_id, server, class_id)
+        return known
+
+    def _find(self, server_id: str, server: FacilityServer, class_id: str) -> Schema:
+        running = self._running.servers.get(server_id)
+        if running is not None and running.options.classes == server.classes:
+            wire = self._client.device(server_id).call("class_schema", class_id)
+            return Schema.from_wire(wire)
+        from pykarabo.device import DeviceClasses
+
+        return DeviceClasses(server.classes).require(class_id).schema()

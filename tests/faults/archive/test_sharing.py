@@ -1,0 +1,61 @@
+"""Several archivers of one database: each device has one, and another when that dies."""
+
+from pykarabo_services.archiver.sharing import owner_of
+from tests.harness import wait_until
+from tests.harness.postgres import PostgresServer
+
+from .conftest import ArchivedFacility
+
+DEVICES = tuple(f"SPEC/{number}" for number in range(6))
+ARCHIVERS = ("ARCHIVER/1", "ARCHIVER/2")
+
+
+def _own(archiver: str) -> list[str]:
+    return [name for name in DEVICES if owner_of(name, ARCHIVERS) == archiver]
+
+
+def _followed(site: ArchivedFacility) -> int:
+    return sum(site.get(name, "followed") for name in ARCHIVERS)
+
+
+def test_archivers_share_the_devices_and_take_over_those_of_one_that_dies(
+    site: ArchivedFacility, postgres_server: PostgresServer
+) -> None:
+    site.use("postgresql", postgres_server.url)
+    site.cluster.start_directory()
+    first = site.start_archiver(ARCHIVERS[0])
+    site.cluster.start("S/1", *DEVICES, rate=100)
+    for name in DEVICES:
+        site.archive.wait_for(name, 1)
+    site.start_archiver(ARCHIVERS[1])
+    # Besides them the directory, the archivers, and everybody's servers, which are shared as well.
+    everybody = len(DEVICES) + 7
+    wait_until(
+        lambda: _followed(site) == everybody and site.get(ARCHIVERS[1], "followed") > 0,
+        "that each device has one archiver",
+        timeout_s=30,
+    )
+    assert 0 < len(_own(ARCHIVERS[0])) < len(DEVICES)
+    first.kill()
+    seen = {name: site.archive.newest(name, "value") for name in DEVICES}
+    wait_until(
+        lambda: all(
+            (site.archive.newest(name, "value") or 0) > seen[name] + 100 for name in DEVICES
+        ),
+        "that the other one has taken over",
+        timeout_s=40,
+    )
+    totals = site.totals(*DEVICES)
+
+    assert totals["reported"] == totals["unknown_gaps"] == 0
+
+
+def test_a_device_belongs_to_one_archiver_whoever_asks_and_few_move_when_one_goes() -> None:
+    devices = [f"D/{number}" for number in range(1_000)]
+    three = ["A/1", "A/2", "A/3"]
+    before = {name: owner_of(name, three) for name in devices}
+
+    assert before == {name: owner_of(name, three[::-1]) for name in devices}
+    assert all(250 < list(before.values()).count(name) < 420 for name in three)
+    after = {name: owner_of(name, three[:2]) for name in devices}
+    assert all(after[name] == owner for name, owner in before.items() if owner != "A/3")
