@@ -33,6 +33,8 @@ def printable(text: str) -> str:
 def _who(fields: Mapping[str, Any]) -> str:
     sure = "" if fields.get("certain") else "?"
     acting = f" for {fields['for']}" if "for" in fields else ""
+    if "through" in fields:
+        acting += f" through {fields['through']}"
     program = f"{fields.get('program')}({fields.get('pid')})"
     return f"{fields.get('user')}{sure}@{fields.get('host')} {program}{acting}"
 

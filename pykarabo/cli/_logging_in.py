@@ -28,7 +28,11 @@ _FACTORS: Final = (3_600, 60, 1)
     type=click.Choice(ROLES, case_sensitive=False),
     help="Have this role at most; or a higher one than every day, with --for.",
 )
-@click.option("--for", "duration", help="For how long: 30min, 2h. Then it falls back.")
+@click.option(
+    "--for",
+    "duration",
+    help="For how long: 30min, 2h; then it falls back, or ends.",
+)
 @click.option("--provider", default="", help="Who knows you, if that is not to be tried out.")
 @common
 def login_command(

@@ -171,11 +171,16 @@ def key_file(domain: str | None = None) -> Path:
     return config_directory(domain) / "domain.key"
 
 
+def _this_host() -> str:
+    """Return the name of a folder for what belongs to one host: homes may be the same on many."""
+    return os.uname().nodename.replace("/", "-") or "host"
+
+
 def site_member_file(domain: str | None = None) -> Path:
-    """Return the file that says which site the domain belongs to; without it to none."""
-    return config_directory(domain) / "site" / "member.json"
+    """Return the file that says which site the domain belongs to here; without it to none."""
+    return config_directory(domain) / "site" / _this_host() / "member.json"
 
 
 def site_state_file(domain: str | None = None) -> Path:
     """Return the file of the authority of the domain's site; it is on one host of it only."""
-    return data_directory(domain) / "site" / "state.json"
+    return data_directory(domain) / "site" / _this_host() / "state.json"

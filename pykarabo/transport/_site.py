@@ -1,10 +1,10 @@
 """Membership in a site: who we are there, and whom the site's list of grants vouches for.
 
 A user joins a site once on each host, and all his programs there share what that left in
-``$XDG_CONFIG_HOME/pykarabo/<domain>/site/``: a key of their own, the public key of the site, and
-the latest list of grants. Each program reads the list again when another has stored a newer one,
-so that a server judges who connects, and a client whom it connects to, while nobody of the site
-can be asked.
+``$XDG_CONFIG_HOME/pykarabo/<domain>/site/<host>/``: a key of their own, the public key of the site,
+and the latest list of grants. Each program reads the list again when another has stored a newer
+one, so that a server judges who connects, and a client whom it connects to, while nobody of the
+site can be asked.
 """
 
 import contextlib

@@ -300,3 +300,34 @@ def test_who_is_no_program_of_the_domain_registers_nothing(issuers: Issuers) -> 
         client.directory("register", {}, [], {})
     with _as(blob) as client:
         assert client.role_at(DIRECTORY_ID) is AccessLevel.EXPERT
+
+
+# -- over TCP --------------------------------------------------------------------------------------
+
+
+def test_over_tcp_a_token_is_bound_to_the_key_of_the_connection(processes: Any) -> None:
+    key = make_issuers(accounts_folder()).accounts_key()
+    processes.start("S/0", directory=True)
+    processes.start("S/1", "COUNT/1", host="127.0.0.1")
+    mine = own_proofs()
+    assert [proof.partition(":")[0] for proof in mine] == ["uid", "key"]
+    with _as(sign_token(_token(bound=mine[1:]), key)) as client:
+        assert _call(client, "COUNT/1", "count") == 1
+    for bound in (mine[:1], ("key:" + 64 * "a",)):
+        with _as(sign_token(_token(bound=bound), key)) as client:
+            with pytest.raises(DeniedError, match="was given to somebody else"):
+                _call(client, "COUNT/1", "count")
+            assert client.read("COUNT/1", ["state"])
+
+
+@pytest.mark.nightly
+def test_a_server_that_knows_nothing_of_the_accounts_does_not_serve(
+    issuers: Issuers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert issuers.keys
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "another"))
+    with (
+        pytest.raises(DeniedError, match=r"'DIRECTORY\.register' needs the role"),
+        serve({"T/PROBE/2": _Probe}, server_id="T/OTHER"),
+    ):
+        pytest.fail("it serves")

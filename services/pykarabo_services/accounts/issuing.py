@@ -33,7 +33,7 @@ class Wanted:
     Attributes:
         bound: what his programs prove when they connect.
         role: the highest role he wants; None for what he has.
-        for_s: for how long, where that is more than he has every day.
+        for_s: for how long: at most half a day, and less where the role is higher than every day.
     """
 
     bound: Sequence[str]
@@ -60,11 +60,14 @@ class TokenOffice:
             DeniedError: he may not have that role.
             BadInputError: a role was asked for that needs a time, or for too long.
         """
-        role, raised, raised_s = account.role, AccessLevel.OBSERVER, 0.0
-        if wanted.role is not None and wanted.role <= account.role and not wanted.for_s:
-            role = wanted.role
-        elif wanted.role is not None:
+        role, expires_s = account.role, now_s + MAX_TOKEN_S
+        raised, raised_s = AccessLevel.OBSERVER, 0.0
+        if wanted.role is not None and wanted.role > account.role:
             raised, raised_s = wanted.role, now_s + _checked_time(account, wanted)
+        else:
+            role = account.role if wanted.role is None else wanted.role
+            if wanted.for_s:
+                expires_s = now_s + _shorter(wanted.for_s)
         return Token(
             user=account.name,
             role=role,
@@ -72,7 +75,7 @@ class TokenOffice:
             login=secrets.token_hex(8),
             bound=checked_proofs(wanted.bound),
             issued_s=now_s,
-            expires_s=now_s + MAX_TOKEN_S,
+            expires_s=expires_s,
             raised=raised,
             raised_s=raised_s,
         )
@@ -127,6 +130,14 @@ def _checked_time(account: Account, wanted: Wanted) -> float:
             remedy="say for how long: --for 30min",
         )
     return wanted.for_s
+
+
+def _shorter(for_s: float) -> float:
+    if not 0 < for_s <= MAX_TOKEN_S:
+        raise BadInputError(
+            f"a login lasts {MAX_TOKEN_S / 3600:.0f} h at most", remedy="give a shorter time"
+        )
+    return for_s
 
 
 def checked_proofs(bound: Sequence[str]) -> tuple[str, ...]:

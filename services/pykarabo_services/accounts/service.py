@@ -143,7 +143,7 @@ class Accounts(Device):
         Args:
             bound: what the user's programs prove when they connect.
             role: the highest role that is wanted, by default what the user has every day.
-            for_s: for how many seconds, where it is higher than that.
+            for_s: for how many seconds; needed where it is higher than that.
             provider: who knows the password.
         """
         wanted = _wanted(bound, role, for_s)

@@ -126,7 +126,7 @@ def list_command(device: str | None, store: str | None, *, as_json: bool) -> Non
 def history_command(device: str, name: str, store: str | None, *, as_json: bool) -> None:
     """List every version of a configuration of DEVICE, the latest first."""
     with BlockingClient() as client:
-        found = _store(client, store).call("history", device, name)
+        found = _store(client, store).call("versions", device, name)
     if as_json:
         print_json(found)
     else:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -17,7 +18,7 @@ from pykarabo.cli import (
     require_role,
 )
 from pykarabo.data import AccessLevel
-from pykarabo.errors import DatabaseError, PykaraboError
+from pykarabo.errors import BadConfigurationError, DatabaseError, PykaraboError
 
 if TYPE_CHECKING:
     from pykarabo_services.kernel.database import Place, StoreDeclaration, StoreStatus
@@ -50,6 +51,15 @@ def _place(store: "StoreDeclaration", url: str | None = None) -> "Place":
 @click.group("db")
 def db_group() -> None:
     """Look after the databases of configurations, projects and histories."""
+    if not _has_libraries():
+        raise BadConfigurationError(
+            "the libraries for databases are not installed",
+            remedy="pip install 'pykarabo[services]'",
+        )
+
+
+def _has_libraries() -> bool:
+    return all(find_spec(name) is not None for name in ("sqlalchemy", "alembic", "psycopg"))
 
 
 @db_group.command("status")
@@ -319,6 +329,8 @@ def check_command(stores: tuple[str, ...], *, as_json: bool) -> int:
 
 def check_stores() -> Iterator[Finding]:
     """Look for `pykarabo doctor` at the stores that there are."""
+    if not _has_libraries():
+        return  # where no service can run there is no store
     from pykarabo_services.kernel.database import look_at
 
     try:

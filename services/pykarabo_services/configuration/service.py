@@ -123,7 +123,7 @@ class ConfigurationStore(Device):
         return found
 
     @command(access_level=AccessLevel.OBSERVER)
-    async def history(self, device_id: str, name: str) -> list[Any]:
+    async def versions(self, device_id: str, name: str) -> list[Any]:
         """Return every version of a configuration, the latest first."""
         found = await self._storage.history(device_id, check_configuration_name(name))
         if not found:

@@ -22,7 +22,7 @@ def _start(site: ArchivedFacility, url: str, rate: int, **configuration: object)
     site.cluster.start_directory()
     site.start_archiver(configuration=configuration)
     site.cluster.start("S/1", *DEVICES, rate=rate)
-    site.archive.wait_for(DEVICES[0], 1)
+    site.archive.wait_for(DEVICES[0], 1, timeout_s=60)
 
 
 def _is_degraded(site: ArchivedFacility) -> bool:
@@ -161,9 +161,9 @@ def _degrade_and_mend(
     site: ArchivedFacility, harm: Callable[[], None], mend: Callable[[], None]
 ) -> float:
     """Harm a database and mend it; returns how long it took until the archiver said so."""
-    begun = time.monotonic()
     harm()
-    wait_until(lambda: _is_degraded(site), "the alarm", timeout_s=15)
+    begun = time.monotonic()
+    wait_until(lambda: _is_degraded(site), "the alarm", timeout_s=30)
     took_s = time.monotonic() - begun
     writer = site.call(ARCHIVER, "health")["writer_pid"]
     time.sleep(1.0)

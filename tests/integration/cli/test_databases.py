@@ -4,6 +4,7 @@ import io
 import json
 import os
 import sqlite3
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,16 @@ def test_who_asked_for_less_changes_no_tables(pykarabo: Any, stored: Path) -> No
     done = pykarabo("--role", "operator", "db", "upgrade")
     assert done.code == 3
     assert "needs the role administrator" in done.err
+
+
+def test_without_the_libraries_one_is_told_what_to_install(
+    pykarabo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "alembic", None)
+    done = pykarabo("db", "status")
+    assert done.code == 3
+    assert "pip install 'pykarabo[services]'" in done.err
+    assert not any("store" in line for line in pykarabo("doctor").lines)
 
 
 def test_nothing_is_done_without_yes(

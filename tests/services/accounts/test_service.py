@@ -83,6 +83,16 @@ def test_nobody_raises_himself_higher_than_he_may(facility: Facility) -> None:
     assert highest(facility.as_user("alice", role="user")) is AccessLevel.USER
 
 
+def test_a_login_may_be_short_and_is_never_long(facility: Facility) -> None:
+    facility.add("alice", "operator", may_become="expert")
+    given = facility.login("alice", role="user", for_s=600.0)
+    assert highest(facility.client(given["token"])) is AccessLevel.USER
+    assert given["until_s"] == given["expires_s"] <= time.time() + 600
+    for for_s in (-1.0, 12 * 3600 + 1.0, float("nan")):
+        with pytest.raises(BadInputError, match="lasts 12 h at most"):
+            facility.login("alice", for_s=for_s)
+
+
 def test_a_token_is_bound_to_somebody(facility: Facility) -> None:
     wrong: list[list[str]] = [[], ["name:x"], ["uid:" + 80 * "1"], [f"uid:{n}" for n in range(5)]]
     for bound in wrong:

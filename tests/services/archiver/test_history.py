@@ -11,6 +11,8 @@ import pytest
 from sqlalchemy import Connection, func, select, update
 
 from pykarabo.client import Client, History
+from pykarabo.client._history import HistoryPages, HistoryRequest
+from pykarabo.client._steps import acarry_out
 from pykarabo.data import (
     Quality,
     State,
@@ -27,6 +29,7 @@ from pykarabo.errors import (
 )
 from pykarabo.testing import run_facility, until
 from pykarabo_services.archiver import reading, tables
+from pykarabo_services.archiver.compaction import compact, crowded
 from pykarabo_services.archiver.model import (
     CHUNK_SAMPLES,
 )
@@ -145,6 +148,39 @@ def test_samples_of_a_damaged_chunk_are_a_gap_and_the_rest_is_there(
     assert "damaged" in {gap.kind for gap in mean.gaps}
     assert "pressure" not in past.values
     assert ["damaged" in gap.reason for gap in past.gaps] == [True]
+
+
+def test_rows_that_become_chunks_between_two_pages_are_returned_once(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "PAGE_SAMPLES", 400)
+    monkeypatch.setenv("PYKARABO_DATABASE_URL", databases.url)
+    monkeypatch.setenv("PYKARABO_DOMAIN", databases.domain)
+    later_ns = START + 10 * COUNT * SECOND
+
+    def compress(connection: Connection) -> int:
+        found = crowded(connection, later_ns)
+        return sum(compact(connection, item, later_ns, later_ns) for item in found)
+
+    async def work() -> tuple[list[int], int]:
+        request = HistoryRequest(device_id=PUMP, key="pressure", since=moment(0))
+        pages = HistoryPages(request, later_ns, [])
+        times: list[int] = []
+        gone = 0
+        async with archive(databases.place("archive")) as database:
+            await database.write(fill)
+            async with reading_facility() as client:
+                more = True
+                while more:
+                    found, more = await acarry_out(client, pages.next_page())
+                    times += found.time_ns.tolist()
+                    if len(times) > COUNT // 2:
+                        gone += await database.write(compress)
+        return times, gone
+
+    times, gone = asyncio.run(work())
+    assert gone > CHUNK_SAMPLES
+    assert times == [item.time_ns for item in pressures()]
 
 
 def test_trains_are_found_without_times(ask: Any) -> None:

@@ -137,7 +137,7 @@ def test_versions_are_compared_with_each_other_and_with_the_device(
     assert store.call("compare", MOTOR, "fast")["differences"] == []
     keys = [item["key"] for item in store.call("compare", MOTOR, "fast@1", "fast@2")["differences"]]
     assert keys == ["velocity", "backlash"]
-    past = store.call("history", MOTOR, "fast")[-1]["time_ns"]
+    past = store.call("versions", MOTOR, "fast")[-1]["time_ns"]
     moment = datetime.fromtimestamp(past / 1e9 + 0.000001, UTC).isoformat()
     assert len(store.call("compare", MOTOR, f"fast@{moment}")["differences"]) == 2
 
@@ -267,7 +267,7 @@ def test_bad_input_is_refused_with_a_remedy(store: DeviceProxy, motor: DevicePro
         (UnknownDeviceError, "save", ("T/NO/1", "a")),
         (InvalidNameError, "show", (MOTOR, "fats")),
         (InvalidNameError, "restore", (MOTOR, "fast@7")),
-        (InvalidNameError, "history", (MOTOR, "nothing")),
+        (InvalidNameError, "versions", (MOTOR, "nothing")),
         (UnknownClassError, "put", (MOTOR, "a", "Moter", {})),
         (UnknownPropertyError, "put", (MOTOR, "a", "Motor", {"velocty": 1})),
         (BadConfigurationError, "put", (MOTOR, "a", "Motor", {"pin": "1"})),

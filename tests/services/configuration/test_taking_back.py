@@ -25,7 +25,7 @@ def _saving(name: str, values: dict[str, Any], before: NamedConfiguration | None
 
 
 def _actions(store: DeviceProxy, name: str) -> list[str]:
-    return [item["action"] for item in store.call("history", MOTOR, name)]
+    return [item["action"] for item in store.call("versions", MOTOR, name)]
 
 
 def test_configurations_that_were_saved_and_deleted_are_as_before(short_runtime: Path) -> None:

@@ -22,6 +22,7 @@ from pykarabo_services.kernel.database import (
     check,
     copy_store,
     look_at,
+    look_at_revision,
     make_engine,
     migrate,
     new_metadata,
@@ -82,6 +83,18 @@ def test_backup_restores_into_the_other_kind_of_database(
     other = other_kind(databases, tmp_path)
     restore(STORE, other, tmp_path / "backup.db")
     assert content(other) == ROWS
+
+
+def test_older_backup_is_upgraded_on_the_way(databases: Databases, tmp_path: Path) -> None:
+    old = Place(tmp_path / "old.db")
+    fill(old)
+    migrate(STORE, old, revision="v0001")
+    back_up(STORE, old, tmp_path / "backup.db")
+    restore(STORE, databases.place("notes"), tmp_path / "backup.db")
+    assert content(databases.place("notes")) == ROWS
+    assert check(STORE, databases.place("notes")) == []
+    with make_engine(Place(tmp_path / "backup.db")).connect() as connection:
+        assert look_at_revision(connection, STORE).current == "v0001"
 
 
 @async_test

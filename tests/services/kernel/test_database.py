@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, insert, select, text
+from sqlalchemy.exc import IntegrityError
 
 from pykarabo.errors import (
     BadConfigurationError,
@@ -97,6 +98,18 @@ async def test_work_that_fails_leaves_nothing(databases: Databases) -> None:
     with pytest.raises(ValueError, match="stop"):
         await database.write(half)
     assert await database.read(names) == []
+    assert database.health.good
+    await database.aclose()
+
+
+@async_test
+async def test_error_of_a_statement_names_no_values(databases: Databases) -> None:
+    database = Database(STORE, databases.place("notes"))
+    await database.open()
+    note = {"author": 77, "text": "a secret"}
+    with pytest.raises(IntegrityError) as caught:
+        await database.write(lambda connection: connection.execute(insert(NOTES), [note]))
+    assert "secret" not in str(caught.value)
     assert database.health.good
     await database.aclose()
 

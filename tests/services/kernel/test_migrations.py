@@ -1,5 +1,6 @@
 """Tables go from revision to revision with what is in them, and strange ones are left alone."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from pykarabo_services.kernel.database import (
     migrate,
     revisions,
 )
+from scripts import new_migration
 from tests.harness.databases import Databases
 from tests.harness.notes import METADATA, NOTES, PEOPLE, STORE
 
@@ -148,6 +150,22 @@ def test_revision_of_an_empty_database(databases: Databases) -> None:
     place = databases.place("notes")
     assert migrate(STORE, place).kind is RevisionKind.EMPTY
     assert migrate(STORE, place).kind is RevisionKind.CURRENT
+
+
+def test_script_writes_the_revision_that_the_metadata_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "fresh_migrations"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    store = StoreDeclaration(name="notes", metadata=METADATA, migrations=package.name)
+    (tmp_path / "empty.db").touch()
+    new_migration.write(store, Place(tmp_path / "empty.db"), "v0001", "first", "First tables")
+    assert revisions(store) == ["v0001"]
+    migrate(store, Place(tmp_path / "made.db"))
+    assert differences(store, Place(tmp_path / "made.db")) == []
+    migrate(store, Place(tmp_path / "made.db"), revision="base")
 
 
 def test_missing_migrations_are_named() -> None:

@@ -23,7 +23,7 @@ from pykarabo.errors import (
     ExpiredCredentialError,
     NotConnectedError,
 )
-from pykarabo.transport import Site, SiteLink, domain_name, make_context
+from pykarabo.transport import Site, SiteLink, domain_name, joined_site, make_context
 from pykarabo.transport._self_test import stranger
 from pykarabo.transport._site_watch import SiteWatch
 from pykarabo.transport._sockets import DOWN_EVENTS, make_dealer, stop_monitor
@@ -196,6 +196,34 @@ def test_who_belongs_to_a_site_joins_no_other_one(hosts: Hosts, service: JoinStr
     join_site(None, service, _invite(hosts), name="ops@b")
     with pytest.raises(BadConfigurationError, match="belongs to a site on this host already"):
         join_site(None, service, _invite(hosts))
+
+
+def test_who_was_shut_out_comes_back_with_a_new_key(hosts: Hosts, service: JoinString) -> None:
+    join_site(None, service, _invite(hosts), name="ops@b")
+    old = Site().pair.public
+    hosts.revoke("ops@b")
+    _within(_TOLD_S, lambda: _is_refused(Site()))
+    join_site(None, service, _invite(hosts), name="ops@b")
+    assert Site().pair.public != old
+    assert Site().require_own().name == "ops@b"
+    assert Site().refusal(old).startswith("the grant of 'ops@b' was revoked")
+
+
+def test_hosts_with_the_same_home_are_members_of_their_own(
+    hosts: Hosts, service: JoinString, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    join_site(None, service, _invite(hosts), name="ops@b")
+    code = _invite(hosts)
+    here = os.uname()
+    other = os.uname_result((here.sysname, "other", here.release, here.version, here.machine))
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(os, "uname", lambda: other)
+        assert joined_site() is None
+        join_site(None, service, code, name="ops@other")
+        assert Site().require_own().name == "ops@other"
+        with hosts.being("a"):
+            assert not SiteStore().exists  # the authority is on the host where it was made
+    assert Site().require_own().name == "ops@b"
 
 
 @pytest.mark.parametrize(

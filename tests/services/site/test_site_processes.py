@@ -287,9 +287,12 @@ def test_a_member_that_was_shut_out_is_told_so(site: Hosts) -> None:
     with BlockingClient() as client:
         assert client.topology()
     site.revoke("ops@b")
+    begun = time.monotonic()
+    site.command("b", "site", "show")
     started = time.monotonic()
     done = site.command("b", "status")
-    assert time.monotonic() - started < 2 * _TOLD_S  # starting a program included
+    starts_s = 3 * (started - begun)  # on a host that is busy
+    assert time.monotonic() - started < _TOLD_S + starts_s
     assert "the grant of 'ops@b' was revoked at" in done.stderr
     assert "ask the site's administrator for an invitation" in done.stderr
 

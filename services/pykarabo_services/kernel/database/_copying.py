@@ -6,6 +6,7 @@ restore it into either kind.
 
 import os
 import sqlite3
+import tempfile
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -106,6 +107,8 @@ def _path(place: Place) -> Path:
 def restore(store: StoreDeclaration, place: Place, file: Path) -> None:
     """Make a store what it was when it was backed up; in one transaction, all or nothing.
 
+    An older backup is upgraded on the way; the file itself stays as it is.
+
     Raises:
         DatabaseInUseError: the service runs.
         DatabaseRevisionError: the file is no backup of this store, or a later version's.
@@ -113,8 +116,14 @@ def restore(store: StoreDeclaration, place: Place, file: Path) -> None:
     source = Place(file)
     require_file(source)
     with reading(source) as connection:
-        _require_ours(connection, store, source)
-    with writer_of(place):
+        kind = look_at_revision(connection, store).kind
+    with writer_of(place), tempfile.TemporaryDirectory(prefix="pykarabo-") as folder:
+        if kind is RevisionKind.OLD:
+            source = Place(Path(folder) / "upgraded.db")
+            back_up(store, Place(file), Path(folder) / "upgraded.db")
+            migrate(store, source)
+        with reading(source) as connection:
+            _require_ours(connection, store, source)
         if place.path is not None:
             _restore_file(source, place.path)
         else:
@@ -124,7 +133,6 @@ def restore(store: StoreDeclaration, place: Place, file: Path) -> None:
 
 def _require_ours(connection: Connection, store: StoreDeclaration, source: Place) -> None:
     """Refuse the backup of another store, whose revision may have the same name."""
-    require_newest_tables(connection, store, source)
     answer = connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'table'"))
     missing = set(store.metadata.tables) - set(answer.scalars())
     if missing:
@@ -132,6 +140,7 @@ def _require_ours(connection: Connection, store: StoreDeclaration, source: Place
             f"{source} is no backup of store {store.name}: it has no table '{min(missing)}'",
             remedy="name the file that pykarabo db backup has written",
         )
+    require_newest_tables(connection, store, source)
 
 
 def _restore_file(source: Place, path: Path) -> None:

@@ -39,6 +39,8 @@ def make_engine(
 ) -> Engine:
     """Return an engine that keeps no connections: its users do.
 
+    Errors name no values, which may be secret, or of megabytes.
+
     Args:
         read_only: refuse to write.
         synchronous: see `StoreDeclaration`.
@@ -56,7 +58,7 @@ def _sqlite(place: Place, *, read_only: bool, synchronous: bool, foreign_keys: b
         "sqlite", database=f"file:{quote(str(place.path))}", query={"mode": mode, "uri": "true"}
     )
     arguments = {"timeout": BUSY_S, "check_same_thread": False}
-    engine = create_engine(url, poolclass=NullPool, connect_args=arguments)
+    engine = create_engine(url, poolclass=NullPool, connect_args=arguments, hide_parameters=True)
     pragmas = [f"foreign_keys={'ON' if foreign_keys else 'OFF'}"]
     if not read_only:
         pragmas += ["journal_mode=WAL", f"synchronous={'FULL' if synchronous else 'NORMAL'}"]
@@ -133,7 +135,7 @@ def _postgresql(place: Place, url: URL, read_only: bool, statement_timeout_s: fl
         "keepalives_interval": 3,
         "keepalives_count": 3,
     }
-    engine = create_engine(url, poolclass=NullPool, connect_args=arguments)
+    engine = create_engine(url, poolclass=NullPool, connect_args=arguments, hide_parameters=True)
     timeout_ms = round(statement_timeout_s * 1000)
 
     def set_up(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
