@@ -60,6 +60,10 @@ def issuers_of(domain: str | None = None) -> Issuers | None:
     return Issuers(keys, ACCOUNTS_ID, folder) if keys else None
 
 
+def _no_login() -> bytes:
+    return b""
+
+
 def login_of_program(domain: str | None, issuers: Issuers, clock: Clock) -> Login:
     """Return what shows that a program belongs to the domain itself: it may do everything.
 
@@ -97,8 +101,10 @@ def login_of_host(domain: str | None = None) -> Login | None:
         BadConfigurationError: it cannot be told whether it has.
     """
     issuers = issuers_of(domain)
-    if issuers is None or joined_site(domain) is not None:
+    if issuers is None:
         return None
+    if joined_site(domain) is not None:
+        return _no_login
     return login_of_program(domain, issuers, SystemClock())
 
 
@@ -191,21 +197,21 @@ class Accounts:
         return before != self._ended
 
 
-def accounts_of(
-    domain: str | None, server_id: str, clock: Clock
-) -> tuple[Accounts | None, Login | None]:
-    """Return the judge and the login of a server in a domain with accounts; nothing in others.
+def accounts_of(domain: str | None, server_id: str, clock: Clock) -> tuple[Accounts | None, Login]:
+    """Return the judge of a server in a domain with accounts, None in others; and its login.
+
+    That of the user who has started it is none of its business.
 
     Raises:
         BadConfigurationError: the domain has accounts, and this host has not what they need.
     """
     issuers = issuers_of(domain)
     if issuers is None:
-        return None, None
+        return None, _no_login
     name = f"{server_id.replace('/', '-')}.ended"
     judge = Accounts(
         issuers, domain_name(domain), clock, data_directory(domain) / "accounts" / name
     )
     if joined_site(domain) is not None:  # its grant shows that a program belongs to the domain
-        return judge, None
+        return judge, _no_login
     return judge, login_of_program(domain, issuers, clock)

@@ -34,6 +34,7 @@ from pykarabo.wire import (
     number_before,
 )
 
+from ._alerts import ServerAlerts
 from ._answers import Answers
 from ._auditing import Audit
 from ._calls import CallHost
@@ -42,7 +43,6 @@ from ._clock_watch import ClockWatch
 from ._context import DeviceContext
 from ._device import Device
 from ._hosting import Hosting
-from ._limits import LimitWatch
 from ._lock import LockWatch
 from ._loop_watch import Blockage
 from ._mode import ModeWatch
@@ -85,6 +85,7 @@ class Server:
         stopping: set when the process is to end.
         ends_with: the device whose end is that of the process, too.
         audit: is told what is asked of the devices.
+        alerts: raises alarms on the server's own device.
     """
 
     def __init__(
@@ -147,11 +148,10 @@ class Server:
             rights=rights,
         )
         self._locks = LockWatch(self._calls.sessions, self._calls.router, self.clock)
-        self._door_is_shut = False
-        self._limits = LimitWatch(self)
         self._mode = ModeWatch(client, self._tasks)
         self._time = TimeSource(client, time_source, self.clock)
         self.clock_watch = ClockWatch(self.clock)
+        self.alerts = ServerAlerts(self, transport, self.clock_watch, self._time)
         self._registration = Registration(self, allow_offline=allow_offline)
         self._first_devices = FirstDevices(self, self._registration, self._tasks)
 
@@ -498,35 +498,11 @@ class Server:
             await asyncio.sleep(max(0.0, due - loop.time()))
             self.lag_s = max(0.0, loop.time() - due)
             self.streams.heartbeat(self.lag_s)
-            self._watch_clock()
-            self._watch_door()
-            self._limits.look()
+            self.alerts.look()
             self.audit.watch()
             due = max(due + HEARTBEAT_INTERVAL_S, loop.time())
             self._forget_the_dead()
             self._locks.look(self._hosting.devices)
-
-    def _watch_clock(self) -> None:
-        """Tell when the host's clock was set: time stamps before and after do not fit together."""
-        jump_ns = self.clock_watch.look()
-        if not jump_ns:
-            return
-        self._time.offset.forget()
-        text = f"the clock of this host was set by {jump_ns / 1e9:+.3f} s; time stamps go with it"
-        _log.warning("%s", text)
-        if self.server_id in self._hosting:
-            self._hosting.require(self.server_id).device.raise_alarm(
-                "warn", text, source="clock", needs_acknowledge=True
-            )
-
-    def _watch_door(self) -> None:
-        """Tell when nobody can connect any more: who is connected is served on."""
-        if self._transport.admits or self._door_is_shut or self.server_id not in self._hosting:
-            return
-        self._door_is_shut = True
-        text = "nobody can connect to this server any more: restart it when it suits"
-        _log.critical("%s", text)
-        self._hosting.require(self.server_id).device.raise_alarm("alarm", text, source="door")
 
     @property
     def clock_offset_ns(self) -> int | None:

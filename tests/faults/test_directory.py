@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -625,7 +625,9 @@ async def _reconnect(site: Site, clients: int) -> float:
 
 
 @contextlib.contextmanager
-def _crowds(endpoint: str, clients: int, processes: int) -> Iterator[list["subprocess.Popen[str]"]]:
+def _crowds(
+    endpoint: str, clients: int, processes: int
+) -> Generator[list["subprocess.Popen[str]"]]:
     """Have so many clients connect, in some processes."""
     command = [sys.executable, str(_CROWD), endpoint, str(clients // processes)]
     with contextlib.ExitStack() as stack:

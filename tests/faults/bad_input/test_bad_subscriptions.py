@@ -143,4 +143,4 @@ def test_b7_who_comes_back_again_and_again_keeps_nobody_from_work(
     )
     assert grown < 100 * _MIB  # two lives of his, and what the allocator keeps
     assert client.errors == []
-    assert client.p99_s < (0.1 if host is None else 0.5)
+    assert client.p99_s < (0.1 if host is None else 2.0)

@@ -11,9 +11,9 @@ from typing import Any, Final
 import pytest
 import zmq
 
-from pykarabo.client import own_proofs
+from pykarabo.client import login_file, own_proofs
 from pykarabo.device import login_of_host
-from pykarabo.device._accounts import issuers_of
+from pykarabo.device._accounts import accounts_of, issuers_of
 from pykarabo.errors import (
     BadConfigurationError,
     BusyError,
@@ -23,7 +23,14 @@ from pykarabo.errors import (
     ExpiredCredentialError,
     NotConnectedError,
 )
-from pykarabo.transport import Site, SiteLink, domain_name, joined_site, make_context
+from pykarabo.transport import (
+    Site,
+    SiteLink,
+    SystemClock,
+    domain_name,
+    joined_site,
+    make_context,
+)
 from pykarabo.transport._self_test import stranger
 from pykarabo.transport._site_watch import SiteWatch
 from pykarabo.transport._sockets import DOWN_EVENTS, make_dealer, stop_monitor
@@ -385,7 +392,11 @@ def test_the_accounts_service_has_the_site_believe_it(hosts: Hosts, service: Joi
     assert found is not None
     assert found.keys == {b"i" * 32}
     assert f"key:{Site().pair.public.hex()}" in own_proofs()
-    assert login_of_host() is None
+    replace_private(login_file(create=True), b"the login of who has started it")
+    by_host, (judge, by_server) = login_of_host(), accounts_of(None, "S/1", SystemClock())
+    assert judge is not None
+    assert by_host is not None
+    assert by_host() == by_server() == b""
 
 
 def test_a_member_goes_on_while_the_service_is_away(hosts: Hosts) -> None:

@@ -132,13 +132,13 @@ def test_a_jump_is_flagged_until_somebody_has_seen_it_and_values_keep_their_orde
             updates: list[Any] = []
             facility.client.follow("S/1", updates.append)
             await _until(lambda: any(isinstance(item, Live) for item in updates))
-            facility.server._watch_clock()
+            facility.server.alerts.look_at_clock()
             for number in range(1, 4):
                 sensor.value = number
                 sensor.flush()
                 if number == 2:
                     clock.set_utc(clock.time_ns() - 3600 * _S)
-                    facility.server._watch_clock()
+                    facility.server.alerts.look_at_clock()
             await _until(lambda: len([item for item in updates if isinstance(item, Change)]) >= 3)
             told = [item for item in updates if isinstance(item, Change)]
             assert [item.values["value"].value for item in told] == [1.0, 2.0, 3.0]
