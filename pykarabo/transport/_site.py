@@ -43,6 +43,8 @@ ASK_AGAIN_S: Final = 30.0
 """Programs that live for a moment ask the site no more often than that."""
 RECENT_S: Final = 1.0
 """What was told so lately is not asked again because something does not go well."""
+JUST_NOW_S: Final = 0.2
+"""Who is not admitted asks unless he was told so lately: something has changed since."""
 CONSULT_S: Final = 0.7
 """A service in the same network answers in milliseconds; one that is away must not delay us."""
 _ANOTHER: Final = "it has another key than the site knows, or stopped just now"
@@ -336,7 +338,7 @@ class Site:
             return _ANOTHER, _TELL
         if reason != NOT_ADMITTED:
             return reason, _NO_MEMBER
-        if ask and self._age_of_answer() > RECENT_S:
+        if ask and self._age_of_answer() > JUST_NOW_S:
             self.consult()
         self.require_own()
         return reason, _OLD_LIST

@@ -47,7 +47,8 @@ def test_rate_is_limited_by_the_server_and_the_last_value_arrives(benches: Any) 
     seen, took_s, streams = asyncio.run(scenario())
     assert seen == sorted(seen)
     assert len(seen) <= took_s * 20 + 2
-    assert streams in (0, 1)  # shown once a second
+    # Shown once a second; by one more the server itself hears of the mode of the domain.
+    assert streams in (1, 2)
     server = connect("S/1")
     until = time.monotonic() + 5
     while server.chosen_streams and time.monotonic() < until:
