@@ -21,7 +21,7 @@ class _Bomb:
         self.path = path
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
-        return os.system, (f"touch {self.path}",)
+        return os.mkdir, (str(self.path),)
 
 
 def test_X9_an_object_that_is_sent_is_never_unpickled(
@@ -32,7 +32,7 @@ def test_X9_an_object_that_is_sent_is_never_unpickled(
     bomb = pickle.dumps(_Bomb(mark))
     pickle.loads(bomb)  # it is one
     assert mark.exists()
-    mark.unlink()
+    mark.rmdir()
     identity = ClientIdentity("h", 1, "u", "p")
     messages: list[list[bytes]] = [
         [bomb],  # as `send_pyobj` sends it
