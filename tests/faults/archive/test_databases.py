@@ -130,6 +130,7 @@ def test_A4_database_that_is_restarted_at_once_costs_nothing(
     )
 
 
+@pytest.mark.nightly
 def test_A5_full_spool_counts_what_it_cannot_take_and_goes_on(
     site: ArchivedFacility, own_postgres: PostgresServer
 ) -> None:
@@ -172,6 +173,7 @@ def _degrade_and_mend(
     return took_s
 
 
+@pytest.mark.nightly
 def test_A10_read_only_database_is_waited_for(
     site: ArchivedFacility, own_postgres: PostgresServer
 ) -> None:
@@ -191,6 +193,7 @@ def test_A10_read_only_database_is_waited_for(
     )
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(why_no_disk() is not None, reason=why_no_disk() or "")
 def test_A10_full_disk_of_the_database_is_waited_for(
     site: ArchivedFacility, tmp_path: Path
