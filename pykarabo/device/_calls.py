@@ -87,6 +87,9 @@ class CallHost:
         self._room = AnswerRoom(self.sessions, clock)
         self._once = OnceMemory()
         self._running: dict[tuple[bytes, bytes], asyncio.Task[Any]] = {}
+        # Those whose tasks have not begun: cancelled ones make room at once, not a turn later.
+        self._not_begun: dict[tuple[bytes, bytes], Execute] = {}
+        self._given_up: set[tuple[bytes, bytes]] = set()
         self._answers_of: dict[bytes, list[list[Frame]]] = {}
         self._peer_on: dict[int, bytes] = {}
 
@@ -136,11 +139,18 @@ class CallHost:
         elif isinstance(action, Answer):
             self._answered(action)
         elif isinstance(action, CancelCall):
-            task = self._running.get((action.peer, action.call_id))
-            if task is not None:
-                task.cancel()
+            self._cancel(action.peer, action.call_id)
         elif isinstance(action, Took):
             self._room.took(action.peer)
+
+    def _cancel(self, peer: bytes, call_id: bytes) -> None:
+        task = self._running.get((peer, call_id))
+        if task is not None:
+            task.cancel()
+        call = self._not_begun.pop((peer, call_id), None)
+        if call is not None:
+            self.sessions.abandon(call)
+            self._given_up.add((peer, call_id))
 
     def _answered(self, action: Answer) -> None:
         """Send what the session itself has answered."""
@@ -162,6 +172,7 @@ class CallHost:
                     self._run(call, attempts), name=type(call.request).__name__
                 )
                 self._running[call.peer, call.call_id] = task
+                self._not_begun[call.peer, call.call_id] = call
                 task.add_done_callback(lambda done: self._ran(call, attempts, done))
             return
         try:
@@ -191,6 +202,7 @@ class CallHost:
 
     async def _run(self, call: Execute, attempts: Sequence[Attempt]) -> None:
         outcome = Outcome()
+        self._not_begun.pop((call.peer, call.call_id), None)
         try:
             await self._room.wait(call)
             caller = _caller_of(call)
@@ -211,9 +223,14 @@ class CallHost:
 
     def _ran(self, call: Execute, attempts: Sequence[Attempt], task: asyncio.Task[None]) -> None:
         """Forget a call's task, and free what it held if it was cancelled before its first step."""
-        self._running.pop((call.peer, call.call_id), None)
+        key = call.peer, call.call_id
+        self._running.pop(key, None)
+        self._not_begun.pop(key, None)
+        made_room = key in self._given_up
+        self._given_up.discard(key)
         if task.cancelled():
-            self.sessions.abandon(call)
+            if not made_room:
+                self.sessions.abandon(call)
             error = ExpiredError(
                 "the call was cancelled before it began", remedy="nothing was executed: call again"
             )
