@@ -72,7 +72,9 @@ def _process(
         "device": device_id,
         "configuration": dict(configuration),
     }
-    program = [sys.executable, "-c", "from pykarabo.testing._served_process import main; main()"]
+    # Unbuffered: what it has printed is wanted most when it dies.
+    start = "from pykarabo.testing._served_process import main; main()"
+    program = [sys.executable, "-u", "-c", start]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
