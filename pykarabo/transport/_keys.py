@@ -16,7 +16,7 @@ import zmq
 
 from pykarabo.errors import DeniedError, PykaraboError
 
-from ._places import key_file, site_member_file
+from ._places import is_member, key_file, site_member_file
 from ._ports import KEY_REASONS
 from ._sockets import unreachable
 
@@ -106,7 +106,7 @@ class DomainKeys:
 
 def joined_site(domain: str | None = None) -> "Site | None":
     """Return the site that a domain belongs to on this host, if this user has joined one."""
-    if not site_member_file(domain).exists():
+    if not is_member(site_member_file(domain)):
         return None
     from ._site import Site  # whoever belongs to no site needs nothing of it
 

@@ -184,3 +184,11 @@ def site_member_file(domain: str | None = None) -> Path:
 def site_state_file(domain: str | None = None) -> Path:
     """Return the file of the authority of the domain's site; it is on one host of it only."""
     return data_directory(domain) / "site" / _this_host() / "state.json"
+
+
+def is_member(file: Path) -> bool:
+    """Tell whether a user has joined a site, by the file of `site_member_file`."""
+    try:
+        return file.exists()
+    except PermissionError:  # the folder is somebody else's, and so is the key beside it
+        return False

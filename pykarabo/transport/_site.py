@@ -33,7 +33,7 @@ from pykarabo.trust import (
 
 from ._key_file import load_key, make_key
 from ._keys import KeyPair
-from ._places import site_member_file
+from ._places import is_member, site_member_file
 from ._ports import NOT_ADMITTED, OTHER_KEY
 
 _log: Final = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ class Site:
     @property
     def joined(self) -> bool:
         """Whether this user has joined a site on this host."""
-        return self._member.exists()
+        return is_member(self._member)
 
     @property
     def address(self) -> str:
