@@ -294,7 +294,7 @@ class ZmqTransport:
 
     def _judge(self, question: Question) -> Verdict:
         verdict = own_user_or_key(self._keys)(question)
-        if verdict.refused and question.key == self._stranger:
+        if verdict.refused and question.key and question.key == self._stranger:
             return Verdict(refused=SELF_TEST)
         return verdict
 
