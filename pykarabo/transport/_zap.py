@@ -272,18 +272,22 @@ class Doorkeeper:
             self._socket.close()
 
     def _look(self) -> None:
-        """Take what there is to do; see `_connections` for why in this order."""
+        """Take what there is to do; see `_connections` for why in this order.
+
+        A socket is watched before it listens. So the errand to begin with that is there when the
+        first question about it is, and comes first: else its connection would be counted too late.
+        """
         questions = self._questions()
+        while is_readable(self._rung):
+            self._rung.recv()
+        while self._errands:
+            self._errands.popleft()()
         for watch in self._watches:
             watch.drain()
         for frames in questions:
             self._answer(frames)
         for watch in self._watches:
             watch.keep_room()
-        while is_readable(self._rung):
-            self._rung.recv()
-        while self._errands:
-            self._errands.popleft()()
 
     def _questions(self) -> list[list[bytes]]:
         found: list[list[bytes]] = []

@@ -3,6 +3,7 @@
 import logging
 import os
 import pwd
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,7 +14,7 @@ from zmq.utils import z85
 from zmq.utils.monitor import recv_monitor_message
 
 from pykarabo.errors import BadConfigurationError
-from pykarabo.transport import Sender, make_context
+from pykarabo.transport import Connection, Sender, make_context
 from pykarabo.transport._frames import SenderReader
 from pykarabo.transport._sockets import (
     DOWN_EVENTS,
@@ -83,6 +84,53 @@ def test_a_program_of_the_same_user_comes_in_and_is_known(door: Door) -> None:
     sender = reader.connection.sender
     assert sender == Sender(_NAME, f"uid:{_UID}", sender.address)
     assert sender.address == f"localhost:{_UID}:{os.getgid()}:{os.getpid()}"
+
+
+class Late(Doorkeeper):
+    """One whose thread the system lets begin only when the test says so."""
+
+    def __init__(
+        self, context: "zmq.Context[Socket]", judge: Callable[[Question], Verdict]
+    ) -> None:
+        self.may_begin = threading.Event()
+        super().__init__(context, judge)
+
+    def _work(self) -> None:
+        assert self.may_begin.wait(_PATIENCE_MS / 1_000)
+        super()._work()
+
+
+def test_a_connection_of_a_new_socket_is_seen_before_it_is_numbered(short_runtime: Path) -> None:
+    with ExitStack() as stack:
+        context, elsewhere = (stack.enter_context(make_context()) for _ in range(2))
+        router = stack.enter_context(make_router(context))
+        dealer = stack.enter_context(make_dealer(elsewhere))
+        keeper = Late(context, own_user_only)
+        stack.callback(keeper.close)
+        over: list[Connection] = []
+        watch = keeper.watch(router, unix=True, ended=over.append)
+        stack.callback(keeper.unwatch, watch)
+        stack.callback(stop_monitor, router)
+        guard(router)
+        router.bind(f"ipc://{short_runtime / 'door'}")
+        dealer.connect(f"ipc://{short_runtime / 'door'}")
+        dealer.send(b"hello")
+        assert keeper._socket.poll(_PATIENCE_MS)  # the question is there, the watch not begun yet
+        keeper.may_begin.set()
+        assert router.poll(_PATIENCE_MS)
+        reader = SenderReader()
+        reader(router)
+        met = reader.connection
+        assert watch.accepted[met.fd].at < met.number
+        keeper.know(watch, met)
+        keeper.cut(watch, met, "this is a test")
+        assert keeper.alive
+        for _ in range(_PATIENCE_MS):
+            if over:
+                break
+            dealer.poll(1)
+        assert over == [met]
+        assert keeper.counts.cut == 1
 
 
 def test_over_tcp_the_key_is_known() -> None:
