@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +20,10 @@ from pykarabo.testing._leaks import GRACE_S, command_of
 _ROOT: Final = Path(__file__).resolve().parents[1]
 _LONGEST_RUNTIME_PATH: Final = 60
 """Leaves room for a domain and a socket's name within the 107 bytes of a Unix socket's path."""
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background; what the tests start would inherit that nobody can interrupt it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Shared machines stall; a slow example or slow generation is no defect.
 settings.register_profile(
