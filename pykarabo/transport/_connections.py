@@ -155,6 +155,7 @@ class PortWatch:
         self._known: dict[int, Connection] = {}
         self._new: list[int] = []
         self._paused: dict[str, float] = {}
+        self._suspects: dict[str, float] = {}
         self._told_at = -_TELL_AGAIN_S
 
     def drain(self) -> None:
@@ -215,8 +216,7 @@ class PortWatch:
         fresh, self._new = self._new, []
         if not fresh:
             return
-        now = time.monotonic()
-        self._paused = {place: until for place, until in self._paused.items() if until > now}
+        self._paused = _still(self._paused)
         limit, _most = resource.getrlimit(resource.RLIMIT_NOFILE)
         if limit == resource.RLIM_INFINITY:
             limit = sys.maxsize
@@ -255,19 +255,26 @@ class PortWatch:
             self._ended(connection)
 
     def cut(self, connection: Connection, reason: str, pause_s: float) -> None:
-        """End this connection, if it is not over; keep its process away for a while."""
+        """End this connection, if it is not over; keep where it came from away for a while."""
 
         def is_meant() -> bool:
             self.drain()
             return self._is_live(connection)
 
         if self._spare.shut_down(connection.fd, is_meant):
-            if pause_s and self._unix:
-                place = self.accepted[connection.fd].place
-                self._paused[place] = time.monotonic() + pause_s
+            if pause_s:
+                self._pause(self.accepted[connection.fd].place, pause_s)
             self._is_ending(connection.fd)
             self._counts.cut += 1
             self._note(f"ended a connection of {connection}: {reason}")
+
+    def _pause(self, place: str, pause_s: float) -> None:
+        """Keep a process away for a while; a host, with all its programs, only if it goes on."""
+        now = time.monotonic()
+        self._suspects = _still(self._suspects)
+        if self._unix or place in self._suspects:
+            self._paused[place] = now + pause_s
+        self._suspects[place] = now + 2 * pause_s
 
     def end_who_sends_much(self, most: int) -> None:
         """End connections on which more bytes have come than `most`.
@@ -297,6 +304,12 @@ class PortWatch:
         self.monitor.close(linger=0)
         for fd in list(self.accepted):
             self._forget(fd)
+
+
+def _still(until: dict[str, float]) -> dict[str, float]:
+    """Return the entries whose time is not over."""
+    now = time.monotonic()
+    return {place: end for place, end in until.items() if end > now}
 
 
 def _received_on(fd: int) -> int:

@@ -259,8 +259,9 @@ class Transport(Protocol):
         """End a connection soon, and no other one; nothing happens if it is over already.
 
         Args:
-            pause_s: for so long its process may not connect to that port again. Of another host
-                it may: nobody can tell there which of its programs connects.
+            pause_s: for so long its process may not connect to that port again. Over TCP nobody
+                can tell which program it is that connects: there it is the whole host, but only
+                when something of it was ended less than twice this time ago.
         """
         ...
 

@@ -85,7 +85,7 @@ def test_b7_long_topics_are_cut_off_by_their_size(
     with BlockingClient() as watcher, healthy() as client:
         server = watcher.device("T/SERVER")
         before = target.rss
-        topics = (name.ljust(250, b"x") for name in _names(_MANY // 10))
+        topics = (name.ljust(250, b"x") for name in _names(_MANY))
         with _greedy(target.places["events"], topics):
             _until(lambda: _count(server, "cut_connections") == 1)
     grown = target.rss - before
@@ -94,8 +94,9 @@ def test_b7_long_topics_are_cut_off_by_their_size(
         f"cut at {MAX_TOPIC_BYTES // 1024} KiB, others unaffected",
         f"RSS +{grown / _MIB:.1f} MiB, p99 {client.p99_s * 1e3:.1f} ms",
     )
+    assert grown < 20 * _MIB
     assert client.errors == []
-    assert client.p99_s < 0.25
+    assert client.p99_s < 0.1
 
 
 def test_b7_topic_of_a_megabyte_is_refused(
@@ -127,8 +128,7 @@ def test_b7_who_comes_back_again_and_again_keeps_nobody_from_work(
         server = watcher.device("T/SERVER")
 
         def is_often_enough() -> bool:
-            kept_out = _count(server, "refused_connections") >= 20
-            return kept_out if host is None else _count(server, "cut_connections") >= 5
+            return _count(server, "refused_connections") >= 20
 
         before, used, started = target.rss, target.cpu_s, time.monotonic()
         with _greedy(target.places["events"], _names(_MANY), again=10) as greedy:
@@ -141,6 +141,6 @@ def test_b7_who_comes_back_again_and_again_keeps_nobody_from_work(
         "others unaffected",
         f"RSS +{grown / _MIB:.1f} MiB, p99 {client.p99_s * 1e3:.1f} ms, CPU {share:.0%}",
     )
-    assert grown < 100 * _MIB  # two lives of his, and what the allocator keeps
+    assert grown < 20 * _MIB
     assert client.errors == []
-    assert client.p99_s < (0.1 if host is None else 2.0)
+    assert client.p99_s < 0.1
