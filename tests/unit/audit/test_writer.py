@@ -128,6 +128,21 @@ def test_threads_that_put_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
     assert check_server(tmp_path, _ID).findings == []
 
 
+def test_a_busy_interpreter_does_not_keep_many_lines_waiting(tmp_path: Path) -> None:
+    with _writing(tmp_path, max_waiting=5_000) as writer:
+        number = 0
+        until = time.monotonic() + 3.0
+        while time.monotonic() < until:  # of the loop's kind: it never lets go of the interpreter
+            _put(writer, *range(number, number + 10))
+            number += 10
+            busy_until = time.monotonic() + 0.003
+            while time.monotonic() < busy_until:
+                pass
+        _until(lambda: len(_numbers(tmp_path)) == number)
+        assert writer.lost == 0
+        assert number > 5_000
+
+
 def test_what_takes_long_has_a_line_when_it_begins_and_one_when_it_ends(tmp_path: Path) -> None:
     with _writing(tmp_path) as writer:
         note = _Note(1)
