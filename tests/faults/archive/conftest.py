@@ -110,8 +110,10 @@ class ArchivedFacility:
             if archiver.running:
                 archiver.end()
             archiver.close()
+        self._archivers.clear()
         for process in self._others:
             process.close()
+        self._others.clear()
 
 
 @pytest.fixture
