@@ -16,6 +16,7 @@ from pykarabo_services.kernel.database import URL_VARIABLE, place_of
 from tests.harness.archive import Archive, ArchiverProcess
 from tests.harness.cluster import Cluster, FaultyProcess
 from tests.harness.databases import Databases, databases, own_postgres, postgres_server
+from tests.harness.outages import PostgresTrouble, SqliteTrouble, Trouble
 
 ROOT = Path(__file__).parents[3]
 __all__ = ["databases", "own_postgres", "postgres_server"]
@@ -129,3 +130,12 @@ def facility(site: ArchivedFacility, databases: Databases) -> ArchivedFacility:
     """Return a facility that archives to SQLite, and one that archives to PostgreSQL."""
     site.use(databases.kind, databases.url)
     return site
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def trouble(request: pytest.FixtureRequest, short_runtime: Path, tmp_path: Path) -> Trouble:
+    """Run the test twice: with an SQLite file, and with a PostgreSQL server of its own."""
+    del short_runtime  # it names the domain
+    if request.param == "sqlite":
+        return SqliteTrouble(tmp_path / "stores", os.environ["PYKARABO_DOMAIN"])
+    return PostgresTrouble(request.getfixturevalue("own_postgres"))

@@ -17,15 +17,6 @@ DEVICES = ("SPEC/1", "SPEC/2")
 ARCHIVER = "ARCHIVER/1"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def trouble(request: pytest.FixtureRequest, short_runtime: Path, tmp_path: Path) -> Trouble:
-    """Run the test twice: with an SQLite file, and with a PostgreSQL server of its own."""
-    del short_runtime  # it names the domain
-    if request.param == "sqlite":
-        return SqliteTrouble(tmp_path / "stores", os.environ["PYKARABO_DOMAIN"])
-    return PostgresTrouble(request.getfixturevalue("own_postgres"))
-
-
 def _start(site: ArchivedFacility, trouble: Trouble, rate: int, **configuration: object) -> None:
     """Start devices that change, and an archiver."""
     site.use(trouble.kind, trouble.url)
