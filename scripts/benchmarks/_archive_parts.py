@@ -1,6 +1,7 @@
 """The archive's writer and its chunks alone, against the database's own driver."""
 
 import asyncio
+import cProfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -28,6 +29,7 @@ from pykarabo_services.archiver.store import (
 from pykarabo_services.archiver.writer import BATCH_ROWS
 from pykarabo_services.kernel.database import Database, Place, place_of
 from scripts.benchmarks._processes import duration_s, interleaved
+from scripts.benchmarks._profile import shares
 from scripts.benchmarks._report import Reach, Row
 
 SERIES: Final = 100
@@ -51,8 +53,12 @@ def _run(place: Place, work: Callable[[Database], Any]) -> Any:
     return asyncio.run(with_database())
 
 
-def _writing(batch: Batch, numbers: SeriesNumbers) -> Callable[[Connection], Written]:
-    return lambda connection: write(connection, batch, numbers)
+def _writing(
+    batch: Batch, numbers: SeriesNumbers, profile: cProfile.Profile | None = None
+) -> Callable[[Connection], Written]:
+    if profile is None:
+        return lambda connection: write(connection, batch, numbers)
+    return lambda connection: profile.runcall(write, connection, batch, numbers)
 
 
 def _inserting(
@@ -94,7 +100,13 @@ def _writer(kind: str, place: Place) -> Row:
         reference=f"{how} of ready rows into the same table",
         reference_value=bare,
         reach=Reach(0.5, ratio=True, least=True),
-    )
+    ).explained(lambda: _profile_of_the_writer(place, made))
+
+
+def _profile_of_the_writer(place: Place, made: list[int]) -> list[str]:
+    profile = cProfile.Profile()
+    _run(place, lambda database: _through_the_writer(database, made, profile))
+    return ["of the writer's time:", *shares(profile)]
 
 
 def _times(made: list[int]) -> range:
@@ -126,18 +138,27 @@ def _explained() -> bytes:
     return entries.encode_entries([device, *series])
 
 
-async def _through_the_writer(database: Database, made: list[int]) -> float:
+async def _through_the_writer(
+    database: Database, made: list[int], profile: cProfile.Profile | None = None
+) -> float:
     intake = Intake("BENCH/ARCHIVER", "bench", after=0)
     intake.take(Record(1, _explained()))
     numbers = SeriesNumbers()
     payloads = [_payload(made) for _ in range(_BATCHES)]
     begun = time.perf_counter()
     for number, payload in enumerate(payloads, 2):
-        intake.take(Record(number, payload))
-        batch = intake.give()
-        written = await database.write(_writing(batch, numbers))
+        batch = _taken(intake, Record(number, payload), profile)
+        written = await database.write(_writing(batch, numbers, profile))
         numbers.remember(written.numbers)
     return _BATCHES * BATCH_ROWS / (time.perf_counter() - begun)
+
+
+def _taken(intake: Intake, record: Record, profile: cProfile.Profile | None) -> Batch:
+    if profile is None:
+        intake.take(record)
+    else:
+        profile.runcall(intake.take, record)
+    return intake.give()
 
 
 async def _by_the_driver(database: Database, made: list[int]) -> float:
