@@ -31,16 +31,16 @@ a second time after 1 s, so that waiting until then gains nothing."""
 HANDSHAKE_MS: Final = 3_000
 HEARTBEAT_MS: Final = 1_000
 HEARTBEAT_TIMEOUT_MS: Final = 3_000
-"""Half-open connections (a host that lost its power) are noticed so long after a heartbeat. The
-other side is not told to expect ours within this time (HEARTBEAT_TTL): it asks by itself, and for
-each of our questions libzmq would look through all of its timers."""
-LISTENING_HEARTBEAT_MS: Final = 5_000
-"""Who listens asks less often: for each answer libzmq looks through the timers of all connections,
-and with five thousand clients one question a second took 70 % of a processor."""
+"""A server that is frozen, or whose host is gone, is noticed so long after a heartbeat. Clients of
+calls ask for them, and nobody else: libzmq 4.3.5 ends the process (``Assertion failed: !_io_error``)
+when a heartbeat is due on a connection that the other side has closed while messages waited for
+room. So whoever asks must have room for all. The server is not told when to expect the next one
+(HEARTBEAT_TTL): for each libzmq would look through all of its timers."""
+SILENT_S: Final = 3
+"""A publisher whose host is silent for so long is given up; its kernel answers, frozen or not."""
 UNTAKEN_MS: Final = 10_000
-"""Data that the other end does not take for so long ends the connection. Heartbeats do not see to
-that: libzmq sends none behind data that waits. A frozen client would keep its answers in our
-memory for as long as it is frozen."""
+"""Data that the other end does not take for so long ends the connection. A frozen client would keep
+its answers in our memory for as long as it is frozen."""
 BACKLOG: Final = 4_096
 """Connections that may wait to be accepted: with libzmq's 100, of some thousand clients that come
 back at the same moment most are turned away. The kernel lowers it to its own limit."""
@@ -64,21 +64,24 @@ MAX_SUBSCRIPTION: Final = 16 * 2**10
 BULK_HWM: Final = 64
 """Credits bound the items under way long before; this only bounds a broken peer."""
 
-_COMMON: Final = {
+
+def _alive(silent_s: int) -> dict[Any, int]:
+    """Return how the kernel finds out that a host is gone, after one to two times `silent_s`."""
+    return {
+        zmq.TCP_KEEPALIVE: 1,
+        zmq.TCP_KEEPALIVE_IDLE: max(1, silent_s // 2),
+        zmq.TCP_KEEPALIVE_INTVL: 1,
+        zmq.TCP_MAXRT: silent_s * 1000,
+    }
+
+
+_COMMON: Final[dict[Any, int]] = {
     zmq.LINGER: 0,
     zmq.IPV6: 1,
     zmq.HANDSHAKE_IVL: HANDSHAKE_MS,
-    zmq.HEARTBEAT_IVL: HEARTBEAT_MS,
-    zmq.HEARTBEAT_TIMEOUT: HEARTBEAT_TIMEOUT_MS,
-    zmq.TCP_KEEPALIVE: 1,
-    zmq.TCP_MAXRT: UNTAKEN_MS,
+    **_alive(UNTAKEN_MS // 1000),
 }
-
-
-_LISTENING: Final[dict[Any, int]] = {
-    zmq.BACKLOG: BACKLOG,
-    zmq.HEARTBEAT_IVL: LISTENING_HEARTBEAT_MS,
-}
+_LISTENING: Final[dict[Any, int]] = {zmq.BACKLOG: BACKLOG}
 
 
 def make_context() -> "zmq.Context[Socket]":
@@ -113,12 +116,15 @@ def make_dealer(context: "zmq.Context[Socket]", *, bulk: bool = False) -> Socket
     A DEALER that libzmq reconnects by itself would carry calls to a server that the caller did
     not meet; a link therefore lives once, and its owner makes a new one.
     """
-    return _make(
-        context,
-        zmq.DEALER,
-        {zmq.RECONNECT_IVL: NO_RECONNECT_MS, zmq.CONNECT_TIMEOUT: CONNECT_TIMEOUT_MS}
-        | _size(bulk=bulk),
-    )
+    once = {zmq.RECONNECT_IVL: NO_RECONNECT_MS, zmq.CONNECT_TIMEOUT: CONNECT_TIMEOUT_MS}
+    if bulk:
+        return _make(context, zmq.DEALER, once | _size(bulk=True) | _alive(SILENT_S))
+    asking = {
+        zmq.HEARTBEAT_IVL: HEARTBEAT_MS,
+        zmq.HEARTBEAT_TIMEOUT: HEARTBEAT_TIMEOUT_MS,
+        zmq.RCVHWM: 0,  # there are no more answers than calls
+    }
+    return _make(context, zmq.DEALER, once | _size(bulk=False) | asking)
 
 
 def make_publisher(context: "zmq.Context[Socket]") -> Socket:
@@ -146,6 +152,7 @@ def make_subscriber(context: "zmq.Context[Socket]") -> Socket:
         zmq.RECONNECT_IVL: RECONNECT_MS + random.randrange(RECONNECT_MS),
         zmq.RECONNECT_IVL_MAX: RECONNECT_MAX_MS,
         zmq.MAXMSGSIZE: MAX_CONTROL_MESSAGE,
+        **_alive(SILENT_S),
     }
     return _make(context, zmq.SUB, options | {zmq.CONNECT_TIMEOUT: CONNECT_TIMEOUT_MS})
 
