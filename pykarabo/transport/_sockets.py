@@ -32,7 +32,7 @@ HANDSHAKE_MS: Final = 3_000
 HEARTBEAT_MS: Final = 1_000
 HEARTBEAT_TIMEOUT_MS: Final = 3_000
 """A server that is frozen, or whose host is gone, is noticed so long after a heartbeat. Clients of
-calls ask for them, and nobody else: libzmq 4.3.5 ends the process (``Assertion failed: !_io_error``)
+calls ask for them and nobody else: libzmq 4.3.5 ends the process (``Assertion failed: !_io_error``)
 when a heartbeat is due on a connection that the other side has closed while messages waited for
 room. So whoever asks must have room for all. The server is not told when to expect the next one
 (HEARTBEAT_TTL): for each libzmq would look through all of its timers."""
