@@ -4,13 +4,14 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import psutil
-from sqlalchemy import Engine, select
+from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from pykarabo.data import ValueType
@@ -110,13 +111,22 @@ class Archive:
     def _engine(self) -> Engine:
         return make_engine(self._place, read_only=True)
 
+    @contextmanager
+    def _snapshot(self) -> Generator[Connection]:
+        """Yield a connection that sees one state: meanwhile rows become chunks."""
+        with self._engine().connect() as connection:
+            if self._place.url is None:
+                yield connection
+            else:
+                yield connection.execution_options(isolation_level="REPEATABLE READ")
+
     def samples(self, device_id: str, key: str) -> list[Sample]:
         """Return the samples of a property, of all of its types, those of chunks first."""
         series = select(tables.series.c.id, tables.series.c.value_type).where(
             tables.series.c.device_id == device_id, tables.series.c.key == key
         )
         found: list[Sample] = []
-        with self._engine().connect() as connection:
+        with self._snapshot() as connection:
             for series_id, value_type in connection.execute(series).all():
                 data = tables.chunk_data
                 chunks = select(data.c.data).where(data.c.series_id == series_id)
