@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection, delete, func, insert, select, text
+from sqlalchemy import Connection, and_, delete, func, insert, select, text
 
 from pykarabo.data import ValueType
 from pykarabo_services.archiver import tables
 from pykarabo_services.archiver.codec import decode_chunk, encode_chunk
-from pykarabo_services.archiver.model import CHUNK_SAMPLES, Sample, is_number
+from pykarabo_services.archiver.model import CHUNK_SAMPLES, EventKind, Sample, is_number
 from pykarabo_services.archiver.store import sample_of
 
 MAX_CHUNKS: Final = 16
@@ -226,12 +226,21 @@ def _finite_ones(samples: Sequence[Sample]) -> list[tuple[int, float]]:
 def forget(connection: Connection, series_id: int, before_ns: int) -> int:
     """Remove what a series has from before a moment, except for the value that it had then.
 
-    Chunks go as a whole. Returns how many samples went.
+    Chunks go as a whole. Whoever reads there later is told: an event of the property says up to
+    when and how many. Returns how many samples went.
     """
     _lock(connection, series_id)
     kept_ns = _value_before(connection, series_id, before_ns)
     if kept_ns is None:
         return 0
+    first_ns = _first_ns(connection, series_id)
+    gone = _remove(connection, series_id, kept_ns)
+    if gone:
+        _note_forgotten(connection, series_id, first_ns, kept_ns, gone)
+    return gone
+
+
+def _remove(connection: Connection, series_id: int, kept_ns: int) -> int:
     chunk, data, rows = tables.chunk, tables.chunk_data, tables.sample
     old = connection.execute(
         select(chunk.c.first_ns, chunk.c.count).where(
@@ -248,6 +257,47 @@ def forget(connection: Connection, series_id: int, before_ns: int) -> int:
     )
     in_chunks: int = sum(number for _first_ns, number in old)
     return int(gone.rowcount) + in_chunks
+
+
+def _first_ns(connection: Connection, series_id: int) -> int:
+    """Return the time of the first sample of a series that has some."""
+    rows, chunk = tables.sample.c, tables.chunk.c
+    row = connection.execute(select(func.min(rows.time_ns)).where(rows.series_id == series_id))
+    first = connection.execute(select(func.min(chunk.first_ns)).where(chunk.series_id == series_id))
+    return min(int(item) for item in (row.scalar(), first.scalar()) if item is not None)
+
+
+def _note_forgotten(
+    connection: Connection, series_id: int, first_ns: int, kept_ns: int, gone: int
+) -> None:
+    """Have one event say what is not kept any more; it grows with what follows."""
+    table = tables.series
+    device_id, key = connection.execute(
+        select(table.c.device_id, table.c.key).where(table.c.id == series_id)
+    ).one()
+    event = tables.event
+    ours = and_(
+        event.c.device_id == device_id,
+        event.c.key == key,
+        event.c.kind == EventKind.FORGOTTEN.value,
+    )
+    before = connection.execute(select(event.c.time_ns, event.c.lost).where(ours)).first()
+    if before is not None:
+        connection.execute(delete(event).where(ours))
+        first_ns, gone = min(first_ns, before.time_ns), gone + before.lost
+    connection.execute(
+        insert(event).values(
+            device_id=device_id,
+            time_ns=first_ns,
+            kind=EventKind.FORGOTTEN.value,
+            key=key,
+            epoch=0,
+            until_ns=kept_ns,
+            lost=gone,
+            reason="it was kept for as long as the archiver's retention says",
+            details="",
+        )
+    )
 
 
 def _value_before(connection: Connection, series_id: int, before_ns: int) -> int | None:

@@ -96,6 +96,7 @@ class EventKind(StrEnum):
     TYPE: a property has another type from now on.
     CLOCK: `lost` samples had time stamps that cannot be; they are stored with another.
     DAMAGED: a record of an archiver's spool could not be read; device is the archiver.
+    FORGOTTEN: `lost` samples of a property were removed, as its retention says.
     """
 
     STARTED = "started"
@@ -108,6 +109,7 @@ class EventKind(StrEnum):
     TYPE = "type"
     CLOCK = "clock"
     DAMAGED = "damaged"
+    FORGOTTEN = "forgotten"
 
 
 HOLES: Final = frozenset({EventKind.GAP, EventKind.LIMITED})

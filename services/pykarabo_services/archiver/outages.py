@@ -26,7 +26,7 @@ def outages_of(
         event.device_id == device_id, event.kind.in_(_TURNS), event.time_ns < end_ns
     )
     absences = _absences(connection.execute(turns.order_by(event.time_ns, event.epoch)), start_ns)
-    kinds = [*HOLES, EventKind.REJECTED]
+    kinds = [*HOLES, EventKind.REJECTED, EventKind.FORGOTTEN]
     holes = select(event.time_ns, event.until_ns, event.kind, event.lost, event.reason).where(
         event.device_id == device_id,
         event.kind.in_(kinds),

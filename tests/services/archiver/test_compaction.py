@@ -15,6 +15,7 @@ from pykarabo_services.archiver import tables
 from pykarabo_services.archiver.codec import decode_chunk
 from pykarabo_services.archiver.compaction import MAX_BYTES, compact, crowded, forget
 from pykarabo_services.archiver.model import CHUNK_SAMPLES, Sample, packed
+from pykarabo_services.archiver.outages import outages_of
 from pykarabo_services.archiver.store import (
     STORE,
     Batch,
@@ -189,5 +190,12 @@ def test_retention_keeps_the_value_that_was_true_then(databases: Databases) -> N
     )
     assert gone == CHUNK_SAMPLES
     assert found == samples[CHUNK_SAMPLES:]
-    gone, found = archive.run(lambda connection: forget(connection, series, DAY), archive.read)
+    more, found, outages = archive.run(
+        lambda connection: forget(connection, series, DAY),
+        archive.read,
+        lambda connection: outages_of(connection, KEY.device_id, 0, DAY, key=KEY.key),
+    )
     assert found == samples[-1:]
+    [told] = outages
+    assert (told.kind, told.lost) == ("forgotten", gone + more)
+    assert (told.from_ns, told.to_ns) == (samples[0].time_ns, samples[-1].time_ns)
