@@ -22,6 +22,10 @@ from ._repeats import Repeats
 
 GATHER_S: Final = 0.2
 """What comes within this time goes to the disk together."""
+LEAST_GATHER_S: Final = 0.02
+MANY: Final = 1_000
+"""When so much waits, it goes sooner: it would only take memory. But not at once, for what is under
+way and ends in this time has one line and not two."""
 AGAIN_S: Final = 1.0
 """A disk that refused is asked again after so long."""
 LOOK_S: Final = 10.0
@@ -115,6 +119,7 @@ class AuditWriter:
         self._repeats: Repeats[Entry] = Repeats()
         self._lock = threading.Lock()
         self._news = threading.Event()
+        self._hurry = threading.Event()
         self._closing = threading.Event()
         self._file: AuditFile | None = None
         self._before: Ending | None = None
@@ -141,8 +146,11 @@ class AuditWriter:
             self._queue.append(entry)
             entry.counted = entry.weight
             self._waiting += entry.counted
+            is_much = self._waiting >= MANY
         if not self._news.is_set():
             self._news.set()
+        if is_much and not self._hurry.is_set():
+            self._hurry.set()
 
     def end(self, entry: Entry) -> None:
         """Tell that an entry is over, which can say now how it ended."""
@@ -158,6 +166,7 @@ class AuditWriter:
         """Write what waits and a last line; returns how many entries could not be written."""
         self._closing.set()
         self._news.set()
+        self._hurry.set()
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
         with self._lock:
@@ -204,8 +213,15 @@ class AuditWriter:
             self._closing.wait(AGAIN_S)
         else:
             self.problem = None
-            self._closing.wait(GATHER_S)
+            self._gather()
         return is_last
+
+    def _gather(self) -> None:
+        """Wait until there is something to write together."""
+        self._hurry.clear()
+        self._closing.wait(LEAST_GATHER_S)
+        if self._waiting < MANY and not self._closing.is_set():
+            self._hurry.wait(GATHER_S - LEAST_GATHER_S)
 
     def _write(self, *, is_last: bool) -> None:
         """Write what waits; raises `OSError`, after which it is called again."""
