@@ -79,6 +79,7 @@ def test_a_proxy_refuses_to_show_stale_values(processes: Any) -> None:
         async with Client() as client, client.watch("COUNT/1") as updates:
             proxy = await client.device("COUNT/1")
             assert proxy.value == 0
+            await _next_of(updates, Live, 5)
             await asyncio.to_thread(processes.end, server, signal.SIGKILL)
             await _next_of(updates, Stale, 10)
             with pytest.raises(StaleValueError, match="COUNT/1"):
