@@ -37,8 +37,9 @@ when a heartbeat is due on a connection that the other side has closed while mes
 room. So whoever asks must have room for all. The server is not told when to expect the next one
 (HEARTBEAT_TTL): for each libzmq would look through all of its timers."""
 SILENT_S: Final = 3
-"""A publisher whose host is silent for so long is given up; its kernel answers, frozen or not."""
-UNTAKEN_MS: Final = 10_000
+"""Whose events or data we follow is given up when his host is silent for so long. A kernel answers
+for a program that is frozen."""
+UNTAKEN_S: Final = 10
 """Data that the other end does not take for so long ends the connection. A frozen client would keep
 its answers in our memory for as long as it is frozen."""
 BACKLOG: Final = 4_096
@@ -66,7 +67,11 @@ BULK_HWM: Final = 64
 
 
 def _alive(silent_s: int) -> dict[Any, int]:
-    """Return how the kernel finds out that a host is gone, after one to two times `silent_s`."""
+    """Return how the kernel finds out that a host is gone, by its silence or by what it leaves.
+
+    It asks when it has heard nothing for half of the time. The end of the time ends the connection,
+    whether it has asked or has sent what was not taken.
+    """
     return {
         zmq.TCP_KEEPALIVE: 1,
         zmq.TCP_KEEPALIVE_IDLE: max(1, silent_s // 2),
@@ -79,7 +84,7 @@ _COMMON: Final[dict[Any, int]] = {
     zmq.LINGER: 0,
     zmq.IPV6: 1,
     zmq.HANDSHAKE_IVL: HANDSHAKE_MS,
-    **_alive(UNTAKEN_MS // 1000),
+    **_alive(UNTAKEN_S),
 }
 _LISTENING: Final[dict[Any, int]] = {zmq.BACKLOG: BACKLOG}
 

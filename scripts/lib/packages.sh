@@ -29,3 +29,14 @@ prepare_packages() {
     _has_postgresql || _install_package PostgreSQL postgresql postgresql-server
     _has_slapd || _install_package "OpenLDAP's slapd" slapd openldap-servers
 }
+
+# What makes faults at night: those that are missing would be skipped, or done by milder means.
+prepare_nightly_packages() {
+    local program
+    for program in strace stress-ng; do
+        command -v $program >/dev/null 2>&1 || _install_package $program $program $program
+    done
+    PATH=$PATH:/usr/sbin command -v nft >/dev/null 2>&1 || _install_package nft nftables nftables
+    compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null ||
+        _install_package libfaketime faketime libfaketime
+}

@@ -4,9 +4,10 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from typing import Final
+
+from .cluster import wait_until
 
 _MIB: Final = 2**20
 _FREE_S: Final = 20.0
@@ -69,10 +70,11 @@ class LoopDisk:
 
     def repair(self) -> None:
         """Check it and mount it again, as soon as nobody has a file open there."""
-        until = time.monotonic() + _FREE_S
-        while _status("umount", str(self.folder)):
-            assert time.monotonic() < until, f"somebody holds on to files in {self.folder}"
-            time.sleep(0.1)
+        wait_until(
+            lambda: not _status("umount", str(self.folder)),
+            f"the end of all files in {self.folder}",
+            timeout_s=_FREE_S,
+        )
         assert _status("e2fsck", "-fy", str(self._image)) <= _MENDED
         self._mount()
 

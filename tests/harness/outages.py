@@ -1,4 +1,4 @@
-"""What can happen to a store's database, whichever it is: it is away, hangs, refuses, is full."""
+"""What can happen to a store's database, whichever it is: it is away, hangs, is full."""
 
 import contextlib
 import sqlite3
@@ -16,6 +16,7 @@ from .loop_disk import LoopDisk, why_no_loop_disk
 from .postgres import PostgresServer
 
 _MOMENT_S: Final = 0.5
+"""How long another program holds an SQLite file: this is the fault, and nothing is waited for."""
 _DISK_KIB: Final = 20 * 1024
 _LOOP_MIB: Final = 256
 

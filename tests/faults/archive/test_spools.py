@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,7 +104,6 @@ def test_A6_damaged_spool_loses_one_record_and_counts_it(
     archiver.kill()
     _flip_a_byte_and_tear_the_end(folder)
     site.start_archiver(configuration={"spool_directory": str(folder)})
-    time.sleep(0.5)
     trouble.come_back()
     totals = site.totals(*DEVICES)
 
