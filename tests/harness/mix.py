@@ -48,11 +48,15 @@ class Size:
 
 
 class Clock:
-    """The wall clock of one process, which can be made wrong; nothing without libfaketime."""
+    """The wall clock of one process, which libfaketime can make wrong.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        library: the path of libfaketime.
+    """
+
+    def __init__(self, path: Path, library: Path) -> None:
         self._path = path
-        self.library = next(iter(Path("/").glob(_FAKETIME[1:])), None)
+        self._library = library
         self.jump(0)
 
     def jump(self, seconds: int) -> None:
@@ -64,10 +68,8 @@ class Clock:
     @property
     def environment(self) -> dict[str, str]:
         """What a process needs to have this clock."""
-        if self.library is None:
-            return {}
         return {
-            "LD_PRELOAD": str(self.library),
+            "LD_PRELOAD": str(self._library),
             "FAKETIME_TIMESTAMP_FILE": str(self._path),
             "FAKETIME_CACHE_DURATION": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
@@ -101,8 +103,10 @@ class Mix:
         self.replicas = [f"{_DIRECTORY}/{number}" for number in range(size.replicas)]
         self.watchers = [f"watcher-{number}" for number in range(size.watchers)]
         self.callers = [f"caller-{number}" for number in range(size.callers)]
-        for name in (*self.replicas[:1], *list(self.servers)[:1]):
-            self.clocks[name] = Clock(folder / f"{name.replace('/', '_')}.clock")
+        library = next(Path("/").glob(_FAKETIME[1:]), None)
+        if library is not None:
+            for name in (*self.replicas[:1], *list(self.servers)[:1]):
+                self.clocks[name] = Clock(folder / f"{name.replace('/', '_')}.clock", library)
         self.disks: dict[str, Disk] = {}
         if why_no_disk() is None:
             for name in self.replicas:
@@ -361,7 +365,8 @@ class Nemesis:
         """Draw the next fault; the number of draws does not depend on what happens."""
         draw = self._random
         mix = self._mix
-        shares = {kind: n for kind, n in self.SHARES.items() if kind != "disk" or mix.disks}
+        means = {"disk": mix.disks, "jump": mix.clocks}
+        shares = {kind: n for kind, n in self.SHARES.items() if means.get(kind, True)}
         kind = draw.choices(list(shares), list(shares.values()))[0]
         served = [*mix.servers, *mix.servers, *mix.replicas]
         targets: dict[str, list[str]] = {
