@@ -15,8 +15,8 @@ from pykarabo.wire import Call
 from pykarabo_services.kernel.database import URL_VARIABLE, place_of
 from tests.harness.archive import Archive, ArchiverProcess
 from tests.harness.cluster import Cluster, FaultyProcess
+from tests.harness.database_troubles import PostgresTrouble, SqliteTrouble, Trouble
 from tests.harness.databases import Databases, databases, own_postgres, postgres_server
-from tests.harness.outages import PostgresTrouble, SqliteTrouble, Trouble
 
 ROOT = Path(__file__).parents[3]
 __all__ = ["databases", "own_postgres", "postgres_server"]

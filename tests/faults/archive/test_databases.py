@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import record, wait_until, why_no_disk
-from tests.harness.outages import PostgresTrouble, SqliteTrouble, Trouble
+from tests.harness.database_troubles import PostgresTrouble, SqliteTrouble, Trouble
 from tests.harness.postgres import PostgresServer
 
 from .conftest import ArchivedFacility

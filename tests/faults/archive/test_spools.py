@@ -14,7 +14,7 @@ import pytest
 from pykarabo_services.archiver.spool import HEAD, RECORD, record_at, segments_of
 from tests.harness import record, wait_until
 from tests.harness.archive import ArchiverProcess
-from tests.harness.outages import Trouble
+from tests.harness.database_troubles import Trouble
 
 from .conftest import ArchivedFacility
 
