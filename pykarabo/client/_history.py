@@ -20,6 +20,7 @@ from pykarabo.data import (
     Schema,
     Timestamp,
     decode,
+    joined_columns,
     moment_ns,
     span_ns,
 )
@@ -297,11 +298,11 @@ def _value(row: Sequence[Any]) -> PropertyValue:
 
 
 def _joined(parts: Sequence[History]) -> History:
-    """Put pages together; numbers of several types become objects."""
+    """Put pages together."""
     if len(parts) == 1:
         return parts[0]
     columns = {
-        name: _concatenated([part.columns[name] for part in parts]) for name in parts[0].columns
+        name: joined_columns([part.columns[name] for part in parts]) for name in parts[0].columns
     }
     gaps = {gap for part in parts for gap in part.gaps}
     return replace(parts[0], columns=columns, gaps=tuple(sorted(gaps, key=_begins)))
@@ -309,13 +310,6 @@ def _joined(parts: Sequence[History]) -> History:
 
 def _begins(gap: HistoryGap) -> int:
     return gap.from_ns
-
-
-def _concatenated(columns: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    some = [column for column in columns if len(column)] or list(columns[:1])
-    if any(column.dtype == object for column in some):
-        some = [column.astype(object) for column in some]
-    return np.concatenate(some)
 
 
 # -- the past -------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,30 +96,86 @@ def text_of(value: Any) -> str:
 
 
 def to_parquet(history: History, path: Path) -> None:
-    """Write Parquet; what is neither text nor number is JSON."""
+    """Write Parquet; None is null, and what is neither text nor number is JSON."""
     arrow = _library("pyarrow", "to_parquet()")
     parquet = _library("pyarrow.parquet", "to_parquet()")
-    columns = {name: _plain(column) for name, column in _columns(history)}
+    columns: dict[str, Any] = {}
+    for name, column in _columns(history):
+        numbers = _numbers(column)
+        if numbers is None:
+            columns[name] = arrow.array(_as_text(column), arrow.string())
+        else:
+            columns[name] = arrow.array(numbers.values, mask=numbers.missing)
     table = arrow.table(columns).replace_schema_metadata({"pykarabo": json.dumps(_facts(history))})
     parquet.write_table(table, path, compression="zstd")
 
 
 def to_hdf5(history: History, path: Path) -> None:
-    """Write HDF5: a data set for each column; what is neither text nor number is JSON."""
+    """Write HDF5: a data set for each column; what is neither text nor number is JSON.
+
+    Numbers among which there is None have a second data set, ``<column>_missing``, that says where.
+    """
     h5py = _library("h5py", "to_hdf5()")
     with h5py.File(path, "w") as file:
         for name, value in _facts(history).items():
             file.attrs[name] = json.dumps(value) if isinstance(value, list) else value
         for name, column in history.columns.items():
-            values = _plain(history.qualities if name == "quality" else column)
-            if isinstance(values, list):
-                text = h5py.string_dtype()
-                values = np.array([str(value) for value in values], dtype=text)
-            file.create_dataset(name, data=values)
+            shown = history.qualities if name == "quality" else column
+            numbers = _numbers(shown)
+            if numbers is None:
+                _write_texts(h5py, file, name, [text or "" for text in _as_text(shown)])
+                continue
+            file.create_dataset(name, data=numbers.values)
+            if numbers.missing is not None:
+                file.create_dataset(f"{name}_missing", data=numbers.missing)
 
 
-def _plain(column: NDArray[Any]) -> Any:
-    """Return a column of numbers as it is, any other as a list of text."""
+def _write_texts(h5py: Any, file: Any, name: str, texts: list[str]) -> None:
+    """Write texts; HDF5's end at a NUL, so that all are written as JSON where one has it."""
+    is_json = any("\0" in text for text in texts)
+    if is_json:
+        texts = [json.dumps(text) for text in texts]
+    made = file.create_dataset(name, data=np.array(texts, dtype=h5py.string_dtype()))
+    made.attrs["json"] = is_json
+
+
+class _Numbers(NamedTuple):
+    """A column of one kind of numbers, and which are None; that is None where none is."""
+
+    values: NDArray[Any]
+    missing: NDArray[np.bool_] | None = None
+
+
+def _numbers(column: NDArray[Any]) -> _Numbers | None:
+    """Return a column as numbers or times, if it has nothing but one kind of them, and None."""
     if column.dtype.kind in "biufM":
-        return column
-    return [value if isinstance(value, str) else text_of(value) for value in column.tolist()]
+        return _Numbers(column)
+    values = column.tolist()
+    dtype = _dtype_of([value for value in values if value is not None])
+    if dtype is None:
+        return None
+    missing = np.array([value is None for value in values], np.bool_)
+    filler = np.nan if dtype is np.float64 else 0
+    return _Numbers(
+        np.array([filler if value is None else value for value in values], dtype),
+        missing if missing.any() else None,
+    )
+
+
+def _dtype_of(values: list[Any]) -> type[np.generic] | None:
+    """Return the type of numbers that all values fit into as they are."""
+    kinds = {type(value) for value in values}
+    if kinds == {bool}:
+        return np.bool_
+    if kinds == {float}:
+        return np.float64
+    if kinds == {int}:
+        for dtype in (np.int64, np.uint64):
+            bounds = np.iinfo(dtype)
+            if bounds.min <= min(values) and max(values) <= bounds.max:
+                return dtype
+    return None
+
+
+def _as_text(column: NDArray[Any]) -> list[str | None]:
+    return [None if value is None else text_of(value) for value in column.tolist()]

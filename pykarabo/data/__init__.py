@@ -12,6 +12,7 @@ from ._alarms import (
     most_significant_alarm,
 )
 from ._codec import decode, encode, encoded_list
+from ._columns import joined_columns
 from ._compare import has_changes, same
 from ._deadband import DeadBand, has_deadband
 from ._hash import Hash
@@ -202,6 +203,7 @@ __all__ = [
     "is_quantity",
     "is_unit",
     "iterate_leaves",
+    "joined_columns",
     "kept_configuration",
     "live_configuration",
     "load",

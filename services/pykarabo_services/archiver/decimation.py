@@ -6,6 +6,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
+from pykarabo.data import joined_columns
 from pykarabo.errors import LimitExceededError
 from pykarabo_services.archiver.buckets import Buckets, equal_buckets, regular_buckets
 from pykarabo_services.archiver.figures import Columns, kept
@@ -192,7 +193,7 @@ def _of_samples(
         (name, [part[name] for part in parts if len(part["time_ns"])] or [parts[0][name]])
         for name in parts[0]
     ]
-    return {name: np.concatenate(column) for name, column in columns}
+    return {name: joined_columns(column) for name, column in columns}
 
 
 def _slabs(source: PropertySource, buckets: Buckets) -> Iterator[Buckets]:

@@ -15,6 +15,8 @@ from typing import Any, Final, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from pykarabo.data import joined_columns
+
 Times: TypeAlias = NDArray[np.int64]
 Floats: TypeAlias = NDArray[np.float64]
 Places: TypeAlias = NDArray[np.intp]
@@ -25,8 +27,8 @@ class Samples:
     """Samples of one property, in order; the columns are those of `model.Sample`.
 
     Attributes:
-        values: numbers as an array of their type; anything else, also numbers among which there is
-            None, as an array of objects.
+        values: numbers of one kind as an array of their type; anything else, also numbers among
+            which there is None, and integers among floats, as an array of objects.
     """
 
     time_ns: Times
@@ -58,15 +60,14 @@ class Samples:
         some = [part for part in parts if len(part)]
         if len(some) < _SEVERAL:
             return some[0] if some else cls.none()
-        mixed = len({part.values.dtype.kind == "O" for part in some}) > 1
-        values = [part.values.astype(object) if mixed else part.values for part in some]
+        values = joined_columns([part.values for part in some])
         names = [item.name for item in fields(cls)]
         columns = {
             name: np.concatenate([getattr(part, name) for part in some])
             for name in names
             if name != "values"
         }
-        return _in_order(cls(values=np.concatenate(values), **columns))
+        return _in_order(cls(values=values, **columns))
 
     @classmethod
     def none(cls) -> "Samples":

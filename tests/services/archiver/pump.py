@@ -92,6 +92,12 @@ def contents() -> Batch:
         for number in range(20)
     ]
     speeds = [Sample(START + 7, 300, epoch=1), Sample(START + 2000 * SECOND, 600, epoch=1)]
+    turns = [
+        (ValueType.INT64, 2**60 + 1),
+        (ValueType.UINT64, 2**64 - 1),
+        (ValueType.FLOAT64, 0.5),
+        (ValueType.BOOL, True),
+    ]
     batch = Batch(
         samples_of("pressure", ValueType.FLOAT64, pressures())
         + samples_of("mode", ValueType.STRING, modes)
@@ -99,6 +105,10 @@ def contents() -> Batch:
         + samples_of("speed", ValueType.INT32, speeds)
         + samples_of("speed", ValueType.STRING, [Sample(START + 1000 * SECOND, "fast", epoch=1)])
     )
+    for number, (value_type, value) in enumerate(turns):
+        batch.samples.extend(
+            samples_of("turns", value_type, [Sample(START + number * SECOND, value, epoch=1)])
+        )
     batch.descriptions.append(described(START, 1, *PROPERTIES))
     batch.descriptions.append(described(START + 2500 * SECOND, 1, *PROPERTIES[:2]))
     batch.events.append(DeviceEvent(device_id=PUMP, time_ns=START - 1, kind=EventKind.STARTED))

@@ -206,6 +206,15 @@ def test_property_that_changed_its_type_has_one_history(ask: Any) -> None:
     assert ask(work).values.tolist() == [300, "fast", 600]
 
 
+@pytest.mark.parametrize("operator", ["raw", "optimized", "last"])
+def test_numbers_of_several_types_are_told_to_the_last_digit(ask: Any, operator: str) -> None:
+    async def work(client: Client) -> History:
+        span: Any = {"since": moment(-1), "until": moment(5)}
+        return await client.history(PUMP, "turns", **span, operator=operator, points=600)
+
+    assert repr(ask(work).values.tolist()) == f"[{2**60 + 1}, {2**64 - 1}, 0.5, True]"
+
+
 def test_vectors_come_as_they_were(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "PAGE_BYTES", 1000)
 

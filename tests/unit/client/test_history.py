@@ -1,10 +1,14 @@
 """Histories as clients have them: moments, columns, and tables."""
 
+import json
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any, Final
 
+import h5py
 import numpy as np
 import pytest
+from pyarrow import parquet
 
 from pykarabo.client import History, HistoryGap
 from pykarabo.client._history import HistoryRequest, _joined, moment_of
@@ -13,6 +17,11 @@ from pykarabo.data import Quality, Timestamp
 from pykarabo.errors import BadInputError, NotAnOptionError, WrongTypeError
 
 NOW: Final = 1_790_000_000_123_456_789
+
+
+def hdf5(path: Path) -> Any:
+    """Open a file whose members are what they are, not what their type could be."""
+    return h5py.File(path)
 
 
 def history(values: Any, *, start: int = 0, **more: Any) -> History:
@@ -81,6 +90,11 @@ def test_pages_of_several_types_become_one_history() -> None:
     assert [item.from_ns for item in found.gaps] == [0, 3]
 
 
+def test_pages_of_integers_and_of_floats_keep_every_digit() -> None:
+    pages = [history(np.array([2**53 + 1])), history(np.array([0.5]), start=1)]
+    assert _joined(pages).values.tolist() == [2**53 + 1, 0.5]
+
+
 def test_pandas_table_says_what_it_is_of() -> None:
     table = history(np.array([1.0, 2.0]), unit="mm").to_pandas()
     index: Any = table.index
@@ -96,3 +110,52 @@ def test_pandas_table_says_what_it_is_of() -> None:
 )
 def test_values_are_text_in_a_table(value: Any, text: str) -> None:
     assert text_of(value) == text
+
+
+COLUMNS = {
+    "floats": ([0.5, None, -1.0], "double", np.float64),
+    "integers": ([1, None, -(2**63)], "int64", np.int64),
+    "large": ([2**64 - 1, None], "uint64", np.uint64),
+    "truths": ([True, None, False], "bool", np.bool_),
+}
+
+
+@pytest.mark.parametrize(("values", "arrow", "dtype"), COLUMNS.values(), ids=COLUMNS)
+def test_numbers_with_none_among_them_are_numbers_in_files(
+    values: list[Any], arrow: str, dtype: type[np.generic], tmp_path: Path
+) -> None:
+    found = history(np.array(values, object))
+    found.to_parquet(tmp_path / "a.parquet")
+    found.to_hdf5(tmp_path / "a.h5")
+
+    column = parquet.read_table(tmp_path / "a.parquet")["value"]
+    assert (str(column.type), column.to_pylist()) == (arrow, values)
+    with hdf5(tmp_path / "a.h5") as file:
+        stored, missing = file["value"][:], file["value_missing"][:]
+    assert stored.dtype == dtype
+    assert missing.tolist() == [value is None for value in values]
+    assert stored[~missing].tolist() == [value for value in values if value is not None]
+
+
+MIXED = {
+    "kinds": ([1, 0.5, "a", None], ["1", "0.5", "a", None]),
+    "beyond every integer type": ([-1, 2**64 - 1], ["-1", str(2**64 - 1)]),
+    "empty": ([], []),
+    "NUL": (["a\0b", "c"], ["a\0b", "c"]),
+}
+
+
+@pytest.mark.parametrize(("values", "texts"), MIXED.values(), ids=MIXED)
+def test_what_is_no_column_of_numbers_is_text_in_files(
+    values: list[Any], texts: list[str | None], tmp_path: Path
+) -> None:
+    found = history(np.array(values, object))
+    found.to_parquet(tmp_path / "a.parquet")
+    found.to_hdf5(tmp_path / "a.h5")
+
+    assert parquet.read_table(tmp_path / "a.parquet")["value"].to_pylist() == texts
+    with hdf5(tmp_path / "a.h5") as file:
+        stored = file["value"].asstr()[:].tolist()
+        if file["value"].attrs["json"]:
+            stored = [json.loads(text) for text in stored]
+    assert stored == [text or "" for text in texts]
