@@ -33,7 +33,7 @@ _PRESENT: Final = int(SampleFlag.PRESENT)
 
 
 def _time_of(row: list[Any]) -> int:
-    return int(row[2] * _NS + row[3] // _ATTO_PER_NS)
+    return int(min(row[2] * _NS + row[3] // _ATTO_PER_NS, _INT64 - 1))
 
 
 @dataclass(slots=True)

@@ -55,6 +55,8 @@ _INSERT: Final = (
 T = TypeVar("T")
 Tail: TypeAlias = tuple[Any, ...]
 """A row of `archive_sample` without its series."""
+_ORIGIN: Final = 2
+"""Fields of a row that tell when it was, in which life of the device."""
 
 
 class SeriesKey(NamedTuple):
@@ -102,8 +104,49 @@ class Batch:
 
     def all_samples(self) -> list[tuple[SeriesKey, Tail]]:
         """Return the samples one by one."""
+        return [*self.present, *self._told()]
+
+    def parts(self) -> list["Batch"]:
+        """Return what it has in smaller batches, in the order to write them; none of one thing."""
+        others = [
+            *(Batch(events=[event]) for event in self.events),
+            *(Batch(descriptions=[item]) for item in self.descriptions),
+            *(Batch(marks={device_id: mark}) for device_id, mark in self.marks.items()),
+            *([Batch(spool=self.spool)] if self.spool is not None else []),
+        ]
+        if self.size > 1:
+            halves = self._halves()
+        elif self.size == 1:
+            halves = [Batch(self._told(), present=self.present)]
+        else:
+            halves = []
+        found = [*halves, *others]
+        return found if len(found) > 1 else []
+
+    def _halves(self) -> list["Batch"]:
+        told, present = self._told(), self.unseen()
+        if told and present:
+            return [Batch(present=present), Batch(told)]
+        middle = max(len(told), len(present)) // 2
+        if told:
+            return [Batch(told[:middle]), Batch(told[middle:])]
+        return [Batch(present=present[:middle]), Batch(present=present[middle:])]
+
+    def unseen(self) -> list[tuple[SeriesKey, Tail]]:
+        """Return the values that were read, but for those that it has as told ones as well."""
+        if not self.present:
+            return []
+        told = {
+            (key, tail[:_ORIGIN])
+            for key in {key for key, _tail in self.present}
+            for tail in self.by_series.get(key, [])
+        }
+        told |= {(key, tail[:_ORIGIN]) for key, tail in self.samples}
+        return [item for item in self.present if (item[0], item[1][:_ORIGIN]) not in told]
+
+    def _told(self) -> list[tuple[SeriesKey, Tail]]:
         grouped = [(key, tail) for key, tails in self.by_series.items() for tail in tails]
-        return [*self.present, *grouped, *self.samples]
+        return [*grouped, *self.samples]
 
 
 def tail_of(value_type: ValueType, sample: Sample) -> Tail:
@@ -192,9 +235,12 @@ def write(connection: Connection, batch: Batch, numbers: SeriesNumbers) -> Writt
     """Write a batch."""
     keys = {key for key, _tail in [*batch.samples, *batch.present]} | batch.by_series.keys()
     found = numbers.find(connection, keys)
-    rows = [(found[key], *tail) for key, tails in batch.by_series.items() for tail in tails]
+    rows: list[tuple[Any, ...]] = []
+    for key, tails in batch.by_series.items():
+        number = (found[key],)
+        rows += [number + tail for tail in tails]
     rows += [(found[key], *tail) for key, tail in batch.samples]
-    rows += _unknown_ones(connection, [(found[key], *tail) for key, tail in batch.present])
+    rows += _unknown_ones(connection, [(found[key], *tail) for key, tail in batch.unseen()])
     insert_samples(connection, rows)
     _write_events(connection, batch.events)
     _write_descriptions(connection, batch.descriptions)

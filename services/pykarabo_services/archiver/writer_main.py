@@ -19,7 +19,7 @@ from typing import Any
 from pykarabo.errors import PykaraboError
 from pykarabo.transport import DOMAIN_VARIABLE
 from pykarabo_services.archiver.store import STORE
-from pykarabo_services.archiver.writer import ArchiveWriter, WriterSettings
+from pykarabo_services.archiver.writer import ArchiveWriter, WriterSettings, collect_seldom
 from pykarabo_services.kernel.database import Database, place_of
 
 
@@ -31,6 +31,7 @@ def main() -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     # A terminal's Ctrl-C reaches all of its processes; this one ends when its input does.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    collect_seldom()
     try:
         asyncio.run(_run(options))
     except PykaraboError as error:
