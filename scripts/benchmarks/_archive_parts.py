@@ -2,6 +2,7 @@
 
 import asyncio
 import cProfile
+import gc
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,7 +27,7 @@ from pykarabo_services.archiver.store import (
     tail_of,
     write,
 )
-from pykarabo_services.archiver.writer import BATCH_ROWS
+from pykarabo_services.archiver.writer import BATCH_ROWS, collect_seldom
 from pykarabo_services.kernel.database import Database, Place, place_of
 from scripts.benchmarks._processes import duration_s, interleaved
 from scripts.benchmarks._profile import shares
@@ -76,9 +77,16 @@ def _compacting(series: Crowded, now_ns: int) -> Callable[[Connection], int]:
 
 def writer_rates(urls: Mapping[str, str]) -> list[Row]:
     """Measure records of a spool on their way into a database, and the driver's own way."""
-    return [
-        _writer(kind, place_of(STORE.name, domain="bench_writer", url=urls[kind])) for kind in urls
-    ]
+    thresholds = gc.get_threshold()
+    collect_seldom()  # as the writer's process does, here for both
+    try:
+        places = {
+            kind: place_of(STORE.name, domain="bench_writer", url=urls[kind]) for kind in urls
+        }
+        return [_writer(kind, place) for kind, place in places.items()]
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
 
 
 def _writer(kind: str, place: Place) -> Row:

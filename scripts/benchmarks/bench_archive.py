@@ -33,12 +33,16 @@ _CATCH_UP_RATE: Final = 12.5
 def rows() -> list[Row]:
     """Measure archiving to SQLite and to PostgreSQL."""
     with tempfile.TemporaryDirectory(prefix="pk-") as folder, _postgresql() as server:
-        urls = {"sqlite": f"sqlite:///{folder}", "postgresql": server.url}
+
+        def urls(part: str) -> dict[str, str]:
+            """Return where a part's databases are; PostgreSQL tells them apart by domain."""
+            return {"sqlite": f"sqlite:///{folder}/{part}", "postgresql": server.url}
+
         return [
-            *writer_rates(urls),
+            *writer_rates(urls("writer")),
             bytes_per_sample(Path(folder)),
-            *history_rows(urls),
-            *(row for kind, url in urls.items() for row in _sustained(kind, url)),
+            *history_rows(urls("history")),
+            *(row for kind, url in urls("sustained").items() for row in _sustained(kind, url)),
             _catch_up(server),
         ]
 
