@@ -319,8 +319,11 @@ def reading_past(device_id: str, time: Moment, reader: str | None, now_ns: int) 
     """Read what a device was at a moment."""
     time_ns = moment_of(time, now_ns)
     readers = yield from _readers(reader)
-    answer = yield from _ask(readers, "past", device_id, time_ns)
-    rows = decode([answer["values"]])
+    answer = page = yield from _ask(readers, "past", device_id, time_ns)
+    rows = decode([page["values"]])
+    while page["following"] is not None:
+        page = yield from _ask(readers, "past", device_id, time_ns, after=page["following"])
+        rows += decode([page["values"]])
     schema = None if answer["schema"] is None else Schema.from_wire(decode([answer["schema"]]))
     return Past(
         device_id=device_id,

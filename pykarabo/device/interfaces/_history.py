@@ -37,8 +37,13 @@ class History(Interface):
         self.not_implemented("history")
 
     @command(access_level=AccessLevel.OBSERVER, idempotent=True, audited=False)
-    async def past(self, device_id: str, time_ns: int) -> dict[str, Any]:
-        """Return the schema and the values that a device had at a moment."""
+    async def past(
+        self, device_id: str, time_ns: int, *, after: str | None = None
+    ) -> dict[str, Any]:
+        """Return the schema and the values that a device had at a moment.
+
+        Of the values, a page: `after` is what the page before gave as ``following``.
+        """
         self.not_implemented("past")
 
     @command(access_level=AccessLevel.OBSERVER, idempotent=True, audited=False)

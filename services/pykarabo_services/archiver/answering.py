@@ -13,14 +13,16 @@ from pykarabo_services.archiver.buckets import equal_buckets
 from pykarabo_services.archiver.decimation import Answer, Question, answer
 from pykarabo_services.archiver.figures import kept
 from pykarabo_services.archiver.gaps import Outage
-from pykarabo_services.archiver.model import QUALITIES, packed
+from pykarabo_services.archiver.model import QUALITIES, packed, size_of
 from pykarabo_services.archiver.operators import operator_of
 from pykarabo_services.archiver.past import PastValue, past_device
-from pykarabo_services.archiver.reading import ArchivedProperty, Place
+from pykarabo_services.archiver.reading import PAGE_BYTES, ArchivedProperty, Place
 from pykarabo_services.archiver.samples import Samples
 
 MAX_GAPS: Final = 2_000
 """Of one answer, so that it stays within a message; further ones are told as one."""
+_PAST_BYTES: Final = 120
+"""Of a value besides itself: its key, time, train and quality."""
 _PLAIN: Final = (str, int, float, bool, bytes, type(None))
 
 
@@ -122,24 +124,46 @@ def _mark(connection: Connection, device_id: str) -> list[int] | None:
     return None if found is None else list(found)
 
 
-def past(connection: Connection, device_id: str, time_ns: int) -> dict[str, Any]:
-    """Return what a device was at a moment.
+def past(
+    connection: Connection, device_id: str, time_ns: int, *, after: str | None = None
+) -> dict[str, Any]:
+    """Return what a device was at a moment: as many of its values as a message holds.
+
+    Args:
+        after: the key that the page before gave as ``following``; the first page has all the rest.
 
     Raises:
         UnknownDeviceError: nothing of it is archived.
     """
     found = past_device(connection, device_id, time_ns)
+    values = [item for item in found.values if after is None or item.key > after]
+    page = values[: _fitting(values)]
+    answer = {
+        "values": packed([_past_row(item) for item in page]),
+        "following": page[-1].key if len(page) < len(values) else None,
+    }
+    if after is not None:
+        return answer
     described = found.described
-    return {
+    return answer | {
         "device_id": device_id,
         "time_ns": time_ns,
         "present": found.present,
         "away": found.away,
         "schema": None if described is None else described.content,
         "schema_since_ns": 0 if described is None else described.since_ns,
-        "values": packed([_past_row(item) for item in found.values]),
         "gaps": _gaps([gap for gap in found.outages if gap.to_ns is None or gap.to_ns > time_ns]),
     }
+
+
+def _fitting(values: Sequence[PastValue]) -> int:
+    """Return how many values fit into a message; one at least, if there is one."""
+    total = 0
+    for number, item in enumerate(values):
+        total += size_of(item.sample.value) + _PAST_BYTES
+        if number and total > PAGE_BYTES:
+            return number
+    return len(values)
 
 
 def _past_row(value: PastValue) -> list[Any]:

@@ -118,6 +118,8 @@ HOLES: Final = frozenset({EventKind.GAP, EventKind.LIMITED})
 
 Columns: TypeAlias = tuple[int | None, float | None, str | None, bytes | None]
 """A value as the tables have it: of the four value columns, at most one is not None."""
+ELEMENT_BYTES: Final = 16
+"""About what a single number takes."""
 VALUE_COLUMNS: Final = ("int_value", "float_value", "text_value", "blob_value")
 
 
@@ -196,6 +198,20 @@ def packed(value: Any) -> bytes:
 def unpacked(content: bytes | memoryview) -> Any:
     """Return what `packed` was given."""
     return decode([bytes(content)])
+
+
+def size_of(value: Any) -> int:
+    """Return about how many bytes a value takes."""
+    size = getattr(value, "nbytes", None)
+    if size is not None:
+        return int(size)
+    if isinstance(value, str | bytes):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(ELEMENT_BYTES + size_of(item) for item in value.values())
+    if isinstance(value, list):
+        return sum(map(size_of, value))
+    return ELEMENT_BYTES
 
 
 _FLOATS: Final = frozenset({ValueType.FLOAT32, ValueType.FLOAT64})

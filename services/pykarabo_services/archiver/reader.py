@@ -112,11 +112,18 @@ class HistoryReader(History):
         )
 
     @command(access_level=AccessLevel.OBSERVER, idempotent=True, audited=False)
-    async def past(self, device_id: str, time_ns: int) -> dict[str, Any]:
-        """Return the schema and the values that a device had at a moment."""
+    async def past(
+        self, device_id: str, time_ns: int, *, after: str | None = None
+    ) -> dict[str, Any]:
+        """Return the schema and the values that a device had at a moment.
+
+        Of the values, a page: `after` is what the page before gave as ``following``.
+        """
         from pykarabo_services.archiver import answering
 
-        return await self._read(lambda connection: answering.past(connection, device_id, time_ns))
+        return await self._read(
+            lambda connection: answering.past(connection, device_id, time_ns, after=after)
+        )
 
     @command(access_level=AccessLevel.OBSERVER, idempotent=True, audited=False)
     async def archived(self, pattern: str = "*") -> list[str]:

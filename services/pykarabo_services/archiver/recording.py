@@ -21,7 +21,13 @@ from pykarabo.wire import (
 )
 from pykarabo_services.archiver import entries
 from pykarabo_services.archiver.entries import event_entry
-from pykarabo_services.archiver.model import DeviceEvent, EventKind, SampleFlag
+from pykarabo_services.archiver.model import (
+    ELEMENT_BYTES,
+    DeviceEvent,
+    EventKind,
+    SampleFlag,
+    size_of,
+)
 from pykarabo_services.archiver.registry import DeviceState, Registry, SeriesState
 
 if TYPE_CHECKING:
@@ -35,7 +41,6 @@ BURST_S: Final = 5.0
 """A device may change so long faster than allowed, as one that starts or is configured does."""
 REPORT_NS: Final = 1_000_000_000
 """How often what was left out is noted."""
-_ELEMENT_BYTES: Final = 16
 _RECEIVED: Final = int(SampleFlag.RECEIVED)
 _PRESENT: Final = int(SampleFlag.PRESENT)
 
@@ -452,25 +457,11 @@ def why_not_archived(info: PropertyInfo) -> str:
     return "it is secret" if info.secret else "its class says so (archive=False)"
 
 
-def size_of(value: Any) -> int:
-    """Return about how many bytes a value takes."""
-    size = getattr(value, "nbytes", None)
-    if size is not None:
-        return int(size)
-    if isinstance(value, str | bytes):
-        return len(value)
-    if isinstance(value, dict):
-        return sum(_ELEMENT_BYTES + size_of(item) for item in value.values())
-    if isinstance(value, list):
-        return sum(map(size_of, value))
-    return _ELEMENT_BYTES
-
-
 def _is_same(stored: list[Any], row: list[Any]) -> bool:
     """Tell whether a row tells what is stored; arrays of one moment are taken for the same."""
     if stored[1:] != row[2:]:
         return False
-    return bool(stored[0] is row[1] or size_of(row[1]) > _ELEMENT_BYTES or stored[0] == row[1])
+    return bool(stored[0] is row[1] or size_of(row[1]) > ELEMENT_BYTES or stored[0] == row[1])
 
 
 def _number_repeats(rows: list[Any]) -> None:

@@ -28,7 +28,7 @@ from pykarabo.errors import (
     WrongTypeError,
 )
 from pykarabo.testing import run_facility, until
-from pykarabo_services.archiver import reading, tables
+from pykarabo_services.archiver import answering, reading, tables
 from pykarabo_services.archiver.compaction import compact, crowded
 from pykarabo_services.archiver.model import (
     CHUNK_SAMPLES,
@@ -247,6 +247,20 @@ def test_past_is_schema_and_values_with_their_age_and_what_is_not_sure(ask: Any)
     assert set(later.values) == {"pressure", "mode"}
     assert (stopped.present, stopped.away) == (False, "it was stopped")
     assert stopped.values["pressure"].quality is Quality.VALID
+
+
+def test_a_past_larger_than_a_message_comes_in_pages(
+    ask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(client: Client) -> Any:
+        return await client.past(PUMP, moment(50))
+
+    whole = ask(work)
+    monkeypatch.setattr(answering, "PAGE_BYTES", 1)
+    paged = ask(work)
+    assert len(paged.values) == len(whole.values) > 3
+    assert repr(paged.values) == repr(whole.values)
+    assert (paged.schema, paged.gaps) == (whole.schema, whole.gaps)
 
 
 def test_what_is_wrong_is_told_with_what_is_near(ask: Any) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 from pykarabo_services.archiver import entries
 from pykarabo_services.archiver.entries import decode_entries, event_of
-from pykarabo_services.archiver.model import EventKind
+from pykarabo_services.archiver.model import EventKind, size_of
 from pykarabo_services.archiver.recorder import MAX_WAITING_ROWS, Recorder
-from pykarabo_services.archiver.recording import RecordingLimits, size_of
+from pykarabo_services.archiver.recording import RecordingLimits
 from pykarabo_services.archiver.registry import DeviceState, Registry
 from pykarabo_services.archiver.service import days_of, shortened
 from pykarabo_services.archiver.spool import Record, Spool
