@@ -12,7 +12,8 @@ READY     none: the explanations of the segment are complete
 VALUES    device's number, seq, rows
 EVENT     fields of `DeviceEvent`
 SCHEMA    device's number, time, seq, digest, schema as a plain map
-SEEN      device's number, seq: a message that brought nothing to store
+SEEN      device's number, seq, and until when everything is known, if that is told: a message
+          that brought nothing to store, or a device of which nothing was missed
 IMPORT    device id, key, value type, rows of time, value, train id, quality code and seq
 ========  ==================================================================
 

@@ -1,6 +1,7 @@
 """Which devices an archiver follows: those that are there, are wanted, and are its own."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,15 +10,19 @@ from pykarabo.client import Client, DeviceNews, DeviceRecord
 from pykarabo.errors import PykaraboError
 from pykarabo.transport import TaskOwner
 from pykarabo_services.archiver.entries import event_entry
-from pykarabo_services.archiver.model import DeviceEvent, EventKind, Mark
+from pykarabo_services.archiver.model import DeviceEvent, EventKind, Position
 from pykarabo_services.archiver.recorder import Recorder
 from pykarabo_services.archiver.recording import DeviceRecording, is_archived, why_not_archived
-from pykarabo_services.archiver.sharing import owner_of
+from pykarabo_services.archiver.sharing import Peer, Selection, owner_of
 
 CLASS: Final = "Archiver"
 LEAVE_S: Final = 5.0
 """A device that has gone is followed for so long: its last messages may be under way."""
-_PEER_S: Final = 0.1
+START_S: Final = 3.0
+"""Where other archivers are, devices wait so long for it to be known whether they are shared."""
+PEERS_S: Final = 1.0
+"""How often other archivers are asked what they archive, and where."""
+_PEER_KEYS: Final = ("store_id", "devices", "excluded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +31,13 @@ class Choice:
 
     Attributes:
         archiver: its device id.
-        store: tells its database; archivers of the same one share the devices.
-        is_selected: whether a device is to be archived by whoever it belongs to.
+        own: tells its database and its patterns as the others see them.
+        waits: tells whether another process writes to its database, and it waits for that to end.
     """
 
     archiver: str
-    store: Callable[[], str]
-    is_selected: Callable[[str], bool]
+    own: Callable[[], Peer]
+    waits: Callable[[], bool]
 
 
 @dataclass(slots=True)
@@ -65,7 +70,7 @@ class Following:
     """The recordings of an archiver.
 
     Args:
-        read_marks: returns up to where the database has everything of some devices.
+        read_positions: returns up to where the database has everything of some devices.
     """
 
     def __init__(
@@ -74,16 +79,18 @@ class Following:
         recorder: Recorder,
         choice: Choice,
         *,
-        read_marks: Callable[[Collection[str]], Awaitable[dict[str, Mark]]],
+        read_positions: Callable[[Collection[str]], Awaitable[dict[str, Position]]],
         clock_ns: Callable[[], int],
     ) -> None:
         self._client = client
         self._recorder = recorder
         self._choice = choice
-        self._read_marks = read_marks
+        self._read_positions = read_positions
         self._clock_ns = clock_ns
         self._present: dict[str, DeviceRecord] = {}
-        self._peers: dict[str, str] = {}
+        self._peers: dict[str, Peer] = {}
+        self._peers_came = asyncio.Event()
+        self._met: set[str] = set()
         self._followed: dict[str, _Followed] = {}
         self._ended = Totals()
         self._changed = asyncio.Event()
@@ -107,9 +114,12 @@ class Following:
         device_id = news.device_id
         if news.is_there:
             self._present[device_id] = news.record
+            if self._is_peer(news.record):
+                self._peers_came.set()
         else:
             self._present.pop(device_id, None)
             self._peers.pop(device_id, None)
+            self._met.discard(device_id)
         followed = self._followed.get(device_id)
         if followed is not None:
             followed.recording.wake()
@@ -121,43 +131,78 @@ class Following:
 
     async def run(self) -> None:
         """Follow the devices that are ours, and no others, until cancelled."""
+        loop = asyncio.get_running_loop()
+        settled_at = loop.time() + START_S
+        self._tasks.spawn(self._watch_peers(), name="other archivers")
         while True:
             await self._changed.wait()
             self._changed.clear()
-            await self._find_peers()
-            wanted = [device_id for device_id in self._present if self._is_ours(device_id)]
+            await self._meet_peers()
+            own = self._choice.own()
+            if self._peers and not own.store_id and loop.time() < settled_at:
+                loop.call_later(settled_at - loop.time(), self.look)
+                continue
+            wanted = [device_id for device_id in self._present if self._is_ours(own, device_id)]
             self._leave(self._followed.keys() - set(wanted))
             new = [device_id for device_id in wanted if device_id not in self._followed]
             if new:
                 await self._follow(new)
 
-    def _is_ours(self, device_id: str) -> bool:
-        own = self._choice
-        archivers = [
-            own.archiver,
-            *(name for name, store in self._peers.items() if store == own.store()),
-        ]
-        return own.is_selected(device_id) and owner_of(device_id, archivers) == own.archiver
+    async def _meet_peers(self) -> None:
+        """Give archivers that have come a moment to say what they do."""
+        new = {name for name, record in self._present.items() if self._is_peer(record)} - self._met
+        if new:
+            self._met |= new
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PEERS_S):
+                    await self._look_at_peers()
 
-    async def _find_peers(self) -> None:
-        """Ask archivers that have come which database they write to."""
-        for device_id, record in list(self._present.items()):
-            is_peer = record.class_id == CLASS and device_id != self._choice.archiver
-            if is_peer and device_id not in self._peers:
-                try:
-                    store = (await self._client.get(device_id, ["store"]))[0][1]
-                except PykaraboError:
-                    store = ""
-                if store:
-                    self._peers[device_id] = store
-                else:  # it is starting, or cannot be reached now
-                    self._changed.set()
-                    await asyncio.sleep(_PEER_S)
+    def _is_ours(self, own: Peer, device_id: str) -> bool:
+        if self._choice.waits() or not own.selection.includes(device_id):
+            return False
+        archivers = [self._choice.archiver, *self._partners(own, device_id)]
+        return owner_of(device_id, archivers) == self._choice.archiver
+
+    def _partners(self, own: Peer, device_id: str) -> list[str]:
+        """Return the other archivers that store a device in the same database as we do."""
+        return [
+            name
+            for name, peer in self._peers.items()
+            if own.store_id and peer.store_id == own.store_id and peer.selection.includes(device_id)
+        ]
+
+    def _is_peer(self, record: DeviceRecord) -> bool:
+        return record.class_id == CLASS and record.device_id != self._choice.archiver
+
+    async def _watch_peers(self) -> None:
+        """See again and again what the other archivers do; at once when another one comes."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PEERS_S):
+                    await self._peers_came.wait()
+            self._peers_came.clear()
+            await self._look_at_peers()
+
+    async def _look_at_peers(self) -> None:
+        """Ask the other archivers; of one that does not answer, what it said last counts."""
+        names = [device_id for device_id, record in self._present.items() if self._is_peer(record)]
+        answers = await asyncio.gather(*map(self._ask_peer, names))
+        for name, answer in zip(names, answers, strict=True):
+            if name in self._present and answer not in (None, self._peers.get(name)):
+                self._peers[name] = answer
+                self._changed.set()
+
+    async def _ask_peer(self, name: str) -> Peer | None:
+        try:
+            rows = await self._client.get(name, list(_PEER_KEYS))
+        except PykaraboError:
+            return None
+        store_id, devices, excluded = (row[1] for row in rows)
+        return Peer(store_id, Selection(tuple(devices), tuple(excluded)))
 
     async def _follow(self, device_ids: list[str]) -> None:
+        await self._take_over(device_ids)
         registry = self._recorder.registry
-        known = {state.device_id for state in registry.devices() if state.epoch}
-        await self._take_over([name for name in device_ids if name not in known])
         for device_id in device_ids:
             recording = DeviceRecording(
                 self._client, registry.device(device_id), self._recorder, clock_ns=self._clock_ns
@@ -166,21 +211,19 @@ class Following:
             self._followed[device_id] = _Followed(recording, task)
 
     async def _take_over(self, device_ids: list[str]) -> None:
-        """Go on where the database ends with devices that this spool does not know."""
-        if not device_ids:
-            return
+        """Go on where the database ends with devices that another archiver had, or this spool."""
+        registry = self._recorder.registry
         try:
-            found = await self._read_marks(device_ids)
+            found = await self._read_positions(device_ids)
         except PykaraboError as error:
             if self._peers:
-                self._may_miss(device_ids, error)
+                known = {state.device_id for state in registry.devices() if state.epoch}
+                self._may_miss([name for name in device_ids if name not in known], error)
             return
-        for device_id, mark in found.items():
-            state = self._recorder.registry.device(device_id)
-            state.instance, state.epoch = bytes.fromhex(mark.instance), mark.epoch
-            state.seq = state.durable = mark.seq
-            state.last_ns = mark.time_ns
-            self._recorder.put(state.entry())
+        for device_id, position in found.items():
+            state = registry.device(device_id)
+            if state.advance(position):
+                self._recorder.put(state.entry())
 
     def _may_miss(self, device_ids: list[str], error: PykaraboError) -> None:
         """Note that nobody can say where another archiver has stopped."""
@@ -210,7 +253,7 @@ class Following:
     def _end(self, device_id: str) -> None:
         followed = self._followed.pop(device_id)
         followed.task.cancel()
-        followed.recording.tick()
+        followed.recording.end()
         self._ended.add(followed.recording)
 
     def tick(self) -> None:
@@ -231,8 +274,9 @@ class Following:
 
     def not_archived(self) -> Iterator[str]:
         """Yield the devices and properties that are not archived here or elsewhere, and why."""
+        own = self._choice.own()
         for device_id in self._present:
-            if not self._choice.is_selected(device_id):
+            if not own.selection.includes(device_id) and not self._partners(own, device_id):
                 yield f"{device_id}: it is excluded"
         for recording in self.recordings:
             schema = recording.state.schema

@@ -192,8 +192,8 @@ class Intake:
             )
 
     def _nothing(self, entry: list[Any]) -> None:
-        _kind, number, seq = entry
-        self._seen(number, seq, 0)
+        _kind, number, seq, *known = entry
+        self._seen(number, seq, known[0] if known else 0)
 
     def _import(self, entry: list[Any]) -> None:
         _kind, device_id, key, type_name, rows = entry

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pykarabo.errors import DatabaseUnavailableError
 from pykarabo_services.archiver import service
-from pykarabo_services.archiver.model import Mark
+from pykarabo_services.archiver.model import Position
 
 if TYPE_CHECKING:
     from pykarabo_services.kernel.database import Database
@@ -30,11 +30,11 @@ class Archiver(service.Archiver):
         self._marks_in = Database(STORE, place, read_only=True)
         return str(place)
 
-    async def read_marks(self, device_ids: Collection[str]) -> dict[str, Mark]:
+    async def read_positions(self, device_ids: Collection[str]) -> dict[str, Position]:
         """Return up to where the database has everything of some devices."""
         from sqlalchemy.exc import SQLAlchemyError
 
-        from pykarabo_services.archiver.store import marks
+        from pykarabo_services.archiver.store import positions
 
         database = self._marks_in
         if database is None:
@@ -43,7 +43,7 @@ class Archiver(service.Archiver):
             await database.open(required=False)
         try:
             return await database.read(
-                lambda connection: marks(connection, device_ids), deadline_s=service.MARKS_S
+                lambda connection: positions(connection, device_ids), deadline_s=service.POSITIONS_S
             )
         except SQLAlchemyError as error:  # the writer has not made the tables yet
             raise DatabaseUnavailableError(

@@ -274,6 +274,13 @@ class Mark(NamedTuple):
     time_ns: int
 
 
+class Position(NamedTuple):
+    """Where the archive ends of a device, and whether its life has ended there in order."""
+
+    mark: Mark
+    has_ended: bool
+
+
 class Series(NamedTuple):
     """A property of a device with one type."""
 

@@ -41,6 +41,12 @@ BURST_S: Final = 5.0
 """A device may change so long faster than allowed, as one that starts or is configured does."""
 REPORT_NS: Final = 1_000_000_000
 """How often what was left out is noted."""
+HEARD_NS: Final = 5_000_000_000
+"""All but the last seconds is known of a device that is followed: a silence is noticed in 2.5 s."""
+NOTED_NS: Final = 60_000_000_000
+"""How often it is noted of a quiet device that nothing was missed."""
+SKEW_NS: Final = 1_000_000_000
+"""The clocks of two hosts may differ by so much: a gap begins earlier by it."""
 _RECEIVED: Final = int(SampleFlag.RECEIVED)
 _PRESENT: Final = int(SampleFlag.PRESENT)
 
@@ -109,6 +115,8 @@ class DeviceRecording(StreamFollower):
         self._away: str | None = None
         self._was_unknown = False
         self._lacks_present = False
+        self._wants_all = False
+        self._is_resumed = bool(state.instance)
         self._told_away = False
         self._left_out: dict[tuple[EventKind, str], _LeftOut] = {}
         self._credit = sink.limits.rate * BURST_S
@@ -126,19 +134,25 @@ class DeviceRecording(StreamFollower):
             self._begin_life(self.target.instance, self.target.epoch)
         if state.schema is None:
             self._described(await self._client.schema(self.device_id), state.seq)
+        if self._is_resumed:  # the process before may have ended with values that waited
+            self._is_resumed = False
+            self._lacks_present = self._may_have_waited()
         self._stream.begin(state.instance, state.seq)
 
     def _begin_life(self, instance: bytes, epoch: int) -> None:
         state = self.state
+        self._settle()
         if state.instance and not state.has_ended:
-            self._gap_unknown()
-        self._was_unknown = not state.instance
+            self._missing(None, "it was restarted unseen", until_ns=epoch)
+        self._is_resumed, self._was_unknown = False, not state.instance
         state.instance, state.epoch = instance, epoch
+        self._know_until(epoch)
         state.seq = state.durable = number_before(epoch)
         state.has_ended, state.digest, state.schema = False, "", None
         state.series.clear()
-        self._lacks_present = True
+        self._lacks_present = self._wants_all = True
         self._sink.put(state.entry())
+        state.noted_ns = state.last_ns
         self._event(EventKind.STARTED, at_ns=epoch)
 
     def stream(self, outputs: list[StreamOutput]) -> None:
@@ -162,6 +176,7 @@ class DeviceRecording(StreamFollower):
         self.reason = error.message
         if has_ended(error) and self.live:
             self.live, self._away = False, None
+            self._settle()
             if self._stream.complete:
                 self.state.has_ended = True
                 self._event(EventKind.STOPPED)
@@ -179,6 +194,8 @@ class DeviceRecording(StreamFollower):
             self._described(output.schema, output.sequence - 1)
         self._lacks_present = False
         self._store(output.rows, output.sequence, _PRESENT)
+        self._know_until(self._clock_ns())
+        self._note_known()
         self._back()
 
     def _changed(self, output: Changed) -> None:
@@ -189,25 +206,38 @@ class DeviceRecording(StreamFollower):
             return
         if output.missed is None:
             return  # told when the next life begins
-        state = self.state
         before = "it was there before it was archived"
-        self._event(
-            EventKind.GAP,
-            at_ns=state.last_ns or state.epoch,
-            until_ns=self._clock_ns(),
-            lost=output.missed,
-            reason=before if self._was_unknown else "they could not be had any more",
-        )
+        lost = "they could not be had any more"
+        self._missing(output.missed, before if self._was_unknown else lost)
         self._was_unknown = False
 
-    def _gap_unknown(self) -> None:
-        """Note that the end of a life was not seen."""
+    def _missing(self, lost: int | None, reason: str, *, until_ns: int | None = None) -> None:
+        """Note that messages are missing since the last moment of which all is known.
+
+        Args:
+            until_ns: when a later life began; by default now.
+        """
+        state, now_ns = self.state, self._clock_ns()
+        from_ns = max(state.last_ns - SKEW_NS, state.epoch, state.gap_ns + 1)
+        until_ns = now_ns if until_ns is None else min(until_ns, now_ns)
+        state.gap_ns = from_ns
         self._event(
             EventKind.GAP,
-            at_ns=self.state.last_ns or self.state.epoch,
-            until_ns=self._clock_ns(),
-            reason="it was restarted unseen",
+            at_ns=from_ns,
+            until_ns=max(until_ns, from_ns),
+            lost=lost,
+            reason=reason,
         )
+
+    def _know_until(self, time_ns: int) -> None:
+        """Everything that the device has told before a moment is known."""
+        self.state.last_ns = max(self.state.last_ns, min(time_ns, self._clock_ns()))
+
+    def _note_known(self) -> None:
+        """Bring to the disk until when everything is known."""
+        state = self.state
+        state.noted_ns = state.last_ns
+        self._sink.put([entries.SEEN, state.number, state.seq, state.last_ns])
 
     def _back(self) -> None:
         self.live = self._synchronised = True
@@ -247,6 +277,7 @@ class DeviceRecording(StreamFollower):
     def _described(self, schema: Schema, seq: int) -> None:
         """Take the device's schema: its properties are other series where their type changed."""
         state = self.state
+        self._settle()
         self.schema = schema
         before, state.schema = state.schema, schema
         state.seq = max(state.seq, seq)
@@ -297,7 +328,7 @@ class DeviceRecording(StreamFollower):
             kept = self._within_rate(kept, seq, now_ns)
         if kept:
             self.stored += len(kept)
-            state.last_ns = kept[-1][2] * 10**9 + kept[-1][3] // 10**9
+            state.last_ns = max(state.last_ns, min(now_ns, _time_of(kept[-1])))
             self._sink.put([entries.VALUES, state.number, seq, kept], len(kept))
         else:
             self._sink.put([entries.SEEN, state.number, seq])
@@ -350,8 +381,19 @@ class DeviceRecording(StreamFollower):
         self._leave_out(EventKind.REJECTED, series.key, reason, now_ns)
         return True
 
+    def _may_have_waited(self) -> bool:
+        """Tell whether values of the device wait before they are stored."""
+        schema = self.state.schema
+        known = {} if schema is None else schema.properties
+        waiting = (is_archived(info) and info.archive_interval for info in known.values())
+        return self.state.is_limited or any(waiting)
+
+    def _wants(self, series: SeriesState) -> bool:
+        """Tell whether the present value may be missing though all messages are here."""
+        return self._wants_all or self.state.is_limited or bool(series.interval_ns)
+
     async def _read_present(self) -> None:
-        """Store the values that have not changed since the device's start."""
+        """Store the values that have not been told since this process follows the device."""
         state, instance = self.state, self.state.instance
         try:
             values = await self._client.read(self.device_id)
@@ -363,7 +405,7 @@ class DeviceRecording(StreamFollower):
         rows: list[Any] = []
         for key, value in values.items():
             series = state.series[key] if key in state.series else self._series_of(key)
-            if series is not None and series.last == (0, 0):
+            if series is not None and series.last == (0, 0) and self._wants(series):
                 rows.append(to_row(key, value))
         if rows:
             self._store(rows, state.seq, _PRESENT)
@@ -390,6 +432,7 @@ class DeviceRecording(StreamFollower):
         if self._credit >= len(rows):
             self._credit -= len(rows)
             return rows
+        self.state.is_limited = True
         for row in rows:
             self._flooded[row[0]] = (seq, row)
             self._leave_out(EventKind.LIMITED, "", f"more than {rate:g} samples/s", now_ns)
@@ -400,10 +443,32 @@ class DeviceRecording(StreamFollower):
         """Store what has waited, and note what was left out; to be called often."""
         now_ns = self._clock_ns()
         self._note_away()
+        if self.live and self._stream.is_live:
+            self._know_until(now_ns - HEARD_NS)
+            if self.state.last_ns - self.state.noted_ns >= NOTED_NS:
+                self._note_known()
         if self._held:
             self._store_held(now_ns)
         if (self._left_out or self._flooded) and now_ns - self._reported_ns >= REPORT_NS:
             self._reported_ns = now_ns
+            self._note_left_out()
+
+    def end(self) -> None:
+        """Store what waits, and note until when everything is known: it is followed no more."""
+        self.tick()
+        self._settle()
+        if self.state.epoch:
+            self._note_known()
+
+    def _settle(self) -> None:
+        """Store what waits and note what was left out, whether it is due or not."""
+        for series in self._held.values():
+            if series.held is not None:
+                seq, row = series.held
+                series.held, series.stored_ns, series.quality = None, self._clock_ns(), row[5]
+                self._put_late(seq, row)
+        self._held.clear()
+        if self._left_out or self._flooded:
             self._note_left_out()
 
     def _note_away(self) -> None:
@@ -455,6 +520,10 @@ def is_archived(info: PropertyInfo) -> bool:
 def why_not_archived(info: PropertyInfo) -> str:
     """Return why the values of a property are not stored."""
     return "it is secret" if info.secret else "its class says so (archive=False)"
+
+
+def _time_of(row: list[Any]) -> int:
+    return int(row[2] * 10**9 + row[3] // 10**9)
 
 
 def _is_same(stored: list[Any], row: list[Any]) -> bool:

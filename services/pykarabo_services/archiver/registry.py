@@ -8,7 +8,7 @@ from pykarabo.data import FILE_LIMITS, PropertyInfo, Schema, ValueType, decode
 from pykarabo.errors import PykaraboError
 from pykarabo_services.archiver import entries
 from pykarabo_services.archiver.entries import in_records
-from pykarabo_services.archiver.model import EventKind
+from pykarabo_services.archiver.model import EventKind, Position
 from pykarabo_services.archiver.spool import Record
 
 _SCALARS: Final = frozenset(
@@ -49,7 +49,10 @@ class DeviceState:
 
     Attributes:
         seq: the latest message in the buffer; all up to `durable` is in the spool.
-        last_ns: when the latest value was true; a gap begins there.
+        last_ns: until when everything is known; a gap begins there.
+        noted_ns: what of it is in the spool.
+        gap_ns: when the latest gap began; two never begin at the same time.
+        is_limited: whether it has ever changed too fast for all to be stored.
         series: by key; None for properties that are not archived.
         has_ended: whether its life has ended in order and everything of it is here.
     """
@@ -61,10 +64,26 @@ class DeviceState:
     seq: int = 0
     durable: int = 0
     last_ns: int = 0
+    noted_ns: int = 0
+    gap_ns: int = 0
+    is_limited: bool = False
     digest: str = ""
     has_ended: bool = False
     schema: Schema | None = None
     series: dict[str, SeriesState | None] = field(default_factory=dict[str, "SeriesState | None"])
+
+    def advance(self, position: Position) -> bool:
+        """Go on where the database ends, if that is later; tells whether it is."""
+        mark = position.mark
+        if (mark.epoch, mark.seq) <= (self.epoch, self.seq):
+            return False
+        self.instance, self.epoch = bytes.fromhex(mark.instance), mark.epoch
+        self.seq = self.durable = mark.seq
+        self.last_ns = max(self.last_ns, mark.time_ns)
+        self.has_ended = position.has_ended
+        self.digest, self.schema = "", None  # another archiver may have stored a later one
+        self.series.clear()
+        return True
 
     def entry(self) -> list[Any]:
         """Return what explains the device in a segment."""
@@ -149,16 +168,35 @@ class Registry:
                 state = numbers[entry[1]] = self.device(entry[2])
                 _begin_life(state, entry[3], entry[4], entry[5], entry[6])
             elif kind in (entries.VALUES, entries.SEEN) and entry[1] in numbers:
-                _advance(numbers[entry[1]], entry[2])
-                if kind == entries.VALUES:
-                    row = entry[3][-1]
-                    state = numbers[entry[1]]
-                    state.last_ns = max(state.last_ns, row[2] * 10**9 + row[3] // 10**9)
+                state = numbers[entry[1]]
+                _advance(state, entry[2])
+                state.last_ns = state.noted_ns = max(state.last_ns, _known_until(entry))
             elif kind == entries.SCHEMA and entry[1] in numbers:
                 _advance(numbers[entry[1]], entry[3])
                 numbers[entry[1]].digest = entry[4]
-            elif kind == entries.EVENT and entry[3] == EventKind.STOPPED:
-                self.device(entry[1]).has_ended = True
+            elif kind == entries.EVENT:
+                _happened(self.device(entry[1]), entry[3], entry[2])
+
+
+def _happened(state: DeviceState, kind: str, time_ns: int) -> None:
+    if kind == EventKind.STOPPED:
+        state.has_ended = True
+    elif kind == EventKind.LIMITED:
+        state.is_limited = True
+    elif kind == EventKind.GAP:
+        state.gap_ns = max(state.gap_ns, time_ns)
+
+
+def _known_until(entry: list[Any]) -> int:
+    """Return until when everything is known of a device, as an entry tells; 0 if it does not."""
+    if entry[0] == entries.VALUES:
+        row = entry[3][-1]
+        return int(row[2] * 10**9 + row[3] // 10**9)
+    return int(entry[3]) if len(entry) > _TIMELESS else 0
+
+
+_TIMELESS: Final = 3
+"""Fields of an entry SEEN that tells no time."""
 
 
 def _begin_life(state: DeviceState, instance: bytes, epoch: int, seq: int, last_ns: int) -> None:
@@ -166,7 +204,7 @@ def _begin_life(state: DeviceState, instance: bytes, epoch: int, seq: int, last_
         state.has_ended = False
         state.seq = state.durable = 0
     state.instance, state.epoch = instance, epoch
-    state.last_ns = max(state.last_ns, last_ns)
+    state.last_ns = state.noted_ns = max(state.last_ns, last_ns)
     _advance(state, seq)
 
 

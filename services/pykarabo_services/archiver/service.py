@@ -5,7 +5,6 @@ import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,22 +19,23 @@ from pykarabo.data import (
     VectorString,
 )
 from pykarabo.device import Device, command
-from pykarabo.errors import BadConfigurationError, BusyError, PykaraboError
+from pykarabo.errors import BadConfigurationError, BusyError, DatabaseInUseError, PykaraboError
 from pykarabo.transport import data_directory
 from pykarabo_services.archiver.entries import IMPORT, MAX_ROWS
 from pykarabo_services.archiver.following import Choice, Following, only_new
-from pykarabo_services.archiver.model import Mark, unpacked
+from pykarabo_services.archiver.model import Position, unpacked
 from pykarabo_services.archiver.recorder import Recorder
 from pykarabo_services.archiver.recording import RecordingLimits
 from pykarabo_services.archiver.registry import Registry
-from pykarabo_services.archiver.spool import SEGMENT_BYTES, Spool
+from pykarabo_services.archiver.sharing import Peer, Selection
+from pykarabo_services.archiver.spool import SEGMENT_BYTES, Spool, segments_of
 from pykarabo_services.archiver.writer_process import WriterProcess, error_of
 
 TICK_S: Final = 0.1
 """How often what waits is looked at."""
 SILENT_S: Final = 5.0
 """A database that has not said for so long that it works is degraded."""
-MARKS_S: Final = 2.0
+POSITIONS_S: Final = 2.0
 IMPORT_ROWS: Final = 50_000
 """Of one call of `import_samples`; a message above 8 MiB would be refused."""
 SEGMENTS: Final = 16
@@ -108,7 +108,12 @@ class Archiver(Device):
         description="URL of the database; empty for the one that the domain's services share.",
     )
 
-    store = String(read_only=True, description="The database; archivers of the same share devices.")
+    store = String(read_only=True, description="The database, or where it is looked for.")
+    store_id = String(
+        read_only=True,
+        description="What tells the database from any other, once it is open: archivers of the "
+        "same share the devices.",
+    )
     database_state = String(
         read_only=True, description="'works', or why nothing is written at the moment."
     )
@@ -200,7 +205,7 @@ class Archiver(Device):
         """Return the name of the database; what is written goes there."""
         raise NotImplementedError
 
-    async def read_marks(self, device_ids: Collection[str]) -> dict[str, Mark]:
+    async def read_positions(self, device_ids: Collection[str]) -> dict[str, Position]:
         """Return up to where the database has everything of some devices."""
         raise NotImplementedError
 
@@ -238,14 +243,16 @@ class Archiver(Device):
         self._following = Following(
             self.client,
             self._recorder,
-            Choice(self.device_id, lambda: self.store, self.is_selected),
-            read_marks=self.read_marks,
+            Choice(self.device_id, self._as_peer, lambda: self._waits),
+            read_positions=self.read_positions,
             clock_ns=self.clock.time_ns,
         )
+        self._waits = False
         self._told: dict[str, Any] = {}
         self._told_at = self.clock.monotonic_ns()
         self._since_trim = 0
-        self._durables: deque[tuple[int, float]] = deque()
+        # What an earlier process has left waits, nobody knows for how long already.
+        self._durables = deque([(self._spool.last, self.clock.monotonic_ns() / 1e9)])
         self._limited_before: dict[str, int] = {}
         self._samples_before = 0
         self._is_ready = True
@@ -255,6 +262,7 @@ class Archiver(Device):
         """Follow what is there, and whatever comes."""
         self.store = await self.open_store()
         self.spawn(self._recorder.run(), name="spooling")
+        self._writer.durable(self._spool.last)
         self.spawn(self._writer.run(), name="writer")
         self.spawn(self._tick(), name="looking")
         self.spawn(self._following.run(), name="following")
@@ -297,7 +305,8 @@ class Archiver(Device):
     def _spool_bytes(self) -> int:
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         free = shutil.disk_usage(self._directory).free
-        return min(round(self.maximum_spool * _GIB), round(free * _DISK_SHARE))
+        own = sum(segment.path.stat().st_size for segment in segments_of(self._directory))
+        return min(round(self.maximum_spool * _GIB), round((free + own) * _DISK_SHARE))
 
     def _recover(self) -> None:
         self._registry.recover(self._spool.open())
@@ -333,6 +342,7 @@ class Archiver(Device):
         while self._durables and self._durables[0][0] <= mark:
             self._durables.popleft()
         self._show_database(error)
+        self._belongs(error)
         if error is None and mark - self._since_trim > 0:
             self._since_trim = mark
             self.spawn(self._recorder.in_thread(lambda: self._spool.trim(mark)), name="trimming")
@@ -349,11 +359,18 @@ class Archiver(Device):
             self.raise_alarm("alarm", f"{text}; what comes is kept in the spool", source=_DATABASE)
             self.status = "what comes is kept in the spool: the database does not take it"
 
-    def is_selected(self, device_id: str) -> bool:
-        """Tell whether a device is to be archived by whoever it belongs to."""
-        return any(fnmatchcase(device_id, pattern) for pattern in self.devices) and not any(
-            fnmatchcase(device_id, pattern) for pattern in self.excluded
-        )
+    def _as_peer(self) -> Peer:
+        """Return what other archivers know of this one."""
+        return Peer(self.store_id, Selection(tuple(self.devices), tuple(self.excluded)))
+
+    def _belongs(self, error: PykaraboError | None) -> None:
+        """Say which database is written, or wait for the process that writes to it."""
+        waits = isinstance(error, DatabaseInUseError)
+        store_id = "" if waits else self._told.get("store_id") or self.store_id
+        if (waits, store_id) != (self._waits, self.store_id):
+            self._waits = waits
+            self.set_values({"store_id": store_id})
+            self._following.look()
 
     # -- looking --------------------------------------------------------------------------------
 

@@ -17,7 +17,9 @@ from pykarabo.data import ValueType
 from pykarabo_services.archiver import tables
 from pykarabo_services.archiver.model import (
     DeviceEvent,
+    EventKind,
     Mark,
+    Position,
     Sample,
     from_columns,
     to_columns,
@@ -48,6 +50,7 @@ _COLUMNS: Final = {
     "blob_value": "bytea",
 }
 """Of `archive_sample`, with their types in PostgreSQL."""
+_MARKED: Final = ("epoch", "seq", "time_ns")
 _INSERT: Final = (
     f"INSERT INTO archive_sample ({', '.join(_COLUMNS)}) "
     f"VALUES ({', '.join('?' * len(_COLUMNS))}) ON CONFLICT DO NOTHING"
@@ -365,7 +368,9 @@ def _write_marks(connection: Connection, marks: Mapping[str, Mark]) -> None:
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     statement = insert(table)
     new = statement.excluded
-    is_later = tuple_(new.epoch, new.seq) > tuple_(table.c.epoch, table.c.seq)
+    is_later = tuple_(*(new[name] for name in _MARKED)) > tuple_(
+        *(table.c[name] for name in _MARKED)
+    )
     statement = statement.on_conflict_do_update(
         index_elements=[table.c.device_id],
         set_={name: new[name] for name in ("instance", "epoch", "seq", "time_ns")},
@@ -407,6 +412,22 @@ def marks(connection: Connection, device_ids: Collection[str]) -> dict[str, Mark
         for row in connection.execute(select(table).where(table.c.device_id.in_(part))):
             found[row.device_id] = Mark(row.instance, row.epoch, row.seq, row.time_ns)
     return found
+
+
+def positions(connection: Connection, device_ids: Collection[str]) -> dict[str, Position]:
+    """Return where devices end here; those of which nothing is here are left out."""
+    event = tables.event.c
+    known = marks(connection, device_ids)
+    ended: set[tuple[str, int]] = set()
+    for part in _parts(known):
+        query = select(event.device_id, event.epoch).where(
+            event.device_id.in_(part), event.kind == EventKind.STOPPED.value
+        )
+        ended |= {(row.device_id, row.epoch) for row in connection.execute(query)}
+    return {
+        device_id: Position(mark, (device_id, mark.epoch) in ended)
+        for device_id, mark in known.items()
+    }
 
 
 def store_id(connection: Connection) -> str:

@@ -9,6 +9,7 @@ import asyncio
 import gc
 import json
 import logging
+import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -108,6 +109,7 @@ class ArchiveWriter:
         self.settings = settings
         self._report = report
         self._numbers = SeriesNumbers()
+        self._store_id = ""
         self._durable = 0
         self._news = asyncio.Event()
         self._ends_at: float | None = None
@@ -146,8 +148,9 @@ class ArchiveWriter:
 
     async def _drain(self) -> None:
         while not self._is_over:
-            started = await self._try(self._begin)
-            if started is not None:
+            store_id = await self._try(self._begin)
+            if store_id is not None:
+                self._store_id = self._identity(store_id)
                 break
             await asyncio.sleep(_RETRY_S)
         self._tell()
@@ -175,6 +178,11 @@ class ArchiveWriter:
                 await self._news.wait()
         except TimeoutError:
             return
+
+    def _identity(self, store_id: str) -> str:
+        """Return what tells the database from any other: of a file, its copies too."""
+        path = self._database.place.path
+        return store_id if path is None else f"{store_id}:{socket.gethostname()}:{path.resolve()}"
 
     def _begin(self, connection: Connection) -> str:
         self.mark = store.spool_mark(connection, self._spool_id)
@@ -244,6 +252,7 @@ class ArchiveWriter:
     def _tell(self, error: PykaraboError | None = None) -> None:
         self._report(
             {
+                "store_id": self._store_id,
                 "mark": self.mark,
                 "written": self.written,
                 "chunked": self.chunked,

@@ -1,5 +1,7 @@
 """Several archivers of one database: each device has one, and another when that dies."""
 
+from pathlib import Path
+
 from pykarabo_services.archiver.sharing import owner_of
 from tests.harness import wait_until
 from tests.harness.postgres import PostgresServer
@@ -47,6 +49,54 @@ def test_archivers_share_the_devices_and_take_over_those_of_one_that_dies(
     )
     totals = site.totals(*DEVICES)
 
+    assert totals["reported"] == totals["unknown_gaps"] == 0
+
+
+def test_archivers_of_different_devices_leave_none_out(
+    site: ArchivedFacility, postgres_server: PostgresServer
+) -> None:
+    site.use("postgresql", postgres_server.url)
+    site.cluster.start_directory()
+    some = list(DEVICES[:2])
+    site.start_archiver(ARCHIVERS[0], configuration={"devices": some})
+    site.start_archiver(ARCHIVERS[1], configuration={"excluded": some})
+    site.cluster.start("S/1", *DEVICES, rate=100)
+    for name in DEVICES:
+        site.archive.wait_for(name, 100)
+
+    wait_until(
+        lambda: not any("excluded" in line for line in site.get(ARCHIVERS[0], "not_archived")),
+        "that it knows what the other one archives",
+    )
+    totals = site.totals(*DEVICES)
+    assert totals["reported"] == totals["unknown_gaps"] == 0
+
+
+def test_an_archiver_whose_file_another_one_writes_waits_and_goes_on_when_that_ends(
+    site: ArchivedFacility, tmp_path: Path
+) -> None:
+    site.use("sqlite", f"sqlite:///{tmp_path / 'stores'}")
+    site.cluster.start_directory()
+    first = site.start_archiver(ARCHIVERS[0])
+    site.cluster.start("S/1", *DEVICES, rate=100)
+    for name in DEVICES:
+        site.archive.wait_for(name, 1)
+    site.start_archiver(ARCHIVERS[1])
+    wait_until(
+        lambda: str(first.writer().pid) in site.get(ARCHIVERS[1], "database_state"),
+        "that it says who writes",
+    )
+    wait_until(lambda: site.get(ARCHIVERS[1], "followed") == 0, "that it follows nothing")
+    for name in DEVICES:
+        site.archive.wait_for(name, (site.archive.newest(name, "value") or 0) + 100)
+    first.end()
+    seen = {name: site.archive.newest(name, "value") for name in DEVICES}
+    wait_until(
+        lambda: all((site.archive.newest(name, "value") or 0) > seen[name] for name in DEVICES),
+        "that it has taken over",
+        timeout_s=40,
+    )
+    totals = site.totals(*DEVICES)
     assert totals["reported"] == totals["unknown_gaps"] == 0
 
 
