@@ -42,6 +42,7 @@ class Oddity(Device):
     silent = Int64(read_only=True, archive=False)
     secret = String(default="hush", secret=True)
     slow = Int64(read_only=True, archive_interval=1.0)
+    seldom = Int64(read_only=True, archive_interval=3600.0)
 
     async def on_initialize(self) -> None:
         """Be there, with a property whose type can be changed."""
@@ -101,6 +102,13 @@ class Oddity(Device):
         for number in range(1, times + 1):
             self._told(slow=number)
             await asyncio.sleep(0.1)
+
+    @command()
+    async def tell_seldom(self, times: int) -> None:
+        """Change what is stored once an hour, and then what is stored at once."""
+        for number in range(1, times + 1):
+            self._told(seldom=number)
+        self._told(large=times)
 
     @command()
     async def flood(self, rate: float, duration: float) -> int:

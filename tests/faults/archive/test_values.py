@@ -105,6 +105,23 @@ def test_an_archive_interval_stores_one_value_in_so_long_and_the_last(
     assert 3 <= len(facility.archive.samples(ODD, "slow")) <= 6
 
 
+def test_A1_a_value_that_waits_for_its_interval_survives_a_killed_archiver(
+    facility: ArchivedFacility,
+) -> None:
+    facility.cluster.start_directory()
+    archiver = facility.start_archiver()
+    facility.start_odd(ODD)
+    _until(facility, "state", "ON")
+    _until(facility, "seldom", 0)
+    facility.call(ODD, "tell_seldom", 3)
+    _until(facility, "large", 3)
+    archiver.kill()
+    assert facility.archive.newest(ODD, "seldom") == 0
+    facility.start_archiver()
+    _until(facility, "seldom", 3)
+    assert [item.value for item in facility.archive.samples(ODD, "seldom")] == [0, 3]
+
+
 def test_A8_a_flood_is_limited_with_its_count_and_others_lose_nothing(
     facility: ArchivedFacility,
 ) -> None:
