@@ -172,6 +172,13 @@ class Archive:
         with self._engine().connect() as connection:
             return list(connection.execute(query).all())
 
+    def described(self, device_id: str) -> int:
+        """Return how many schemas of a device are known."""
+        table = tables.described
+        query = select(table.c.digest).where(table.c.device_id == device_id)
+        with self._engine().connect() as connection:
+            return len(set(connection.execute(query).scalars()))
+
     def account(self, device_id: str, produced: Mapping[str, int]) -> ArchiveAccount:
         """Compare with what each life of a Specimen has produced (`Cluster.produced`)."""
         lives = {item.epoch: str(item.value) for item in self.samples(device_id, "life")}

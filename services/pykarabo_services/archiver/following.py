@@ -93,6 +93,7 @@ class Following:
         self._met: set[str] = set()
         self._followed: dict[str, _Followed] = {}
         self._ended = Totals()
+        self._is_new_store = False
         self._changed = asyncio.Event()
         self._tasks = TaskOwner("archived devices")
 
@@ -124,6 +125,12 @@ class Following:
         if followed is not None:
             followed.recording.wake()
         self.look()
+
+    def begin_anew(self) -> None:
+        """The database is another one than before: it is told of all devices as they are."""
+        self._is_new_store = True
+        for recording in self.recordings:
+            recording.begin_anew()
 
     def look(self) -> None:
         """See again who is to be followed."""
@@ -207,6 +214,8 @@ class Following:
             recording = DeviceRecording(
                 self._client, registry.device(device_id), self._recorder, clock_ns=self._clock_ns
             )
+            if self._is_new_store:
+                recording.begin_anew()
             task = self._tasks.spawn(recording.run(), name=f"archiving {device_id}")
             self._followed[device_id] = _Followed(recording, task)
 

@@ -136,7 +136,7 @@ class DeviceRecording(StreamFollower):
             self._described(await self._client.schema(self.device_id), state.seq)
         if self._is_resumed:  # the process before may have ended with values that waited
             self._is_resumed = False
-            self._lacks_present = self._may_have_waited()
+            self._lacks_present |= self._may_have_waited()
         self._stream.begin(state.instance, state.seq)
 
     def _begin_life(self, instance: bytes, epoch: int) -> None:
@@ -154,6 +154,21 @@ class DeviceRecording(StreamFollower):
         self._sink.put(state.entry())
         state.noted_ns = state.last_ns
         self._event(EventKind.STARTED, at_ns=epoch)
+
+    def begin_anew(self) -> None:
+        """Tell all of the device again, as it is: the database is another one than before."""
+        state = self.state
+        state.digest = ""
+        self._wants_all = True
+        if state.epoch:
+            self._sink.put(state.entry())
+        if state.schema is not None:
+            self._described(state.schema, state.seq)
+        if self.live:
+            self._event(EventKind.BACK)
+            self._ask_for_present()
+        else:
+            self._told_away = self._lacks_present = True
 
     def stream(self, outputs: list[StreamOutput]) -> None:
         """Take what the stream hands on."""
@@ -243,12 +258,15 @@ class DeviceRecording(StreamFollower):
         self.live = self._synchronised = True
         self._was_unknown = False
         if self._lacks_present:
-            self._lacks_present = False
-            self._client.spawn(self._read_present(), name=f"present values of {self.device_id}")
+            self._ask_for_present()
         self._away = None
         if self._told_away:
             self._told_away = False
             self._event(EventKind.BACK)
+
+    def _ask_for_present(self) -> None:
+        self._lacks_present = False
+        self._client.spawn(self._read_present(), name=f"present values of {self.device_id}")
 
     def _event(
         self,

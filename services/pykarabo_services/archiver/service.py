@@ -50,6 +50,7 @@ OWN_S: Final = 10.0
 SHOW_NS: Final = 1_000_000_000
 SYNC: Callable[[int], None] = os.fdatasync
 """How the spool waits for its disk; a test lets it fail."""
+_STORE_FILE: Final = "store"
 _DATABASE: Final = "database"
 _SPOOL: Final = "spool"
 
@@ -371,6 +372,19 @@ class Archiver(Device):
             self._waits = waits
             self.set_values({"store_id": store_id})
             self._following.look()
+            if store_id:
+                self.spawn(self._remember(store_id), name="remembering the database")
+
+    async def _remember(self, store_id: str) -> None:
+        """Note beside the spool which database it goes to; another than before knows nothing."""
+        path = self._directory / _STORE_FILE
+        before = await asyncio.to_thread(lambda: path.read_text() if path.exists() else "")
+        if before == store_id:
+            return
+        if before:
+            self.log.warning("writes to another database than before: it is told of all devices")
+            self._following.begin_anew()
+        await asyncio.to_thread(path.write_text, store_id)
 
     # -- looking --------------------------------------------------------------------------------
 

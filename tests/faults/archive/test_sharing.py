@@ -100,6 +100,34 @@ def test_an_archiver_whose_file_another_one_writes_waits_and_goes_on_when_that_e
     assert totals["reported"] == totals["unknown_gaps"] == 0
 
 
+def test_another_database_than_before_is_told_of_devices_that_are_quiet(
+    site: ArchivedFacility, postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    name, busy = DEVICES[:2]
+    small = {"maximum_spool": 0.001}  # of small segments: what is in the database is soon removed
+    site.use("sqlite", f"sqlite:///{tmp_path / 'stores'}")
+    site.cluster.start_directory()
+    archiver = site.start_archiver(configuration=small)
+    site.cluster.start("S/1", name, rate=100)
+    site.archive.wait_for(name, 100)
+    site.totals(name)  # it is quiet from here on
+    newest = site.archive.newest(name, "value")
+    site.cluster.start("S/2", busy, rate=1_000)
+    site.archive.wait_for(busy, 6_000, timeout_s=40)
+    archiver.end()
+    site.use("postgresql", postgres_server.url)
+    site.start_archiver(configuration=small)
+    wait_until(
+        lambda: site.archive.newest(name, "value") == newest,
+        "the value that it has had all the time",
+        timeout_s=20,
+    )
+    wait_until(lambda: site.archive.events(name) != [], "that it is there")
+    kinds = [event.kind for event in site.archive.events(name)]
+    assert kinds == ["back"]
+    assert site.archive.described(name) == 1
+
+
 def test_a_device_belongs_to_one_archiver_whoever_asks_and_few_move_when_one_goes() -> None:
     devices = [f"D/{number}" for number in range(1_000)]
     three = ["A/1", "A/2", "A/3"]
