@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from pykarabo.client import BlockingClient, DeviceRecord
+from pykarabo.client import BlockingClient, DeviceProxy, DeviceRecord
 from pykarabo.data import PropertyValue, Schema, live_configuration
 from pykarabo.errors import PykaraboError
 
@@ -157,11 +157,21 @@ def with_configurations(running: Running, client: BlockingClient, store: str | N
             name: NamedConfiguration(
                 item["values"], item["comment"], item["priority"], item["active"]
             )
-            for name, item in device.call("configurations", device_id).items()
+            for name, item in _configurations(device, device_id).items()
         }
         for device_id in device.call("devices")
     }
     return replace(running, configurations=kept, store=store)
+
+
+def _configurations(store: DeviceProxy, device_id: str) -> dict[str, Any]:
+    """Return a device's configurations with their values, in as many answers as it takes."""
+    missing = [item["name"] for item in store.call("names", device_id)]
+    found: dict[str, Any] = {}
+    while missing:
+        found |= store.call("configurations", device_id, missing)
+        missing = [name for name in missing if name not in found]
+    return found
 
 
 def _facts(

@@ -1,19 +1,24 @@
 """`pykarabo config`: named configurations of devices, with all of their history."""
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
+import time
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import click
 
 from pykarabo.cli import common, complete_devices, print_json, print_table, to_text
 from pykarabo.client import BlockingClient, DeviceProxy
-from pykarabo.errors import PykaraboError, UnknownDeviceError
+from pykarabo.data import Timestamp
+from pykarabo.errors import NotExecutedError, PykaraboError, UnknownDeviceError
+from pykarabo_services.configuration.model import LIVE, in_utc
 
 STORE_CLASS: Final = "ConfigurationStore"
+_BULK: Final = 200
+"""Devices in one call: the store gives each 3 s to answer, 16 at a time."""
 _BULK_S: Final = 60.0
 _START_S: Final = 45.0
-_LIVE: Final = "live"
+_PAGE: Final = 1_000
+"""Versions in one answer."""
 _NOT_KEPT: Final = ("DeviceServer", "Directory")
 """Servers are set up by their command lines; no configuration would start them."""
 _PATTERN_SIGNS: Final = frozenset("*?[")
@@ -51,8 +56,9 @@ def _store(client: BlockingClient, device_id: str | None) -> DeviceProxy:
 def config_group() -> None:
     """Keep named configurations of devices: save, compare, restore, start with.
 
-    A configuration is NAME for its latest version, NAME@3 for a certain one, NAME@2026-11-28T12:00
-    for the one of that moment.
+    A configuration is NAME for its latest version, NAME@3 for a certain one, NAME@-2h,
+    NAME@yesterday, NAME@2026-11-28T12:00 (local) or NAME@2026-11-28T12:00Z for the one of that
+    moment.
     """
 
 
@@ -78,17 +84,46 @@ def save_command(
     with BlockingClient() as client:
         keeper = _store(client, store)
         if _PATTERN_SIGNS.isdisjoint(device):
-            found = {device: keeper.call("save", device, name, comment, priority, active)}
+            answers = iter([{device: keeper.call("save", device, name, comment, priority, active)}])
         else:
-            records = client.topology(device)
-            ids = [item.device_id for item in records if item.class_id not in _NOT_KEPT]
-            found = keeper.call("save_many", ids, name, comment, timeout_s=_BULK_S)
+            answers = _bulk(keeper, _matching(client, device), name, comment, priority, active)
+        found: dict[str, Any] = {}
+        for answer in answers:
+            found |= answer
+            for device_id, saved in {} if as_json else answer.items():
+                _tell_saved(device_id, saved)
     if as_json:
         print_json(found)
-    else:
-        for device_id, saved in found.items():
-            _tell_saved(device_id, saved)
     return 1 if any("error" in saved for saved in found.values()) else 0
+
+
+def _matching(client: BlockingClient, pattern: str) -> list[str]:
+    """Return the devices that match and can be kept; raises `UnknownDeviceError`."""
+    records = client.topology(pattern)
+    found = [record.device_id for record in records if record.class_id not in _NOT_KEPT]
+    if not found:
+        raise UnknownDeviceError(
+            f"only servers match '{pattern}', and they are set up by their command lines"
+            if records
+            else f"no device matches '{pattern}'",
+            remedy="see what runs: pykarabo list",
+        )
+    return found
+
+
+def _bulk(keeper: DeviceProxy, ids: list[str], *what: Any) -> Iterator[dict[str, Any]]:
+    """Save devices, and yield what became of them; what is not known is told as that."""
+    for start in range(0, len(ids), _BULK):
+        part, rest = ids[start : start + _BULK], ids[start + _BULK :]
+        try:
+            yield keeper.call("save_many", part, *what, timeout_s=_BULK_S)
+        except PykaraboError as error:
+            if not start and isinstance(error, NotExecutedError):
+                raise
+            not_tried = NotExecutedError("it was not tried any more", remedy="save it again")
+            yield {device_id: {"error": error.to_wire()} for device_id in part}
+            yield {device_id: {"error": not_tried.to_wire()} for device_id in rest}
+            return
 
 
 def _tell_saved(device_id: str, saved: Mapping[str, Any]) -> None:
@@ -126,11 +161,20 @@ def list_command(device: str | None, store: str | None, *, as_json: bool) -> Non
 def history_command(device: str, name: str, store: str | None, *, as_json: bool) -> None:
     """List every version of a configuration of DEVICE, the latest first."""
     with BlockingClient() as client:
-        found = _store(client, store).call("versions", device, name)
+        found = list(_versions(_store(client, store), device, name))
     if as_json:
         print_json(found)
     else:
         _print_versions(found)
+
+
+def _versions(keeper: DeviceProxy, device: str, name: str) -> Iterator[dict[str, Any]]:
+    before = 0
+    while page := keeper.call("versions", device, name, before, _PAGE):
+        yield from page
+        before = page[-1]["number"]
+        if len(page) < _PAGE:
+            return
 
 
 def _print_versions(versions: list[dict[str, Any]]) -> None:
@@ -143,8 +187,8 @@ def _print_versions(versions: list[dict[str, Any]]) -> None:
                 "yes" if item["active"] else "",
                 str(item["priority"]),
                 _time(item["time_ns"]),
-                item["user"],
-                " ".join(item["comment"].split()),
+                _printable(item["user"]),
+                _printable(" ".join(item["comment"].split())),
             )
             for item in versions
         ),
@@ -152,7 +196,15 @@ def _print_versions(versions: list[dict[str, Any]]) -> None:
 
 
 def _time(time_ns: int) -> str:
-    return datetime.fromtimestamp(time_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    """Return when a version came about: behind an @, this names it."""
+    return Timestamp.from_ns(time_ns).iso(6)
+
+
+def _printable(text: str) -> str:
+    """Return a text in which nothing but a new line moves the cursor of a terminal."""
+    return "".join(
+        sign if sign.isprintable() or sign == "\n" else ascii(sign)[1:-1] for sign in text
+    )
 
 
 @config_group.command("show")
@@ -163,7 +215,7 @@ def _time(time_ns: int) -> str:
 def show_command(device: str, configuration: str, store: str | None, *, as_json: bool) -> None:
     """Show a configuration of DEVICE, and how the device's class has changed since."""
     with BlockingClient() as client:
-        found = _store(client, store).call("show", device, configuration)
+        found = _store(client, store).call("show", device, _named(configuration))
     if as_json:
         print_json(found)
         return
@@ -172,14 +224,18 @@ def show_command(device: str, configuration: str, store: str | None, *, as_json:
         f"{_time(found['time_ns'])} by {found['user']}"
     )
     if found["comment"]:
-        click.echo(found["comment"])
+        click.echo(_printable(found["comment"]))
     for key, value in found["values"].items():
-        click.echo(f"  {key}: {to_text(value, whole=True)}")
+        click.echo(f"  {key}: {_printable(to_text(value, whole=True))}")
     if not found["values"]:
         click.echo("  everything at its default")
     _print_drift(found["drift"])
     if found["today"]:
         click.echo(f"note: today's class could not be asked: {found['today']}")
+
+
+def _named(configuration: str) -> str:
+    return in_utc(configuration, time.time_ns())
 
 
 def _print_drift(drift: list[dict[str, Any]]) -> None:
@@ -197,7 +253,7 @@ def _print_drift(drift: list[dict[str, Any]]) -> None:
 @config_group.command("diff")
 @_device_argument
 @click.argument("left")
-@click.argument("right", default=_LIVE)
+@click.argument("right", default=LIVE)
 @_store_option
 @common
 def diff_command(device: str, left: str, right: str, store: str | None, *, as_json: bool) -> int:
@@ -206,7 +262,7 @@ def diff_command(device: str, left: str, right: str, store: str | None, *, as_js
     Ends with status 1 if they differ.
     """
     with BlockingClient() as client:
-        found = _store(client, store).call("compare", device, left, right)
+        found = _store(client, store).call("compare", device, _named(left), _named(right))
     if as_json:
         print_json(found)
     elif not found["differences"]:
@@ -215,21 +271,22 @@ def diff_command(device: str, left: str, right: str, store: str | None, *, as_js
         print_table(
             ("property", left, right),
             (
-                (
-                    item["key"],
-                    _side(item["left"], item["left_unit"]),
-                    _side(item["right"], item["right_unit"]),
-                )
+                (item["key"], *_sides(item, untold=item["key"] in found["untold"]))
                 for item in found["differences"]
             ),
         )
     if not as_json:
         _print_drift(found["drift"])
+        if found["note"]:
+            click.echo(f"note: {found['note']}")
     return 1 if found["differences"] else 0
 
 
-def _side(value: Any, unit: str) -> str:
-    return "" if value is None else to_text(value, unit, whole=True)
+def _sides(item: Mapping[str, Any], *, untold: bool) -> Iterator[str]:
+    for name in ("left", "right"):
+        value = item[name]
+        shown = "" if value is None else to_text(value, item[f"{name}_unit"], whole=True)
+        yield "too large to be shown here" if untold else _printable(shown)
 
 
 @config_group.command("restore")
@@ -253,7 +310,7 @@ def restore_command(
     """Write a configuration to the running DEVICE: all of it, or the properties named."""
     with BlockingClient() as client:
         found = _store(client, store).call(
-            "restore", device, configuration, list(keys) or None, list(without), dry_run
+            "restore", device, _named(configuration), list(keys) or None, list(without), dry_run
         )
     if as_json:
         print_json(found)
@@ -264,7 +321,9 @@ def restore_command(
             f"{device}.{key}: {to_text(found['before'][key], whole=True)} -> "
             f"{to_text(value, whole=True)}"
         )
-    if not found["values"]:
+    for key in found["untold"]:
+        click.echo(f"{device}.{key}: too large to be shown here")
+    if not (found["values"] or found["untold"] or found["at_start"]):
         click.echo(f"{device} has what {found['configuration']} has")
     for key in found["at_start"]:
         click.echo(f"note: '{device}.{key}' is another one; only a start can change it")
@@ -291,7 +350,7 @@ def instantiate_command(
     """Start DEVICE with a configuration, by default its active one."""
     with BlockingClient() as client:
         found = _store(client, store).call(
-            "instantiate", device, configuration, server, list(without), timeout_s=_START_S
+            "instantiate", device, _named(configuration), server, list(without), timeout_s=_START_S
         )
     if as_json:
         print_json(found)
@@ -346,7 +405,13 @@ def delete_command(device: str, name: str, store: str | None, *, as_json: bool) 
 def undelete_command(device: str, name: str, store: str | None, *, as_json: bool) -> None:
     """Bring a deleted configuration of DEVICE back."""
     with BlockingClient() as client:
-        _tell_version(_store(client, store).call("undelete", device, name), as_json=as_json)
+        found = _store(client, store).call("undelete", device, name)
+    _tell_version(found, as_json=as_json)
+    if found["active_instead"] and not as_json:
+        click.echo(
+            f"note: it was the active one; '{found['active_instead']}' is now. To mark it again: "
+            f"pykarabo config describe {device} {name} --active"
+        )
 
 
 def _tell_version(version: dict[str, Any], *, as_json: bool) -> None:

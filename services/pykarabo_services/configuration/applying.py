@@ -2,12 +2,22 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from pykarabo.data import AccessMode, Schema, class_property, filled_configuration, same
+from pykarabo.data import (
+    AccessMode,
+    Schema,
+    class_property,
+    encode,
+    filled_configuration,
+    same,
+)
 from pykarabo.errors import BadConfigurationError, UnknownPropertyError, did_you_mean
 from pykarabo_services.configuration.drift import Drift, Fitted
 from pykarabo_services.configuration.model import Stored
+
+_TOLD_BYTES: Final = 4 * 2**20
+"""Half of what a message may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +33,15 @@ class Writing:
     values: Mapping[str, Any]
     before: Mapping[str, Any]
     at_start: tuple[str, ...]
+
+    def told(self) -> dict[str, Any]:
+        """Return it as an answer can hold it; ``untold`` names what is too large for that."""
+        untold = too_large({key: (value, self.before[key]) for key, value in self.values.items()})
+        return {
+            "values": {key: self.values[key] for key in self.values if key not in untold},
+            "before": {key: self.before[key] for key in self.values if key not in untold},
+            "untold": untold,
+        }
 
 
 def is_below(key: str, roots: Collection[str]) -> bool:
@@ -74,6 +93,19 @@ def _require_known(device_id: str, keys: Collection[str], wanted: Mapping[str, A
                 key=key,
                 remedy=did_you_mean(key, wanted) or f"see 'pykarabo show {device_id}'",
             )
+
+
+def too_large(pairs: Mapping[str, tuple[Any, Any]]) -> list[str]:
+    """Return the keys of values that have no room in one answer beside those before them."""
+    nbytes = 0
+    found: list[str] = []
+    for key, pair in pairs.items():
+        size = sum(map(len, encode(list(pair))))
+        if nbytes + size > _TOLD_BYTES:
+            found.append(key)
+        else:
+            nbytes += size
+    return found
 
 
 def refuse_conflicts(stored: Stored, fitted: Fitted, keys: Collection[str] | None = None) -> None:

@@ -8,14 +8,14 @@ without it nobody knows later what was at its default, nor in which unit a numbe
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, Protocol
 
-from pykarabo.data import AccessMode, Schema
-from pykarabo.errors import InvalidNameError, OutOfRangeError
+from pykarabo.data import AccessMode, Schema, Timestamp, moment_ns
+from pykarabo.errors import InvalidNameError, OutOfRangeError, WrongTypeError
 from pykarabo.facility import check_configuration_name
 
 LIVE: Final = "live"
@@ -23,7 +23,17 @@ LIVE: Final = "live"
 MAX_COMMENT: Final = 4_000
 MAX_CONTENT_BYTES: Final = 4 * 2**20
 """A table of ten thousand rows; a device that is configured with more keeps a file."""
-_NUMBER: Final = re.compile(r"[1-9]\d{0,8}")
+REPLY_BYTES: Final = 512 * 2**10
+"""Configurations in one answer, unless one alone has more: a message may have 8 MiB, and 100,000
+values, each of which takes eight characters of text at least."""
+MAX_USER: Final = 128
+_NUMBER: Final = re.compile(r"[1-9]\d{0,8}", re.ASCII)
+_SECOND: Final = re.compile(r"[Tt ]\d\d:?\d\d:?\d\d(?:[.,](\d+))?", re.ASCII)
+"""Of a moment that is written to the second: its fraction."""
+_NS_DIGITS: Final = 9
+_LAST_NS: Final = 2**63 - 1
+"""In April 2262; a database keeps no later moment."""
+_SHOWN: Final = 60
 
 
 class Action(StrEnum):
@@ -116,31 +126,97 @@ class Which(NamedTuple):
             return f"{self.name}@{self.number}"
         if self.time_ns is None:
             return self.name
-        return f"{self.name}@{datetime.fromtimestamp(self.time_ns / 1e9).astimezone().isoformat()}"
+        return f"{self.name}@{Timestamp.from_ns(self.time_ns).iso(_NS_DIGITS)}"
 
 
 def which(text: str) -> Which:
-    """Return what ``NAME``, ``NAME@3`` or ``NAME@2026-11-28T12:00`` means.
+    """Return what ``NAME``, ``NAME@3`` or ``NAME@2026-11-28T12:00:00Z`` means.
 
-    A time without a zone is local time.
+    A moment must have its zone: that of this process says nothing of who asks. One that is written
+    to the second, or to a fraction of it, covers all that it leaves open, so that the time of a
+    version as it is shown names that version.
 
     Raises:
         InvalidNameError: it is none of these.
     """
     name, at, rest = text.partition("@")
-    check_configuration_name(name)
+    check_name(name)
     if not at:
         return Which(name)
     if _NUMBER.fullmatch(rest):
         return Which(name, number=int(rest))
-    try:
-        moment = datetime.fromisoformat(rest).astimezone()
-    except (ValueError, OverflowError, OSError):
+    if not _has_zone(rest):
         raise InvalidNameError(
-            f"'{text}' names no version",
-            remedy="write NAME, NAME@NUMBER or NAME@TIME such as 2026-11-28T12:00",
+            f"{text[:_SHOWN]!r} names no version",
+            remedy="write NAME, NAME@NUMBER, or NAME@TIME with its zone: 2026-11-28T12:00:00Z",
+        )
+    moment = _moment_ns(text, rest, 0)
+    written = _SECOND.search(rest)
+    open_ns = 0 if written is None else 10 ** (_NS_DIGITS - _digits(written)) - 1
+    return Which(name, time_ns=min(moment + open_ns, _LAST_NS))
+
+
+def in_utc(text: str, now_ns: int) -> str:
+    """Return what somebody calls a version as the store takes it: with its moment in UTC.
+
+    ``NAME@-2h``, ``NAME@yesterday``, and local times without a zone are those of this process.
+
+    Raises:
+        InvalidNameError: there is no such moment.
+    """
+    name, at, rest = text.partition("@")
+    if not at or _NUMBER.fullmatch(rest):
+        return text
+    moment = Timestamp.from_ns(_moment_ns(text, rest, now_ns))
+    written = _SECOND.search(rest)
+    return f"{name}@{moment.iso(_NS_DIGITS if written is None else _digits(written))}"
+
+
+def _has_zone(moment: str) -> bool:
+    try:
+        return datetime.fromisoformat(moment.strip()).utcoffset() is not None
+    except ValueError:
+        return False
+
+
+def _digits(written: re.Match[str]) -> int:
+    return min(len(written[1] or ""), _NS_DIGITS)
+
+
+def _moment_ns(text: str, moment: str, now_ns: int) -> int:
+    try:
+        found = moment_ns(moment, now_ns)
+    except WrongTypeError as error:
+        raise InvalidNameError(
+            f"{text[:_SHOWN]!r} names no version",
+            remedy=f"write NAME, NAME@NUMBER or NAME@TIME; for the time {error.remedy}",
         ) from None
-    return Which(name, time_ns=int(moment.timestamp() * 1e9))
+    if abs(found) > _LAST_NS:
+        raise InvalidNameError(
+            f"{text[:_SHOWN]!r} names no version",
+            remedy="give a time between the years 1678 and 2262",
+        )
+    return found
+
+
+def check_name(name: str) -> str:
+    """Return `name` if a configuration can have it; raises `InvalidNameError`."""
+    if len(name) > _SHOWN or not name.isprintable():
+        raise InvalidNameError(
+            f"{name[:_SHOWN]!r} is no name for a configuration",
+            remedy="use up to 30 letters, digits, '_' and '-'",
+        )
+    return check_configuration_name(name)
+
+
+def check_new_name(name: str) -> str:
+    """Return `name` if a configuration can be saved under it; raises `InvalidNameError`."""
+    if name == LIVE:
+        raise InvalidNameError(
+            f"a configuration cannot be called '{LIVE}': it stands for what a device has now",
+            remedy="choose another name",
+        )
+    return check_name(name)
 
 
 def check_comment(comment: str) -> str:
@@ -185,12 +261,28 @@ class ConfigurationStorage(Protocol):
         """Return a device's configurations as they are now: by priority, then by name."""
         ...
 
-    async def history(self, device_id: str, name: str) -> list[Version]:
-        """Return every version of a configuration, the latest first; none where there is none."""
+    async def history(
+        self, device_id: str, name: str, *, before: int = 0, limit: int = 0
+    ) -> list[Version]:
+        """Return every version of a configuration, the latest first; none where there is none.
+
+        Args:
+            before: only those with a lower number; 0 for all.
+            limit: not more than so many; 0 for all.
+        """
         ...
 
     async def find(self, device_id: str, wanted: Which) -> Stored | None:
         """Return a version, if there was one."""
+        ...
+
+    async def latest(
+        self, device_id: str, names: Sequence[str], *, max_bytes: int
+    ) -> dict[str, Stored | None]:
+        """Return the latest versions of the first of `names`: as many as fit, at least one.
+
+        None stands for one that there never was.
+        """
         ...
 
     async def save(self, saving: Saving, time_ns: int) -> Version:
@@ -209,5 +301,8 @@ class ConfigurationStorage(Protocol):
         priority: int | None = None,
         active: bool | None = None,
     ) -> Version | None:
-        """Keep a new version with the content of the latest; None where there is no such."""
+        """Keep a new version with the content of the latest; None where there is no such.
+
+        What is brought back has the mark that it had, unless another one has it now.
+        """
         ...

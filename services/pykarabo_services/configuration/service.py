@@ -1,7 +1,7 @@
 """The configuration store as a device: saves, compares and applies configurations of devices."""
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 from pykarabo.client import Client, check_device_id
@@ -22,24 +22,31 @@ from pykarabo.device import Device, command
 from pykarabo.errors import (
     BadConfigurationError,
     BadInputError,
-    InvalidNameError,
     MissingValueError,
+    NotConnectedError,
     PykaraboError,
-    did_you_mean,
 )
-from pykarabo.facility import check_configuration_name, check_priority
-from pykarabo_services.configuration.applying import Writing, refuse_conflicts, writing_of
+from pykarabo.facility import check_priority
+from pykarabo.transport import Caller
+from pykarabo_services.configuration.applying import (
+    refuse_conflicts,
+    too_large,
+    writing_of,
+)
 from pykarabo_services.configuration.drift import Drift, Fitted, differences, fit
-from pykarabo_services.configuration.looking import Looker, call, ours
+from pykarabo_services.configuration.finding import Finder
+from pykarabo_services.configuration.looking import LiveDevice, Looker, call, ours
 from pykarabo_services.configuration.model import (
     LIVE,
+    MAX_USER,
     Action,
     ConfigurationStorage,
     Content,
     Saving,
     Stored,
-    Which,
     check_comment,
+    check_name,
+    check_new_name,
     kept_schema,
     which,
 )
@@ -47,7 +54,7 @@ from pykarabo_services.kernel.acting import CallersClients
 
 _AT_ONCE: Final = 16
 """Devices that are read at the same time: a server takes a hundred calls of one client."""
-_SAVE_S: Final = 3.0
+_LOOK_S: Final = 3.0
 """A device that does not answer must not keep the others of a bulk from being saved."""
 _OPEN_S: Final = 5.0
 """A database that is slow keeps nobody from starting; what is asked meanwhile is refused."""
@@ -74,6 +81,7 @@ class ConfigurationStore(Device):
     _storage: ConfigurationStorage
     _callers: CallersClients
     _looker: Looker
+    _finder: Finder
 
     def open_storage(self) -> ConfigurationStorage:
         """Return where versions are kept; `main` says how."""
@@ -89,6 +97,7 @@ class ConfigurationStore(Device):
         self._callers = CallersClients(self.client)
         self._looker = Looker(self.client)
         self._storage = self.open_storage()
+        self._finder = Finder(self._storage, self._looker)
         opening = self.spawn(self._storage.open(), name="opening the database")
         await asyncio.wait({opening}, timeout=_OPEN_S)
         if opening.done():
@@ -111,23 +120,38 @@ class ConfigurationStore(Device):
     @command(access_level=AccessLevel.OBSERVER)
     async def names(self, device_id: str) -> list[Any]:
         """Return a device's configurations without their values, the highest priority first."""
+        check_device_id(device_id)
         return [version.to_plain() for version in await self._storage.current(device_id)]
 
     @command(access_level=AccessLevel.OBSERVER)
-    async def configurations(self, device_id: str) -> dict[str, Any]:
-        """Return a device's configurations with their values, by name."""
-        found: dict[str, Any] = {}
-        for version in await self._storage.current(device_id):
-            stored = await self._require(device_id, Which(version.name, version.number))
-            found[version.name] = _plain(stored)
-        return found
+    async def configurations(
+        self, device_id: str, names: list[str] | None = None
+    ) -> dict[str, Any]:
+        """Return a device's configurations with their values, by name.
+
+        Args:
+            names: which; the answer has the first of them, as many as fit. Ask again for those
+                that are missing. Without, all of them are returned, or refused together.
+        """
+        check_device_id(device_id)
+        for name in names or ():
+            check_name(name)
+        found = await self._finder.configurations(device_id, names)
+        return {name: _plain(stored) for name, stored in found.items()}
 
     @command(access_level=AccessLevel.OBSERVER)
-    async def versions(self, device_id: str, name: str) -> list[Any]:
-        """Return every version of a configuration, the latest first."""
-        found = await self._storage.history(device_id, check_configuration_name(name))
-        if not found:
-            raise await self._unknown(device_id, name)
+    async def versions(
+        self, device_id: str, name: str, before: int = 0, limit: int = 0
+    ) -> list[Any]:
+        """Return every version of a configuration, the latest first.
+
+        Args:
+            before: only those with a lower number.
+            limit: not more than so many.
+        """
+        check_device_id(device_id)
+        check_name(name)
+        found = await self._finder.versions(device_id, name, before=before, limit=limit)
         return [version.to_plain() for version in found]
 
     @command(access_level=AccessLevel.OBSERVER)
@@ -136,7 +160,8 @@ class ConfigurationStore(Device):
 
         The present class is that of the running device, or of a server that offers it.
         """
-        stored = await self._require(device_id, which(configuration))
+        check_device_id(device_id)
+        stored = await self._finder.require(device_id, which(configuration))
         try:
             today = await self._looker.class_of(stored.version)
         except PykaraboError as error:
@@ -146,13 +171,22 @@ class ConfigurationStore(Device):
 
     @command(access_level=AccessLevel.OBSERVER)
     async def compare(self, device_id: str, left: str, right: str = LIVE) -> dict[str, Any]:
-        """Return how two configurations of a device differ; `live` is what it has now."""
-        sides = [await self._side(device_id, text) for text in (left, right)]
-        found = differences(*sides)
-        drifts = fit(*sides[0], sides[1][0]).drifts
+        """Return how two configurations of a device differ; `live` is what it has now.
+
+        Of a property under ``untold`` both sides are too large for the answer.
+        """
+        check_device_id(device_id)
+        sides = [await self._finder.side(device_id, text) for text in (left, right)]
+        found = [difference.to_plain() for difference in differences(*sides)]
+        untold = too_large({item["key"]: (item["left"], item["right"]) for item in found})
+        for item in found:
+            if item["key"] in untold:
+                item["left"] = item["right"] = None
         return {
-            "differences": [difference.to_plain() for difference in found],
-            "drift": _drifts(drifts),
+            "differences": found,
+            "untold": untold,
+            "drift": _drifts(fit(*sides[0], sides[1][0]).drifts),
+            "note": await self._finder.note_on_live(device_id) if LIVE in (left, right) else "",
         }
 
     # -- keeping --------------------------------------------------------------------------------
@@ -167,37 +201,63 @@ class ConfigurationStore(Device):
         active: bool | None = None,
     ) -> dict[str, Any]:
         """Save what a device is configured with now as a new version of a configuration."""
+        check_device_id(device_id)
         _check(name, comment, priority)
         live = await self._looker.device(device_id)
+        return await self._save_live(live, name, comment, priority, active)
+
+    async def _save_live(
+        self,
+        live: LiveDevice,
+        name: str,
+        comment: str | None,
+        priority: int | None,
+        active: bool | None,
+    ) -> dict[str, Any]:
         kept = kept_configuration(live.schema, live.live, live.plain)
         content = Content(kept_schema(live.schema), kept.values)
+        device_id = live.record.device_id
         saving = Saving(device_id, name, self._user, content, *live.home, comment, priority, active)
         return {**await self._save_version(saving), "left_out": kept.left_out}
 
     @command()
     async def save_many(
-        self, device_ids: list[str], name: str, comment: str | None = None
+        self,
+        device_ids: list[str],
+        name: str,
+        comment: str | None = None,
+        priority: int | None = None,
+        active: bool | None = None,
     ) -> dict[str, Any]:
         """Save several devices under one name; one that fails keeps no other from it.
 
         Returns per device its version, or ``error`` with what was wrong.
         """
-        check_configuration_name(name)
+        wanted = [check_device_id(device_id) for device_id in dict.fromkeys(device_ids)]
+        _check(name, comment, priority)
         turn = asyncio.Semaphore(_AT_ONCE)
 
         async def one(device_id: str) -> dict[str, Any]:
             async with turn:
                 try:
-                    async with asyncio.timeout(_SAVE_S):
-                        return await self.save(device_id, name, comment)
-                except TimeoutError:
-                    problem = f"it did not answer within {_SAVE_S:g} s"
-                    return {"error": {"code": "call_timeout", "message": problem}}
+                    live = await self._looked_at_soon(device_id)
+                    return await self._save_live(live, name, comment, priority, active)
                 except PykaraboError as error:
                     return {"error": error.to_wire()}
 
-        wanted = list(dict.fromkeys(device_ids))
         return dict(zip(wanted, await asyncio.gather(*map(one, wanted)), strict=True))
+
+    async def _looked_at_soon(self, device_id: str) -> LiveDevice:
+        """Look at a device of a bulk; what is saved then is never given up halfway."""
+        try:
+            async with asyncio.timeout(_LOOK_S):
+                return await self._looker.device(device_id)
+        except TimeoutError:
+            raise NotConnectedError(
+                f"'{device_id}' did not answer within {_LOOK_S:g} s, and was not saved",
+                device=device_id,
+                remedy="see 'pykarabo doctor', or save it alone: it is given more time",
+            ) from None
 
     @command()
     async def put(
@@ -212,8 +272,8 @@ class ConfigurationStore(Device):
         active: bool | None = None,
     ) -> dict[str, Any]:
         """Save given values of a class as a new version of a configuration."""
-        _check(name, comment, priority)
         check_device_id(device_id)
+        _check(name, comment, priority)
         schema = await self._looker.class_on_offer(class_id)
         errors: list[BadInputError] = []
         checked = checked_configuration(schema, values, device_id, errors=errors)
@@ -244,7 +304,13 @@ class ConfigurationStore(Device):
         active: bool | None = None,
     ) -> dict[str, Any]:
         """Change comment, priority or mark of a configuration; its values stay."""
-        _check(name, comment, priority)
+        _check_description(comment, priority)
+        if comment is None and priority is None and active is None:
+            raise MissingValueError(
+                f"nothing of configuration '{name}' of '{device_id}' is to be changed",
+                device=device_id,
+                remedy="give a comment, a priority or whether it is the active one",
+            )
         return await self._describe(
             device_id, name, Action.DESCRIBED, comment=comment, priority=priority, active=active
         )
@@ -256,8 +322,15 @@ class ConfigurationStore(Device):
 
     @command(access_level=AccessLevel.EXPERT)
     async def undelete(self, device_id: str, name: str) -> dict[str, Any]:
-        """Bring a deleted configuration back as it was."""
-        return await self._describe(device_id, name, Action.RESTORED)
+        """Bring a deleted configuration back as it was.
+
+        Where it was the active one and another one has become it since, ``active_instead`` names
+        that, and it stays so.
+        """
+        check_device_id(device_id)
+        instead = await self._finder.active_instead(device_id, check_name(name))
+        restored = await self._describe(device_id, name, Action.RESTORED)
+        return {**restored, "active_instead": instead}
 
     # -- applying -------------------------------------------------------------------------------
 
@@ -279,7 +352,8 @@ class ConfigurationStore(Device):
             keys: only these and what is below them.
             without: not these, such as what the class no longer has.
         """
-        stored = await self._require(device_id, which(configuration))
+        check_device_id(device_id)
+        stored = await self._finder.require(device_id, which(configuration))
         live = await self._looker.device(device_id)
         present = live_configuration(live.schema, live.live, live.plain).values
         fitted = _fit(stored, live.schema, without or ())
@@ -289,7 +363,14 @@ class ConfigurationStore(Device):
         if done:
             expected = {key: live.values[key] for key in writing.values}
             await ours(self._client().set(device_id, writing.values, expected=expected))
-        return _told(stored, fitted, writing, done=done)
+        return {
+            "configuration": stored.version.title,
+            "written": done,
+            **writing.told(),
+            "at_start": list(writing.at_start),
+            "left_out": list(fitted.left_out),
+            "drift": _drifts(fitted.drifts),
+        }
 
     @command()
     async def instantiate(
@@ -300,7 +381,9 @@ class ConfigurationStore(Device):
         without: list[str] | None = None,
     ) -> dict[str, Any]:
         """Start a device with a configuration: by default the active one, where it was saved."""
-        stored = await self._require(device_id, await self._chosen(device_id, configuration))
+        check_device_id(device_id)
+        wanted = await self._finder.chosen(device_id, configuration)
+        stored = await self._finder.require(device_id, wanted)
         version = stored.version
         home = server or version.server_id
         if not home:
@@ -314,8 +397,8 @@ class ConfigurationStore(Device):
         fitted = _fit(stored, Schema.from_wire(wire), without or ())
         refuse_conflicts(stored, fitted)
         apart = version.own_process and home == version.server_id
-        wanted = (version.class_id, device_id, fitted.values, apart)
-        started = await call(client, home, "instantiate", *wanted, timeout_s=_START_S)
+        given = (version.class_id, device_id, fitted.values, apart)
+        started = await call(client, home, "instantiate", *given, timeout_s=_START_S)
         return {
             **started,
             "server_id": home,
@@ -324,51 +407,6 @@ class ConfigurationStore(Device):
             "left_out": list(fitted.left_out),
         }
 
-    # -- finding --------------------------------------------------------------------------------
-
-    async def _require(self, device_id: str, wanted: Which) -> Stored:
-        """Return a version; raises `InvalidNameError` with near matches."""
-        stored = await self._storage.find(device_id, wanted)
-        if stored is None:
-            raise await self._unknown(device_id, str(wanted))
-        if not stored.version.is_there:
-            raise InvalidNameError(
-                f"configuration '{stored.version.name}' of '{device_id}' was deleted by "
-                f"{stored.version.user}",
-                device=device_id,
-                remedy=f"bring it back with 'undelete', or name an older version: "
-                f"{stored.version.name}@{stored.version.number - 1}",
-            )
-        return stored
-
-    async def _unknown(self, device_id: str, name: str) -> InvalidNameError:
-        names = [version.name for version in await self._storage.current(device_id)]
-        near = did_you_mean(name, names)
-        return InvalidNameError(
-            f"'{device_id}' has no configuration '{name}'",
-            device=device_id,
-            remedy=near or f"it has {', '.join(names) or 'none'}",
-        )
-
-    async def _chosen(self, device_id: str, configuration: str) -> Which:
-        if configuration:
-            return which(configuration)
-        for version in await self._storage.current(device_id):
-            if version.active:
-                return Which(version.name)
-        raise MissingValueError(
-            f"'{device_id}' has no active configuration",
-            device=device_id,
-            remedy="name one, or mark one: describe(device_id, name, active=True)",
-        )
-
-    async def _side(self, device_id: str, text: str) -> tuple[Schema, Mapping[str, Any]]:
-        if text == LIVE:
-            live = await self._looker.device(device_id)
-            return live.schema, live_configuration(live.schema, live.live, live.plain).values
-        stored = await self._require(device_id, which(text))
-        return stored.content.schema, stored.content.values
-
     def _client(self) -> Client:
         """Return a client with the rights of whoever calls."""
         caller = self.caller
@@ -376,8 +414,14 @@ class ConfigurationStore(Device):
 
     @property
     def _user(self) -> str:
+        """Who calls, as people know him, and the device or gateway that he works through."""
         caller = self.caller
-        return self.device_id if caller is None else caller.identity.user
+        if caller is None:
+            return self.device_id
+        name = caller.granted.user or caller.identity.user
+        through = "" if caller.name == Caller.of(caller.identity).name else caller.name
+        through = through or caller.granted.through
+        return (f"{name} through {through}" if through else name)[:MAX_USER]
 
     # -- keeping versions -----------------------------------------------------------------------
 
@@ -389,19 +433,20 @@ class ConfigurationStore(Device):
     async def _describe(
         self, device_id: str, name: str, action: Action, **described: Any
     ) -> dict[str, Any]:
-        check_configuration_name(name)
+        check_device_id(device_id)
+        check_name(name)
         version = await self._storage.describe(
             device_id, name, self._user, self.clock.time_ns(), action=action, **described
         )
         if version is not None:
             return version.to_plain()
-        if action is Action.RESTORED and await self._storage.history(device_id, name):
+        if action is Action.RESTORED and await self._storage.history(device_id, name, limit=1):
             raise BadConfigurationError(
                 f"configuration '{name}' of '{device_id}' was not deleted",
                 device=device_id,
                 remedy=f"it is there: show it with 'pykarabo config show {device_id} {name}'",
             )
-        raise await self._unknown(device_id, name)
+        raise await self._finder.unknown(device_id, name)
 
 
 def _plain(stored: Stored) -> dict[str, Any]:
@@ -422,25 +467,17 @@ def _drifts(drifts: Iterable[Drift]) -> list[dict[str, Any]]:
     return [drift.to_plain() for drift in drifts]
 
 
-def _told(stored: Stored, fitted: Fitted, writing: Writing, *, done: bool) -> dict[str, Any]:
-    return {
-        "configuration": stored.version.title,
-        "written": done,
-        "values": dict(writing.values),
-        "before": dict(writing.before),
-        "at_start": list(writing.at_start),
-        "left_out": list(fitted.left_out),
-        "drift": _drifts(fitted.drifts),
-    }
-
-
 def _is_secret(schema: Schema, key: str) -> bool:
     info = class_property(schema, key)
     return info is not None and info.secret
 
 
 def _check(name: str, comment: str | None, priority: int | None) -> None:
-    check_configuration_name(name)
+    check_new_name(name)
+    _check_description(comment, priority)
+
+
+def _check_description(comment: str | None, priority: int | None) -> None:
     if comment is not None:
         check_comment(comment)
     if priority is not None:

@@ -5,13 +5,14 @@ contents and equal schemas are kept once.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Connection,
     ForeignKey,
     Index,
@@ -43,6 +44,8 @@ from pykarabo_services.kernel.database import Database, StoreDeclaration, new_me
 
 METADATA: Final = new_metadata()
 _DIGEST: Final = 64
+_VERSION_BYTES: Final = 5_000
+"""Of a version besides its values: a comment may have 4,000 characters."""
 # SQLite numbers rows only by a column of exactly this type.
 _NUMBER: Final = BigInteger().with_variant(Integer(), "sqlite")
 
@@ -109,17 +112,34 @@ class Configurations:
         """Return a device's configurations as they are now: by priority, then by name."""
         return await self._database.read(lambda connection: _current(connection, device_id))
 
-    async def history(self, device_id: str, name: str) -> list[Version]:
+    async def history(
+        self, device_id: str, name: str, *, before: int = 0, limit: int = 0
+    ) -> list[Version]:
         """Return every version of a configuration, the latest first; none where there is none."""
-        return await self._database.read(lambda connection: _history(connection, device_id, name))
+        query = _of(device_id, name).order_by(VERSION.c.number.desc())
+        if before:
+            query = query.where(VERSION.c.number < before)
+        if limit:
+            query = query.limit(limit)
+        return await self._database.read(
+            lambda connection: [_version(row) for row in connection.execute(query)]
+        )
 
     async def find(self, device_id: str, wanted: Which) -> Stored | None:
         """Return a version, if there was one."""
         return await self._database.read(lambda connection: _find(connection, device_id, wanted))
 
+    async def latest(
+        self, device_id: str, names: Sequence[str], *, max_bytes: int
+    ) -> dict[str, Stored | None]:
+        """Return the latest versions of the first of `names`, by name: as many as fit."""
+        return await self._database.read(
+            lambda connection: _latest_of(connection, device_id, names, max_bytes)
+        )
+
     async def save(self, saving: Saving, time_ns: int) -> Version:
         """Keep a new version."""
-        schema, content = schema_text(saving.content.schema), content_text(saving.content)
+        schema, content = schema_text(saving.content.schema), content_text(saving)
         return await self._database.write(
             lambda connection: _save(connection, saving, time_ns, schema, content)
         )
@@ -148,12 +168,15 @@ class Configurations:
 # -- texts --------------------------------------------------------------------------------------
 
 
-def content_text(content: Content) -> str:
+def content_text(saving: Saving) -> str:
     """Return a configuration's values as text; raises `LimitExceededError`."""
-    text = to_json(dict(content.values))
-    if len(text) > MAX_CONTENT_BYTES:
+    text = to_json(dict(saving.content.values))
+    nbytes = len(text.encode())
+    if nbytes > MAX_CONTENT_BYTES:
         raise LimitExceededError(
-            f"a configuration of {len(text)} characters is too large to be kept",
+            f"configuration '{saving.name}' of '{saving.device_id}' is too large to be kept: "
+            f"{nbytes} bytes",
+            device=saving.device_id,
             remedy=f"{MAX_CONTENT_BYTES} can be; keep large arrays in files",
         )
     return text
@@ -172,14 +195,15 @@ def _digest(text: str) -> str:
 
 
 def _devices(connection: Connection) -> list[str]:
-    found = connection.execute(_latest().where(VERSION.c.action != str(Action.DELETED)))
+    found = connection.execute(_newest().where(VERSION.c.action != str(Action.DELETED)))
     return sorted({row.device_id for row in found})
 
 
-def _latest() -> Select[Any]:
+def _newest(*conditions: ColumnElement[bool]) -> Select[Any]:
     """Select the latest version of every configuration."""
     last = (
         select(VERSION.c.device_id, VERSION.c.name, func.max(VERSION.c.number).label("number"))
+        .where(*conditions)
         .group_by(VERSION.c.device_id, VERSION.c.name)
         .subquery()
     )
@@ -192,16 +216,9 @@ def _latest() -> Select[Any]:
 
 
 def _current(connection: Connection, device_id: str) -> list[Version]:
-    query = _latest().where(
-        VERSION.c.device_id == device_id, VERSION.c.action != str(Action.DELETED)
-    )
+    query = _newest(VERSION.c.device_id == device_id).where(VERSION.c.action != str(Action.DELETED))
     found = [_version(row) for row in connection.execute(query)]
     return sorted(found, key=lambda version: (-version.priority, version.name))
-
-
-def _history(connection: Connection, device_id: str, name: str) -> list[Version]:
-    query = _of(device_id, name).order_by(VERSION.c.number.desc())
-    return [_version(row) for row in connection.execute(query)]
 
 
 def _of(device_id: str, name: str) -> Select[Any]:
@@ -215,14 +232,33 @@ def _find(connection: Connection, device_id: str, wanted: Which) -> Stored | Non
     if wanted.time_ns is not None:
         query = query.where(VERSION.c.time_ns <= wanted.time_ns)
     row = connection.execute(query).one_or_none()
-    if row is None:
-        return None
-    schema = connection.execute(
-        select(SCHEMA.c.text).where(SCHEMA.c.digest == row.schema_digest)
-    ).scalar_one()
-    content = connection.execute(
-        select(CONTENT.c.text).where(CONTENT.c.digest == row.content_digest)
-    ).scalar_one()
+    return None if row is None else _stored(row, *_texts(connection, row))
+
+
+def _latest_of(
+    connection: Connection, device_id: str, names: Sequence[str], max_bytes: int
+) -> dict[str, Stored | None]:
+    found: dict[str, Stored | None] = {}
+    nbytes = 0
+    for name in names:
+        query = _of(device_id, name).order_by(VERSION.c.number.desc()).limit(1)
+        row = connection.execute(query).one_or_none()
+        texts = ("", "") if row is None else _texts(connection, row)
+        nbytes += len(texts[1].encode()) + _VERSION_BYTES
+        if found and nbytes > max_bytes:
+            break
+        found[name] = None if row is None else _stored(row, *texts)
+    return found
+
+
+def _texts(connection: Connection, row: Row[Any]) -> tuple[str, str]:
+    """Return schema and content of a version."""
+    schema = select(SCHEMA.c.text).where(SCHEMA.c.digest == row.schema_digest)
+    content = select(CONTENT.c.text).where(CONTENT.c.digest == row.content_digest)
+    return connection.execute(schema).scalar_one(), connection.execute(content).scalar_one()
+
+
+def _stored(row: Row[Any], schema: str, content: str) -> Stored:
     return Stored(
         _version(row), Content(Schema.from_wire(from_json(schema)), dict(from_json(content)))
     )
@@ -271,9 +307,19 @@ def _describe(
     is_there = before["action"] != str(Action.DELETED)
     if is_there == (new["action"] == str(Action.RESTORED)):
         return None
-    if new["action"] != str(Action.DESCRIBED):
+    if new["action"] == str(Action.DELETED):
         new = {**new, "active": False}
+    elif not is_there:
+        new = {**new, "active": _gets_mark_back(connection, before)}
     return _append(connection, _next(before, new))
+
+
+def _gets_mark_back(connection: Connection, deleted: RowMapping) -> bool:
+    """Tell whether a configuration was the active one when it was deleted, and none is it now."""
+    device_id, number = deleted["device_id"], deleted["number"]
+    query = _of(device_id, deleted["name"]).where(VERSION.c.number == number - 1)
+    had_it = connection.execute(query).mappings().one()["active"]
+    return had_it and not any(version.active for version in _current(connection, device_id))
 
 
 def _append(connection: Connection, row: Mapping[str, Any]) -> Version:

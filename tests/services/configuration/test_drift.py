@@ -5,9 +5,7 @@ from typing import Any
 import pytest
 
 from pykarabo.data import ChoiceOfNodes, Configurable, Float64, Int32, ListOfNodes, Schema, String
-from pykarabo.errors import InvalidNameError
 from pykarabo_services.configuration.drift import DriftKind, differences, drifts_between, fit
-from pykarabo_services.configuration.model import Which, which
 
 
 class Axis(Configurable):
@@ -121,13 +119,3 @@ def test_two_configurations_are_compared_with_their_defaults() -> None:
 def test_secrets_are_not_compared() -> None:
     schema = _class(pin=String(secret=True))
     assert differences((schema, {"pin": "1"}), (schema, {"pin": "2"})) == []
-
-
-def test_versions_are_named_by_number_or_moment() -> None:
-    assert which("fast") == Which("fast")
-    assert which("fast@12") == Which("fast", number=12)
-    moment = which("fast@2026-11-28T12:00:00+00:00")
-    assert moment.time_ns == 1_795_867_200_000_000_000
-    for text in ("", "a b", "default", "fast@", "fast@0", "fast@x", "fast@99999-01-01", "x" * 31):
-        with pytest.raises(InvalidNameError):
-            which(text)

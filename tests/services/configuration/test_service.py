@@ -4,7 +4,6 @@ import getpass
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from pykarabo.data import (
     ListOfNodes,
     State,
     String,
+    Timestamp,
 )
 from pykarabo.device import Device, serve
 from pykarabo.errors import (
@@ -138,7 +138,7 @@ def test_versions_are_compared_with_each_other_and_with_the_device(
     keys = [item["key"] for item in store.call("compare", MOTOR, "fast@1", "fast@2")["differences"]]
     assert keys == ["velocity", "backlash"]
     past = store.call("versions", MOTOR, "fast")[-1]["time_ns"]
-    moment = datetime.fromtimestamp(past / 1e9 + 0.000001, UTC).isoformat()
+    moment = Timestamp.from_ns(past).iso()
     assert len(store.call("compare", MOTOR, f"fast@{moment}")["differences"]) == 2
 
 
@@ -254,6 +254,28 @@ def test_several_devices_are_saved_at_once_and_one_that_fails_is_named(
     assert saved[MOTOR]["number"] == 1
     assert saved[STORE]["class_id"] == "ConfigurationStore"
     assert saved["T/NO/1"]["error"]["code"] == "unknown_device"
+    marked = store.call("save_many", [MOTOR, STORE], "today", "why", 5, True)
+    assert {
+        (item["number"], item["comment"], item["priority"], item["active"])
+        for item in marked.values()
+    } == {(2, "why", 5, True), (2, "why", 5, True)}
+    with pytest.raises(OutOfRangeError):
+        store.call("save_many", [MOTOR], "today", "", 10)
+
+
+def test_what_is_brought_back_is_the_active_one_again_or_it_is_told_which_is(
+    store: DeviceProxy, motor: DeviceProxy
+) -> None:
+    assert motor.device_id == MOTOR
+    store.call("save", MOTOR, "a", active=True)
+    store.call("save", MOTOR, "b")
+    store.call("delete", MOTOR, "a")
+    back = store.call("undelete", MOTOR, "a")
+    assert (back["active"], back["active_instead"]) == (True, "")
+    store.call("delete", MOTOR, "a")
+    store.call("describe", MOTOR, "b", active=True)
+    back = store.call("undelete", MOTOR, "a")
+    assert (back["active"], back["active_instead"]) == (False, "b")
 
 
 def test_bad_input_is_refused_with_a_remedy(store: DeviceProxy, motor: DeviceProxy) -> None:
@@ -274,6 +296,8 @@ def test_bad_input_is_refused_with_a_remedy(store: DeviceProxy, motor: DevicePro
         (InvalidNameError, "put", ("no device", "a", "Motor", {})),
         (MissingValueError, "instantiate", (MOTOR,)),
         (BadConfigurationError, "undelete", (MOTOR, "fast")),
+        (InvalidNameError, "undelete", (MOTOR, "never")),
+        (MissingValueError, "describe", (MOTOR, "fast")),
     ]
     for kind, name, arguments in cases:
         with pytest.raises(kind) as refused:

@@ -135,16 +135,64 @@ def test_what_is_deleted_keeps_its_history_and_comes_back(databases: Databases) 
             assert again is None
             back = await store.describe("M/1", "fast", "bob", 4, action=Action.RESTORED)
             assert back is not None
-            assert (back.comment, back.active, back.number) == ("good", False, 3)
+            assert (back.comment, back.active, back.number) == ("good", True, 3)
             assert await store.describe("M/1", "no", "bob", 5, action=Action.RESTORED) is None
             assert _facts(await store.history("M/1", "fast")) == [
-                ("fast", 3, "restored", False),
+                ("fast", 3, "restored", True),
                 ("fast", 2, "deleted", False),
                 ("fast", 1, "saved", True),
             ]
             found = await store.find("M/1", Which("fast"))
             assert found is not None
             assert found.content.values == {"velocity": 9.0}
+
+    asyncio.run(check())
+
+
+def test_the_mark_comes_back_where_no_other_one_has_it_now(databases: Databases) -> None:
+    async def check() -> None:
+        async with _open(databases) as store:
+
+            async def change(name: str, action: Action) -> bool:
+                version = await store.describe("M/1", name, "eve", 9, action=action)
+                assert version is not None
+                return version.active
+
+            await store.save(_saving("plain"), 1)
+            await store.save(_saving("old", active=True), 2)
+            for name in ("plain", "old"):
+                await change(name, Action.DELETED)
+            assert await change("plain", Action.RESTORED) is False
+            await store.save(_saving("new", active=True), 3)
+            assert await change("old", Action.RESTORED) is False
+            assert await change("new", Action.DELETED) is False
+            assert await change("new", Action.RESTORED) is True
+            active = [item.name for item in await store.current("M/1") if item.active]
+            assert active == ["new"]
+
+    asyncio.run(check())
+
+
+def test_many_are_read_in_parts(databases: Databases) -> None:
+    async def check() -> None:
+        async with _open(databases) as store:
+            for name in ("a", "b", "c"):
+                await store.save(_saving(name, values={"name": name * 100_000}), 1)
+            names = ["a", "no", "b", "c"]
+            found = await store.latest("M/1", names, max_bytes=250_000)
+            assert list(found) == ["a", "no", "b"]
+            assert found["no"] is None
+            assert list(await store.latest("M/1", names[2:], max_bytes=1)) == ["b"]
+            assert await store.latest("M/1", [], max_bytes=1) == {}
+            for number in range(2, 6):
+                await store.save(_saving("a"), number)
+            pages = [
+                await store.history("M/1", "a", limit=2),
+                await store.history("M/1", "a", before=4, limit=2),
+                await store.history("M/1", "a", before=2),
+            ]
+            numbers = [[version.number for version in page] for page in pages]
+            assert numbers == [[5, 4], [3, 2], [1]]
 
     asyncio.run(check())
 
@@ -163,8 +211,9 @@ def test_saves_at_the_same_time_are_versions_one_after_the_other(databases: Data
 def test_what_is_too_large_is_refused(databases: Databases) -> None:
     async def check() -> None:
         async with _open(databases) as store:
-            with pytest.raises(LimitExceededError, match="too large"):
-                await store.save(_saving(values={"name": "x" * MAX_CONTENT_BYTES}), 1)
+            for text in ("x" * MAX_CONTENT_BYTES, "ü" * (MAX_CONTENT_BYTES // 2)):
+                with pytest.raises(LimitExceededError, match="'fast' of 'M/1' is too large"):
+                    await store.save(_saving(values={"name": text}), 1)
             assert await store.devices() == []
 
     asyncio.run(check())
