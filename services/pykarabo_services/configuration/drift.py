@@ -15,16 +15,18 @@ from pykarabo.data import (
     AccessMode,
     PropertyInfo,
     Schema,
+    ValueType,
     class_property,
     filled_configuration,
+    has_changes,
     same,
 )
-from pykarabo.errors import BadInputError, WrongUnitError
+from pykarabo.errors import BadInputError, NotAnOptionError, WrongTypeError, WrongUnitError
 
 _ATTRIBUTES: Final = (
     "value_type", "unit", "access_mode", "access_level", "default", "minimum", "maximum",
     "minimum_exclusive", "maximum_exclusive", "min_size", "max_size", "options", "regex",
-    "allowed_states", "dtype", "shape", "encoding", "rows", "required", "nullable", "secret",
+    "allowed_states", "dtype", "shape", "encoding", "required", "nullable", "secret",
     "node_kind",
 )  # fmt: skip
 """Of a property: what decides which values it takes and who may write them."""
@@ -57,10 +59,7 @@ class Drift:
 
     def to_plain(self) -> dict[str, Any]:
         """Return it as a plain map."""
-        changes = {
-            name: [_plain(name, was), _plain(name, now)]
-            for name, (was, now) in self.changes.items()
-        }
+        changes = {name: [_plain(was), _plain(now)] for name, (was, now) in self.changes.items()}
         return {
             "key": self.key,
             "kind": str(self.kind),
@@ -116,12 +115,23 @@ def _configurable(schema: Schema) -> dict[str, PropertyInfo]:
 
 def _changes(was: PropertyInfo, now: PropertyInfo) -> dict[str, tuple[Any, Any]]:
     pairs = {name: (getattr(was, name), getattr(now, name)) for name in _ATTRIBUTES}
-    return {name: pair for name, pair in pairs.items() if not same(*pair)}
+    found = {name: pair for name, pair in pairs.items() if not same(*pair)}
+    before, after = _rows(was), _rows(now)
+    for key in [*before, *(key for key in after if key not in before)]:
+        if key in before and key in after:
+            changes = _changes(before[key], after[key])
+            found |= {f"{key}.{name}": pair for name, pair in changes.items()}
+        else:
+            found[key] = ("there", "gone") if key in before else ("not there", "new")
+    return found
 
 
-def _plain(name: str, value: Any) -> Any:
-    if name == "rows":
-        return [row.to_wire() for row in value]
+def _rows(info: PropertyInfo) -> dict[str, PropertyInfo]:
+    """Return the columns of a table, or what each node of a list holds."""
+    return {row.key: row for row in info.rows}
+
+
+def _plain(value: Any) -> Any:
     if isinstance(value, frozenset):
         return sorted(str(item) for item in value)
     if hasattr(value, "name"):  # an access level
@@ -173,7 +183,11 @@ class _Fitter:
             self._conflict(key, kind, "it was kept, and can no longer be configured")
             return
         try:
-            fitted = value if after.node else self._converted(key, value, before, after)
+            fitted = (
+                _nodes(value, before, after)
+                if after.node
+                else self._converted(key, value, before, after)
+            )
         except BadInputError as error:
             self._conflict(key, DriftKind.CHANGED, f"{error.message}: {error.remedy}")
             return
@@ -184,15 +198,8 @@ class _Fitter:
     def _converted(
         self, key: str, value: Any, before: PropertyInfo | None, after: PropertyInfo
     ) -> Any:
-        unit = after.unit if before is None else before.unit
-        if unit != after.unit and value is not None and after.value_type.element.is_number:
-            if not unit or not after.unit:
-                raise WrongUnitError(
-                    f"'{key}' was kept in '{unit or 'no unit'}' and is now in "
-                    f"'{after.unit or 'no unit'}'",
-                    remedy="leave it out, and set it yourself",
-                )
-            value = quantity(value, unit)
+        if before is not None:
+            value = _with_units(key, value, before, after)
         return after.validate(value, device=self._device or None)
 
     def keep_defaults(self, kept: Mapping[str, Any], without: Collection[str]) -> None:
@@ -237,6 +244,61 @@ class _Fitter:
         self.drifts[key] = Drift(key, known.kind, known.changes, told, conflict=True)
 
 
+def _nodes(value: Any, before: PropertyInfo | None, after: PropertyInfo) -> Any:
+    """Return the nodes that were chosen or listed, if they still can be."""
+    if before is not None and (before.node, before.node_kind) != (after.node, after.node_kind):
+        raise WrongTypeError(
+            f"'{after.key}' holds other nodes than it did",
+            remedy="leave it out, and set it yourself",
+        )
+    gone = [name for name in value if after.options is not None and name not in after.options]
+    if gone:
+        raise NotAnOptionError(
+            f"'{after.key}' cannot be {' and '.join(gone)}",
+            remedy=f"choose one of {', '.join(after.options or ())}",
+        )
+    return value
+
+
+def _with_units(key: str, value: Any, before: PropertyInfo, after: PropertyInfo) -> Any:
+    """Return a value as a quantity if its unit is another one now; of a table, by column.
+
+    Raises:
+        WrongUnitError: it had no unit and has one now, or the other way round.
+    """
+    if before.value_type is ValueType.TABLE and after.value_type is ValueType.TABLE:
+        return _columns_with_units(key, value, _rows(before), _rows(after))
+    kind = after.value_type
+    is_number = kind.element.is_number or kind is ValueType.ARRAY
+    if value is None or before.unit == after.unit or not is_number:
+        return value
+    if not before.unit or not after.unit:
+        raise WrongUnitError(
+            f"'{key}' was kept in '{before.unit or 'no unit'}' and is now in "
+            f"'{after.unit or 'no unit'}'",
+            remedy="leave it out, and set it yourself",
+        )
+    return quantity(value, before.unit)
+
+
+def _columns_with_units(
+    key: str,
+    columns: Mapping[str, Any],
+    before: Mapping[str, PropertyInfo],
+    after: Mapping[str, PropertyInfo],
+) -> Mapping[str, Any]:
+    changed = [
+        name
+        for name in columns
+        if name in before and name in after and before[name].unit != after[name].unit
+    ]
+    given = {
+        name: _with_units(f"{key}.{name}", columns[name], before[name], after[name])
+        for name in changed
+    }
+    return {**columns, **given} if given else columns
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """A property in which two configurations differ; None where a side has none."""
@@ -264,7 +326,7 @@ def differences(
         if any(info is not None and info.secret for info in infos):
             continue
         units = tuple("" if info is None else info.unit for info in infos)
-        if _equal(one, other, *units):
+        if _equal(key, one, other, *infos):
             continue
         found.append(
             Difference(
@@ -277,9 +339,16 @@ def differences(
     return found
 
 
-def _equal(one: Any, other: Any, unit: str, other_unit: str) -> bool:
-    if unit == other_unit:
-        return same(one, other)
-    if not (unit and other_unit and isinstance(one, float) and isinstance(other, float)):
+def _equal(
+    key: str, one: Any, other: Any, left: PropertyInfo | None, right: PropertyInfo | None
+) -> bool:
+    """Tell whether two values are the same, the second one in the units of the first."""
+    if left is None or right is None or left.node or one is _ABSENT or other is _ABSENT:
+        return bool(same(one, other))
+    try:
+        converted = _with_units(key, other, right, left)
+        if converted is other:
+            return bool(same(one, other))
+        return not has_changes(left.validate(one), left.validate(converted))
+    except BadInputError:  # no unit of the one can be had in the other
         return False
-    return bool(same(one, quantity(other, other_unit).to(unit).magnitude))

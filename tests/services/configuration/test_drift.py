@@ -2,9 +2,22 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
-from pykarabo.data import ChoiceOfNodes, Configurable, Float64, Int32, ListOfNodes, Schema, String
+from pykarabo.data import (
+    Array,
+    ChoiceOfNodes,
+    Configurable,
+    Float64,
+    Int32,
+    ListOfNodes,
+    Node,
+    Schema,
+    String,
+    Table,
+    VectorFloat64,
+)
 from pykarabo_services.configuration.drift import DriftKind, differences, drifts_between, fit
 
 
@@ -15,6 +28,21 @@ class Axis(Configurable):
 def _class(**members: Any) -> Schema:
     made: type[Configurable] = type("Motor", (Configurable,), {"__doc__": "", **members})
     return made.schema()
+
+
+class Stop(Configurable):
+    gap = Float64(unit="mm")
+    name = String()
+
+
+class StopInCm(Configurable):
+    gap = Float64(unit="cm")
+    name = String()
+
+
+class StopWithout(Configurable):
+    gap = Float64()
+    name = String()
 
 
 WAS = _class(
@@ -102,6 +130,62 @@ def test_nodes_that_were_chosen_and_listed_are_compared_too() -> None:
     now = _class(axes=ListOfNodes(Axis), drive=ChoiceOfNodes({"a": Axis}))
     fitted = fit(was, values, now)
     assert {drift.key for drift in fitted.conflicts} >= {"drive.b.speed"}
+
+
+def test_numbers_in_tables_and_arrays_are_converted_too() -> None:
+    was = _class(
+        table=Table(Stop), image=Array(dtype="float64", shape=(None, 2), unit="mm"), free=Array()
+    )
+    now = _class(
+        table=Table(StopInCm),
+        image=Array(dtype="float64", shape=(None, 2), unit="cm"),
+        free=Array(),
+    )
+    table = {"gap": np.array([5.0, 10.0]), "name": ["a", "b"]}
+    values = {"table": table, "image": np.array([[20.0, 30.0]]), "free": np.array([1.0])}
+    fitted = fit(was, values, now)
+    assert fitted.conflicts == ()
+    assert list(fitted.values["table"]["gap"]) == [0.5, 1.0]
+    assert list(fitted.values["table"]["name"]) == ["a", "b"]
+    assert fitted.values["image"].tolist() == [[2.0, 3.0]]
+    assert fitted.values["free"].tolist() == [1.0]
+    drift = {item.key: item for item in fitted.drifts}
+    assert drift["table"].changes == {"gap.unit": ("mm", "cm")}
+    assert "instead" in drift["table"].told
+    assert "instead" in drift["image"].told
+    assert differences((was, values), (now, fitted.values)) == []
+    assert [item.key for item in differences((was, values), (now, values))] == ["table", "image"]
+    unitless = fit(was, values, _class(table=Table(StopWithout)))
+    (conflict,) = (item for item in unitless.conflicts if item.key == "table")
+    assert "'table.gap' was kept in 'mm' and is now in 'no unit'" in conflict.told
+
+
+def test_columns_that_have_changed_are_told_one_by_one() -> None:
+    found = drifts_between(_class(t=ListOfNodes(Stop)), _class(t=ListOfNodes(Axis)))
+    assert found["t"].to_plain()["changes"] == {
+        "gap": ["there", "gone"],
+        "name": ["there", "gone"],
+        "speed": ["not there", "new"],
+    }
+
+
+@pytest.mark.parametrize(
+    "now", [ChoiceOfNodes({"a": Axis}), ListOfNodes(Axis), Node(Axis), String(), None]
+)
+def test_a_choice_that_is_no_more_is_a_conflict_without_values_below_it(now: Any) -> None:
+    was = _class(drive=ChoiceOfNodes({"a": Axis, "b": Axis}))
+    fitted = fit(was, {"drive": {"b": {}}}, _class(**({} if now is None else {"drive": now})))
+    assert [drift.key for drift in fitted.conflicts] == ["drive"]
+    assert fitted.values == {}
+
+
+def test_equal_numbers_in_two_units_are_no_difference() -> None:
+    was = _class(v=VectorFloat64(unit="mm"), i=Int32(unit="mm"), f=Float64(unit="mm"))
+    now = _class(v=VectorFloat64(unit="cm"), i=Int32(unit="um"), f=Float64(unit="s"))
+    values = {"v": np.array([1.0, 7.0]), "i": 3}
+    other = {"v": np.array([0.1, 0.7]), "i": 3000}
+    assert [item.key for item in differences((was, values), (now, other))] == ["f"]
+    assert len(differences((was, values), (now, values))) == 3
 
 
 def test_two_configurations_are_compared_with_their_defaults() -> None:
