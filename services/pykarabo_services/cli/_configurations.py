@@ -229,6 +229,8 @@ def show_command(device: str, configuration: str, store: str | None, *, as_json:
         click.echo(f"  {key}: {_printable(to_text(value, whole=True))}")
     if not found["values"]:
         click.echo("  everything at its default")
+    if found["class_today"] not in ("", found["class_id"]):
+        click.echo(f"conflict: {device} has class {found['class_today']} now")
     _print_drift(found["drift"])
     if found["today"]:
         click.echo(f"note: today's class could not be asked: {found['today']}")
@@ -276,6 +278,8 @@ def diff_command(device: str, left: str, right: str, store: str | None, *, as_js
             ),
         )
     if not as_json:
+        if len(set(found["classes"])) > 1:
+            click.echo(f"note: of the classes {' and '.join(found['classes'])}")
         _print_drift(found["drift"])
         if found["note"]:
             click.echo(f"note: {found['note']}")

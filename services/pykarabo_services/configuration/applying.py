@@ -67,7 +67,7 @@ def writing_of(
         UnknownPropertyError: one of `keys` is none of the configuration's.
     """
     wanted = filled_configuration(schema, fitted.values)
-    _require_known(device_id, keys or (), wanted)
+    require_known(device_id, keys or (), wanted)
     excluded = {drift.key for drift in fitted.conflicts} | set(fitted.left_out)
     values: dict[str, Any] = {}
     at_start: list[str] = []
@@ -84,15 +84,28 @@ def writing_of(
     return Writing(values, {key: live[key] for key in values}, tuple(at_start))
 
 
-def _require_known(device_id: str, keys: Collection[str], wanted: Mapping[str, Any]) -> None:
+def require_known(device_id: str, keys: Collection[str], known: Collection[str]) -> None:
+    """Refuse a key that is none of those that are known, nor above one; `UnknownPropertyError`."""
     for key in keys:
-        if not any(is_below(known, [key]) for known in wanted):
+        if not any(is_below(name, [key]) for name in known):
             raise UnknownPropertyError(
                 f"'{device_id}' has no property '{key}' that can be configured",
                 device=device_id,
                 key=key,
-                remedy=did_you_mean(key, wanted) or f"see 'pykarabo show {device_id}'",
+                remedy=did_you_mean(key, known) or f"see 'pykarabo show {device_id}'",
             )
+
+
+def refuse_other_class(stored: Stored, schema: Schema) -> None:
+    """Refuse to write all of a configuration to a device that has got another class."""
+    version = stored.version
+    if version.class_id != schema.class_id:
+        raise BadConfigurationError(
+            f"'{version.title}' of '{version.device_id}' is of class '{version.class_id}', and the "
+            f"device has class '{schema.class_id}' now",
+            device=version.device_id,
+            remedy="name the properties that are to be written, or save it anew",
+        )
 
 
 def too_large(pairs: Mapping[str, tuple[Any, Any]]) -> list[str]:

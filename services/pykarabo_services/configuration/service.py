@@ -13,6 +13,7 @@ from pykarabo.data import (
     UInt32,
     checked_configuration,
     class_property,
+    filled_configuration,
     kept_configuration,
     live_configuration,
     raise_all,
@@ -30,10 +31,18 @@ from pykarabo.facility import check_priority
 from pykarabo.transport import Caller
 from pykarabo_services.configuration.applying import (
     refuse_conflicts,
+    refuse_other_class,
+    require_known,
     too_large,
     writing_of,
 )
-from pykarabo_services.configuration.drift import Drift, Fitted, differences, fit
+from pykarabo_services.configuration.drift import (
+    Drift,
+    Fitted,
+    differences,
+    drifts_between,
+    fit,
+)
 from pykarabo_services.configuration.finding import Finder
 from pykarabo_services.configuration.looking import LiveDevice, Looker, call, ours
 from pykarabo_services.configuration.model import (
@@ -165,9 +174,9 @@ class ConfigurationStore(Device):
         try:
             today = await self._looker.class_of(stored.version)
         except PykaraboError as error:
-            return {**_plain(stored), "drift": [], "today": str(error)}
-        fitted = _fit(stored, today)
-        return {**_plain(stored), "drift": _drifts(fitted.drifts), "today": ""}
+            return {**_plain(stored), "drift": [], "today": str(error), "class_today": ""}
+        found = {"drift": _drifts(_fit(stored, today).drifts), "today": ""}
+        return {**_plain(stored), **found, "class_today": today.class_id}
 
     @command(access_level=AccessLevel.OBSERVER)
     async def compare(self, device_id: str, left: str, right: str = LIVE) -> dict[str, Any]:
@@ -186,6 +195,7 @@ class ConfigurationStore(Device):
             "differences": found,
             "untold": untold,
             "drift": _drifts(fit(*sides[0], sides[1][0]).drifts),
+            "classes": [schema.class_id for schema, _values in sides],
             "note": await self._finder.note_on_live(device_id) if LIVE in (left, right) else "",
         }
 
@@ -356,6 +366,8 @@ class ConfigurationStore(Device):
         stored = await self._finder.require(device_id, which(configuration))
         live = await self._looker.device(device_id)
         present = live_configuration(live.schema, live.live, live.plain).values
+        if keys is None:
+            refuse_other_class(stored, live.schema)
         fitted = _fit(stored, live.schema, without or ())
         refuse_conflicts(stored, fitted, keys)
         writing = writing_of(device_id, fitted, live.schema, present, keys)
@@ -454,13 +466,11 @@ def _plain(stored: Stored) -> dict[str, Any]:
 
 
 def _fit(stored: Stored, today: Schema, without: Collection[str] = ()) -> Fitted:
-    return fit(
-        stored.content.schema,
-        stored.content.values,
-        today,
-        without=without,
-        device=stored.version.device_id,
-    )
+    version, (was, values) = stored.version, (stored.content.schema, stored.content.values)
+    if without:
+        known = filled_configuration(today, values)
+        require_known(version.device_id, without, {**values, **drifts_between(was, today), **known})
+    return fit(was, values, today, without=without, device=version.device_id)
 
 
 def _drifts(drifts: Iterable[Drift]) -> list[dict[str, Any]]:

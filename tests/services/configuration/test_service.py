@@ -68,6 +68,12 @@ class Motor(Device):
         self.state = State.ON
 
 
+class Pump(Device):
+    """Has a velocity, too."""
+
+    velocity = Float64(unit="mm/s", default=1.0)
+
+
 def _motor_of_tomorrow() -> type[Device]:
     return type(
         "Motor",
@@ -244,6 +250,34 @@ def test_a_class_that_has_changed_is_told_of_and_nothing_is_dropped(store: Devic
         assert motor.velocity == pytest.approx(0.2)
         store.call("restore", MOTOR, "plain", without=["backlash"])
         assert motor.velocity == pytest.approx(0.5)
+
+
+def test_what_is_to_be_left_out_must_be_a_property(store: DeviceProxy, motor: DeviceProxy) -> None:
+    store.call("save", MOTOR, "fast")
+    motor.velocity = 8.0
+    with pytest.raises(UnknownPropertyError, match="velocty") as refused:
+        store.call("restore", MOTOR, "fast", without=["velocty"])
+    assert "velocity" in str(refused.value.remedy)
+    assert motor.velocity == 8.0
+    assert not store.call("restore", MOTOR, "fast", without=["velocity", "axes"])["written"]
+
+
+def test_a_device_that_has_got_another_class_is_told_of_and_gets_only_what_is_named(
+    store: DeviceProxy,
+) -> None:
+    with ExitStack() as stack:
+        _serving(stack, velocity=2.0)
+        store.call("save", MOTOR, "fast")
+    with ExitStack() as stack:
+        motor = _serving(stack, Pump)
+        shown = store.call("show", MOTOR, "fast")
+        assert (shown["class_id"], shown["class_today"]) == ("Motor", "Pump")
+        assert store.call("compare", MOTOR, "fast")["classes"] == ["Motor", "Pump"]
+        with pytest.raises(BadConfigurationError, match="'Motor', and the device has class 'Pump'"):
+            store.call("restore", MOTOR, "fast")
+        assert motor.velocity == 1.0
+        store.call("restore", MOTOR, "fast", ["velocity"])
+        assert motor.velocity == 2.0
 
 
 def test_several_devices_are_saved_at_once_and_one_that_fails_is_named(
