@@ -106,7 +106,7 @@ def _matching(client: BlockingClient, pattern: str) -> list[str]:
             f"only servers match '{pattern}', and they are set up by their command lines"
             if records
             else f"no device matches '{pattern}'",
-            remedy="see what runs: pykarabo list",
+            remedy="see what runs: pykarabo devices",
         )
     return found
 
@@ -137,13 +137,16 @@ def _tell_saved(device_id: str, saved: Mapping[str, Any]) -> None:
 
 @config_group.command("list")
 @click.argument("device", required=False, shell_complete=complete_devices)
+@click.option("--deleted", is_flag=True, help="Those of DEVICE that were deleted.")
 @_store_option
 @common
-def list_command(device: str | None, store: str | None, *, as_json: bool) -> None:
+def list_command(device: str | None, store: str | None, *, deleted: bool, as_json: bool) -> None:
     """List the configurations of DEVICE, or the devices that have some."""
+    if deleted and device is None:
+        raise click.UsageError("--deleted needs a DEVICE")
     with BlockingClient() as client:
         keeper = _store(client, store)
-        found = keeper.call("devices") if device is None else keeper.call("names", device)
+        found = keeper.call("devices") if device is None else keeper.call("names", device, deleted)
     if as_json:
         print_json(found)
     elif device is None:

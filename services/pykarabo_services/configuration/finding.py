@@ -4,7 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from pykarabo.data import Schema, live_configuration
-from pykarabo.errors import InvalidNameError, LimitExceededError, MissingValueError, did_you_mean
+from pykarabo.errors import (
+    InvalidNameError,
+    LimitExceededError,
+    MissingValueError,
+    OutOfRangeError,
+    did_you_mean,
+)
 from pykarabo_services.configuration.looking import Looker
 from pykarabo_services.configuration.model import (
     LIVE,
@@ -59,8 +65,15 @@ class Finder:
 
         Raises:
             InvalidNameError: there is no such configuration.
+            OutOfRangeError: there are no such versions.
             LimitExceededError: one answer cannot hold them.
         """
+        if min(before, limit) < 0:
+            raise OutOfRangeError(
+                f"there is no version {min(before, limit)} of '{name}'",
+                device=device_id,
+                remedy="give 'before' and 'limit' from 0 on",
+            )
         most = min(limit or _MOST_VERSIONS + 1, _MOST_VERSIONS + 1)
         found = await self._storage.history(device_id, name, before=before, limit=most)
         if not found and not before:

@@ -257,8 +257,12 @@ class ConfigurationStorage(Protocol):
         """Return the devices that have configurations, sorted."""
         ...
 
-    async def current(self, device_id: str) -> list[Version]:
-        """Return a device's configurations as they are now: by priority, then by name."""
+    async def current(self, device_id: str, *, deleted: bool = False) -> list[Version]:
+        """Return a device's configurations as they are now: by priority, then by name.
+
+        Args:
+            deleted: those that were deleted, instead of those that are there.
+        """
         ...
 
     async def history(

@@ -127,10 +127,15 @@ class ConfigurationStore(Device):
         return await self._storage.devices()
 
     @command(access_level=AccessLevel.OBSERVER)
-    async def names(self, device_id: str) -> list[Any]:
-        """Return a device's configurations without their values, the highest priority first."""
+    async def names(self, device_id: str, deleted: bool = False) -> list[Any]:
+        """Return a device's configurations without their values, the highest priority first.
+
+        Args:
+            deleted: those that were deleted, instead.
+        """
         check_device_id(device_id)
-        return [version.to_plain() for version in await self._storage.current(device_id)]
+        found = await self._storage.current(device_id, deleted=deleted)
+        return [version.to_plain() for version in found]
 
     @command(access_level=AccessLevel.OBSERVER)
     async def configurations(

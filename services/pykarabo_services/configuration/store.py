@@ -27,6 +27,7 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    text,
 )
 
 from pykarabo.data import Schema, from_json, to_json
@@ -108,9 +109,11 @@ class Configurations:
         """Return the devices that have configurations, sorted."""
         return await self._database.read(_devices)
 
-    async def current(self, device_id: str) -> list[Version]:
+    async def current(self, device_id: str, *, deleted: bool = False) -> list[Version]:
         """Return a device's configurations as they are now: by priority, then by name."""
-        return await self._database.read(lambda connection: _current(connection, device_id))
+        return await self._database.read(
+            lambda connection: _current(connection, device_id, deleted=deleted)
+        )
 
     async def history(
         self, device_id: str, name: str, *, before: int = 0, limit: int = 0
@@ -215,9 +218,10 @@ def _newest(*conditions: ColumnElement[bool]) -> Select[Any]:
     )
 
 
-def _current(connection: Connection, device_id: str) -> list[Version]:
-    query = _newest(VERSION.c.device_id == device_id).where(VERSION.c.action != str(Action.DELETED))
-    found = [_version(row) for row in connection.execute(query)]
+def _current(connection: Connection, device_id: str, *, deleted: bool = False) -> list[Version]:
+    query = _newest(VERSION.c.device_id == device_id)
+    versions = [_version(row) for row in connection.execute(query)]
+    found = [version for version in versions if version.is_there is not deleted]
     return sorted(found, key=lambda version: (-version.priority, version.name))
 
 
@@ -271,9 +275,16 @@ def _version(row: Row[Any]) -> Version:
 # -- writing ------------------------------------------------------------------------------------
 
 
+def _lock(connection: Connection) -> None:
+    """Have versions added one after the other, also by several stores of one domain."""
+    if connection.dialect.name == "postgresql":  # SQLite has one writer
+        connection.execute(text("LOCK TABLE configuration_version IN SHARE ROW EXCLUSIVE MODE"))
+
+
 def _save(
     connection: Connection, saving: Saving, time_ns: int, schema: str, content: str
 ) -> Version:
+    _lock(connection)
     before = _last_row(connection, saving.device_id, saving.name)
     known = before if before is not None and before["action"] != str(Action.DELETED) else {}
     described = {
@@ -301,6 +312,7 @@ def _save(
 def _describe(
     connection: Connection, device_id: str, name: str, new: dict[str, Any]
 ) -> Version | None:
+    _lock(connection)
     before = _last_row(connection, device_id, name)
     if before is None:
         return None

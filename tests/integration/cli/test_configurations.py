@@ -71,6 +71,11 @@ def test_a_device_is_started_with_its_active_configuration(bench: str, pykarabo:
 def test_what_is_deleted_can_be_brought_back(bench: str, pykarabo: Run) -> None:
     pykarabo("config", "save", bench, "good")
     assert "good@2 deleted" in pykarabo("config", "delete", bench, "good").out
+    assert pykarabo("config", "list", bench).lines[1:] == []
+    assert pykarabo("config", "list", bench, "--deleted").lines[1].split()[:3] == [
+        "good", "2", "deleted",
+    ]  # fmt: skip
+    assert pykarabo("config", "list", "--deleted").code == 2
     gone = pykarabo("config", "show", bench, "good")
     assert gone.code == 3
     assert "undelete" in gone.err
@@ -99,7 +104,7 @@ def test_devices_of_a_pattern_get_priority_and_mark_and_no_device_is_an_error(
     assert (named["priority"], named["active"]) == (5, True)
     none = pykarabo("config", "save", "NOPE*", "today")
     assert (none.code, none.out) == (3, "")
-    assert "no device matches 'NOPE*' - see what runs: pykarabo list" in none.err
+    assert "no device matches 'NOPE*' - see what runs: pykarabo devices" in none.err
     servers = pykarabo("config", "save", "T/SERVER*", "today")
     assert servers.code == 3
     assert "only servers match 'T/SERVER*'" in servers.err

@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 from pykarabo.client import BlockingClient, DeviceProxy, connect
 from pykarabo.data import Float64, String
 from pykarabo.device import Device, serve
-from pykarabo.errors import BadInputError, InvalidNameError, LimitExceededError
+from pykarabo.errors import BadInputError, InvalidNameError, LimitExceededError, OutOfRangeError
 from pykarabo.facility import Export, look, with_configurations
 from pykarabo_services.configuration import finding
 from pykarabo_services.configuration.main import ConfigurationStore
@@ -99,6 +99,9 @@ def test_a_long_history_is_read_in_parts(
         store.call("versions", NOTES, "a")
     parts = [store.call("versions", NOTES, "a", before, 3) for before in (0, 3, 1)]
     assert [[item["number"] for item in part] for part in parts] == [[5, 4, 3], [2, 1], []]
+    for before, limit in ((-1, 0), (0, -1)):
+        with pytest.raises(OutOfRangeError, match="no version -1"):
+            store.call("versions", NOTES, "a", before, limit)
 
 
 def test_a_configuration_that_is_called_live_is_told_of(
@@ -120,12 +123,12 @@ def test_a_configuration_that_is_called_live_is_told_of(
         compared = store.call("compare", NOTES, "live@1", "live")
         assert [item["left"] for item in compared["differences"]] == [4.0]
         assert "'live@1'" in compared["note"]
-        for command in ("save", "put", "save_many"):
-            arguments = {
-                "save": (NOTES, "live"),
-                "put": (NOTES, "live", "Notes", {}),
-                "save_many": ([NOTES], "live"),
-            }[command]
+        saving: list[tuple[Any, ...]] = [
+            ("save", NOTES, "live"),
+            ("put", NOTES, "live", "Notes", {}),
+            ("save_many", [NOTES], "live"),
+        ]
+        for command, *arguments in saving:
             with pytest.raises(InvalidNameError, match="choose another name"):
                 store.call(command, *arguments)
         store.call("restore", NOTES, "live")
@@ -136,7 +139,7 @@ def test_a_configuration_that_is_called_live_is_told_of(
 
 @pytest.mark.parametrize("device_id", ["", "a b", "T/\0", "x" * 10_000, "\x1b[2J"])
 def test_what_is_no_device_is_refused_by_each_command(store: DeviceProxy, device_id: str) -> None:
-    commands = {
+    commands: dict[str, tuple[Any, ...]] = {
         "names": (),
         "configurations": (),
         "versions": ("a",),

@@ -1,6 +1,7 @@
 """Versions of configurations on SQLite and on PostgreSQL: nothing is overwritten."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -22,6 +23,7 @@ from pykarabo_services.configuration.model import (
 from pykarabo_services.configuration.store import STORE, Configurations
 from pykarabo_services.kernel.database import Database
 from tests.harness.databases import Databases
+from tests.harness.postgres import PostgresServer
 
 
 class Motor(Configurable):
@@ -130,6 +132,9 @@ def test_what_is_deleted_keeps_its_history_and_comes_back(databases: Databases) 
             await store.save(_saving(comment="good", active=True), 1)
             await store.describe("M/1", "fast", "eve", 2, action=Action.DELETED)
             assert await store.current("M/1") == []
+            assert _facts(await store.current("M/1", deleted=True)) == [
+                ("fast", 2, "deleted", False)
+            ]
             assert await store.devices() == []
             again = await store.describe("M/1", "fast", "eve", 3, action=Action.DELETED)
             assert again is None
@@ -204,6 +209,29 @@ def test_saves_at_the_same_time_are_versions_one_after_the_other(databases: Data
                 *(store.save(_saving(values={"velocity": float(n)}), n) for n in range(20))
             )
             assert sorted(version.number for version in saved) == list(range(1, 21))
+
+    asyncio.run(check())
+
+
+def test_two_stores_of_one_server_add_versions_one_after_the_other(
+    postgres_server: PostgresServer,
+) -> None:
+    place = Databases(
+        "postgresql", postgres_server.url, f"t{secrets.token_hex(6)}", postgres_server
+    )
+
+    async def check() -> None:
+        async with _open(place) as one, _open(place) as other:
+            saved = await asyncio.gather(
+                *(
+                    store.save(_saving(name, values={"velocity": float(n)}, active=True), n)
+                    for n in range(20)
+                    for store, name in ((one, "a"), (other, "a"), (other, "b"))
+                )
+            )
+            numbers = [version.number for version in saved if version.name == "a"]
+            assert len(set(numbers)) == 40
+            assert len([item for item in await one.current("M/1") if item.active]) == 1
 
     asyncio.run(check())
 
