@@ -230,11 +230,13 @@ def _of(device_id: str, name: str) -> Select[Any]:
 
 
 def _find(connection: Connection, device_id: str, wanted: Which) -> Stored | None:
-    query = _of(device_id, wanted.name).order_by(VERSION.c.number.desc()).limit(1)
+    query = _of(device_id, wanted.name).limit(1)
     if wanted.number is not None:
         query = query.where(VERSION.c.number == wanted.number)
     if wanted.time_ns is not None:
-        query = query.where(VERSION.c.time_ns <= wanted.time_ns)
+        # By time first: where the clock was put back, a version's own time still names it.
+        query = query.where(VERSION.c.time_ns <= wanted.time_ns).order_by(VERSION.c.time_ns.desc())
+    query = query.order_by(VERSION.c.number.desc())
     row = connection.execute(query).one_or_none()
     return None if row is None else _stored(row, *_texts(connection, row))
 

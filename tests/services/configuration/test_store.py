@@ -178,6 +178,20 @@ def test_the_mark_comes_back_where_no_other_one_has_it_now(databases: Databases)
     asyncio.run(check())
 
 
+def test_a_versions_own_time_names_it_where_the_clock_was_put_back(databases: Databases) -> None:
+    async def check() -> None:
+        async with _open(databases) as store:
+            for number, time_ns in enumerate((100, 50, 70), 1):
+                saved = await store.save(_saving(), time_ns)
+                assert saved.number == number
+            for time_ns, number in ((50, 2), (60, 2), (70, 3), (99, 3), (100, 1)):
+                found = await store.find("M/1", Which("fast", time_ns=time_ns))
+                assert found is not None
+                assert found.version.number == number
+
+    asyncio.run(check())
+
+
 def test_many_are_read_in_parts(databases: Databases) -> None:
     async def check() -> None:
         async with _open(databases) as store:
