@@ -182,6 +182,9 @@ class _Fitter:
             kind = DriftKind.GONE if after is None else DriftKind.CHANGED
             self._conflict(key, kind, "it was kept, and can no longer be configured")
             return
+        if after.secret:
+            self._conflict(key, DriftKind.CHANGED, "it was kept, and is secret today")
+            return
         try:
             fitted = (
                 _nodes(value, before, after)

@@ -88,6 +88,7 @@ def test_what_is_gone_new_and_changed_is_told_key_by_key() -> None:
         ({"old": 5}, {"old": None}, "old", "can no longer be configured"),
         ({"old": 5}, {"old": Int32(read_only=True)}, "old", "can no longer be configured"),
         ({"old": 5}, {"old": Int32(maximum=4)}, "old", "4"),
+        ({"old": 5}, {"old": Int32(secret=True)}, "old", "secret today"),
         ({"old": 5}, {"old": String()}, "old", "string"),
         ({"mode": "fast"}, {"mode": String(options=["slow"])}, "mode", "slow"),
         ({"size": 5.0}, {"size": Float64(unit="s")}, "size", "convert"),
