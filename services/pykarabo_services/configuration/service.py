@@ -431,13 +431,13 @@ class ConfigurationStore(Device):
 
     @property
     def _user(self) -> str:
-        """Who calls, as people know him, and the device or gateway that he works through."""
+        """Who calls, and the device or gateway through which he does."""
         caller = self.caller
         if caller is None:
             return self.device_id
-        name = caller.granted.user or caller.identity.user
-        through = "" if caller.name == Caller.of(caller.identity).name else caller.name
-        through = through or caller.granted.through
+        name, through = caller.identity.user, caller.granted.through
+        if caller.name != Caller.of(caller.identity).name:
+            through = caller.name
         return (f"{name} through {through}" if through else name)[:MAX_USER]
 
     # -- keeping versions -----------------------------------------------------------------------

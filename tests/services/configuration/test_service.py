@@ -21,7 +21,7 @@ from pykarabo.data import (
     String,
     Timestamp,
 )
-from pykarabo.device import Device, serve
+from pykarabo.device import Device, command, serve
 from pykarabo.errors import (
     BadConfigurationError,
     DatabaseInUseError,
@@ -37,6 +37,7 @@ from pykarabo.errors import (
     UnknownDeviceError,
     UnknownPropertyError,
 )
+from pykarabo.wire import Call
 from pykarabo_services.configuration.main import ConfigurationStore
 from tests.harness.databases import Databases
 from tests.harness.postgres import PostgresServer
@@ -66,6 +67,15 @@ class Motor(Device):
     async def on_initialize(self) -> None:
         """Be on."""
         self.state = State.ON
+
+
+class Scan(Device):
+    """Saves itself."""
+
+    @command()
+    async def keep(self) -> None:
+        """Save it."""
+        await self.client.request(STORE, Call(STORE, "save", [self.device_id, "scan"]))
 
 
 class Pump(Device):
@@ -128,6 +138,13 @@ def test_only_what_differs_from_the_class_is_saved_with_who_did_it(
     assert kept["user"] == getpass.getuser()
     assert store.call("show", MOTOR, "fast@1")["drift"] == []
     assert store.call("devices") == [MOTOR]
+
+
+def test_a_device_that_saves_is_named_beside_the_user(store: DeviceProxy) -> None:
+    with serve({"T/SCAN/1": Scan}, server_id="T/SCANS"):
+        connect("T/SCAN/1").call("keep")
+    (version,) = store.call("names", "T/SCAN/1")
+    assert version["user"] == f"{getpass.getuser()} through T/SCAN/1"
 
 
 def test_versions_are_compared_with_each_other_and_with_the_device(
