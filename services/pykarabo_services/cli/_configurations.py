@@ -190,8 +190,8 @@ def _print_versions(versions: list[dict[str, Any]]) -> None:
                 "yes" if item["active"] else "",
                 str(item["priority"]),
                 _time(item["time_ns"]),
-                _printable(item["user"]),
-                _printable(" ".join(item["comment"].split())),
+                _line(item["user"]),
+                _line(" ".join(item["comment"].split())),
             )
             for item in versions
         ),
@@ -203,11 +203,9 @@ def _time(time_ns: int) -> str:
     return Timestamp.from_ns(time_ns).iso(6)
 
 
-def _printable(text: str) -> str:
-    """Return a text in which nothing but a new line moves the cursor of a terminal."""
-    return "".join(
-        sign if sign.isprintable() or sign == "\n" else ascii(sign)[1:-1] for sign in text
-    )
+def _line(text: str) -> str:
+    """Return a text on one line, in which nothing moves the cursor of a terminal."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
 
 
 @config_group.command("show")
@@ -224,12 +222,13 @@ def show_command(device: str, configuration: str, store: str | None, *, as_json:
         return
     click.echo(
         f"{device} {found['name']}@{found['number']} ({found['class_id']}), {found['action']} "
-        f"{_time(found['time_ns'])} by {found['user']}"
+        f"{_time(found['time_ns'])} by {_line(found['user'])}"
     )
     if found["comment"]:
-        click.echo(_printable(found["comment"]))
+        for line in found["comment"].splitlines():
+            click.echo(_line(line))
     for key, value in found["values"].items():
-        click.echo(f"  {key}: {_printable(to_text(value, whole=True))}")
+        click.echo(f"  {key}: {_line(to_text(value, whole=True))}")
     if not found["values"]:
         click.echo("  everything at its default")
     if found["class_today"] not in ("", found["class_id"]):
@@ -246,10 +245,10 @@ def _named(configuration: str) -> str:
 def _print_drift(drift: list[dict[str, Any]]) -> None:
     for item in drift:
         changes = ", ".join(
-            f"{name} {to_text(was, whole=True)} -> {to_text(now, whole=True)}"
+            f"{name} {_line(to_text(was, whole=True))} -> {_line(to_text(now, whole=True))}"
             for name, (was, now) in item["changes"].items()
         )
-        told = f": {item['told']}" if item["told"] else ""
+        told = f": {_line(item['told'])}" if item["told"] else ""
         more = f" ({changes})" if changes else ""
         word = "conflict" if item["conflict"] else "note"
         click.echo(f"{word}: '{item['key']}' is {item['kind']} since{more}{told}")
@@ -293,7 +292,7 @@ def _sides(item: Mapping[str, Any], *, untold: bool) -> Iterator[str]:
     for name in ("left", "right"):
         value = item[name]
         shown = "" if value is None else to_text(value, item[f"{name}_unit"], whole=True)
-        yield "too large to be shown here" if untold else _printable(shown)
+        yield "too large to be shown here" if untold else _line(shown)
 
 
 @config_group.command("restore")
@@ -325,8 +324,8 @@ def restore_command(
     _print_drift(found["drift"])
     for key, value in found["values"].items():
         click.echo(
-            f"{device}.{key}: {to_text(found['before'][key], whole=True)} -> "
-            f"{to_text(value, whole=True)}"
+            f"{device}.{key}: {_line(to_text(found['before'][key], whole=True))} -> "
+            f"{_line(to_text(value, whole=True))}"
         )
     for key in found["untold"]:
         click.echo(f"{device}.{key}: too large to be shown here")

@@ -196,7 +196,12 @@ def test_what_is_shown_moves_no_cursor(bench: str, pykarabo: Run) -> None:
     ):
         assert shown.code == 0
         assert shown.out.replace("\n", "").isprintable()
-    assert "\\x1b]0;title\\x07 é\nmore" in pykarabo("config", "show", bench, "good").out
+    shown = pykarabo("config", "show", bench, "good")
+    assert shown.lines[1:3] == ["\\x1b]0;title\\x07 é", "more"]
+    connect(bench).name = "a\r\nb"
+    assert pykarabo("config", "diff", bench, "good").lines[1].split()[-1] == "a\\r\\nb"
+    restored = pykarabo("config", "restore", bench, "good").lines
+    assert restored == [f"{bench}.name: a\\r\\nb -> \\x1b[2Jgone"]
 
 
 @pytest.mark.parametrize(
