@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from pykarabo.data import Schema, live_configuration
+from pykarabo.data import Schema, Timestamp, live_configuration
 from pykarabo.errors import (
     InvalidNameError,
     LimitExceededError,
@@ -56,7 +56,7 @@ class Finder:
                 remedy="ask for them by name, and again for those that are missing: "
                 "configurations(device_id, names)",
             )
-        return {name: await self._there(device_id, name, found[name]) for name in found}
+        return {name: await self._there(device_id, Which(name), found[name]) for name in found}
 
     async def versions(
         self, device_id: str, name: str, *, before: int, limit: int
@@ -77,7 +77,7 @@ class Finder:
         most = min(limit or _MOST_VERSIONS + 1, _MOST_VERSIONS + 1)
         found = await self._storage.history(device_id, name, before=before, limit=most)
         if not found and not before:
-            raise await self.unknown(device_id, name)
+            raise await self.unknown(device_id, Which(name))
         if len(found) > _MOST_VERSIONS:
             raise LimitExceededError(
                 f"'{name}' of '{device_id}' has more than {_MOST_VERSIONS} versions",
@@ -89,9 +89,9 @@ class Finder:
     async def require(self, device_id: str, wanted: Which) -> Stored:
         """Return a version; raises `InvalidNameError` with near matches."""
         stored = await self._storage.find(device_id, wanted)
-        return await self._there(device_id, str(wanted), stored)
+        return await self._there(device_id, wanted, stored)
 
-    async def _there(self, device_id: str, wanted: str, stored: Stored | None) -> Stored:
+    async def _there(self, device_id: str, wanted: Which, stored: Stored | None) -> Stored:
         if stored is None:
             raise await self.unknown(device_id, wanted)
         if not stored.version.is_there:
@@ -104,14 +104,18 @@ class Finder:
             )
         return stored
 
-    async def unknown(self, device_id: str, name: str) -> InvalidNameError:
-        """Return the error that names what there is instead of a configuration."""
-        names = [version.name for version in await self._storage.current(device_id)]
-        near = did_you_mean(name, names)
+    async def unknown(self, device_id: str, wanted: Which) -> InvalidNameError:
+        """Return the error that names what there is instead of a version."""
+        newest = await self._storage.history(device_id, wanted.name, limit=1)
+        if newest and wanted != Which(wanted.name):
+            (first,) = await self._storage.history(device_id, wanted.name, before=2)
+            since = Timestamp.from_ns(first.time_ns).iso()
+            remedy = f"it has the versions 1 to {newest[0].number}, the first of {since}"
+        else:
+            names = [version.name for version in await self._storage.current(device_id)]
+            remedy = did_you_mean(wanted.name, names) or f"it has {', '.join(names) or 'none'}"
         return InvalidNameError(
-            f"'{device_id}' has no configuration '{name}'",
-            device=device_id,
-            remedy=near or f"it has {', '.join(names) or 'none'}",
+            f"'{device_id}' has no configuration '{wanted}'", device=device_id, remedy=remedy
         )
 
     async def chosen(self, device_id: str, configuration: str) -> Which:

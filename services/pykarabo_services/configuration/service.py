@@ -53,6 +53,7 @@ from pykarabo_services.configuration.model import (
     Content,
     Saving,
     Stored,
+    Which,
     check_comment,
     check_name,
     check_new_name,
@@ -463,7 +464,7 @@ class ConfigurationStore(Device):
                 device=device_id,
                 remedy=f"it is there: show it with 'pykarabo config show {device_id} {name}'",
             )
-        raise await self._finder.unknown(device_id, name)
+        raise await self._finder.unknown(device_id, Which(name))
 
 
 def _plain(stored: Stored) -> dict[str, Any]:

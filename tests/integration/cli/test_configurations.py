@@ -159,6 +159,7 @@ def test_the_time_that_is_shown_names_the_version_in_any_zone(
         early = pykarabo("config", "show", bench, f"good@{local}")
         assert early.code == 3
         assert "has no configuration 'good@" in early.err
+        assert f"it has the versions 1 to 3, the first of {rows[2][4]}" in early.err
     finally:
         monkeypatch.undo()
         time.tzset()
