@@ -2,17 +2,22 @@
 
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from pykarabo.client import CALL_TIMEOUT_S, Client, DeviceRecord
 from pykarabo.data import PropertyValue, Schema
 from pykarabo.errors import (
     BadInputError,
+    BusyError,
+    HelloRequiredError,
+    NotConnectedError,
     OutcomeUnknownError,
     PykaraboError,
     RemoteError,
     UnknownClassError,
     UnknownDeviceError,
+    VersionMismatchError,
+    WrongInstanceError,
     did_you_mean,
 )
 from pykarabo.wire import Call
@@ -20,6 +25,14 @@ from pykarabo_services.configuration.model import Version
 from pykarabo_services.kernel.acting import as_our_answer
 
 _T = TypeVar("_T")
+_ON_THE_WAY: Final = (
+    BusyError,
+    HelloRequiredError,
+    NotConnectedError,
+    VersionMismatchError,
+    WrongInstanceError,
+)
+"""What our caller would take for a trouble with us, and try again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +70,7 @@ async def ours(work: Awaitable[_T]) -> _T:
 
     Raises:
         NotExecutedError: what it refuses, we refuse: nothing was done.
-        RemoteError: nobody knows whether it was done, or it has failed.
+        RemoteError: nobody knows whether it was done, it has failed, or could not be reached.
     """
     try:
         return await work
@@ -67,6 +80,14 @@ async def ours(work: Awaitable[_T]) -> _T:
             device=error.device,
             key=error.key,
             remedy="look at the device before you repeat it",
+            details={"code": error.code},
+        ) from error
+    except _ON_THE_WAY as error:
+        raise RemoteError(
+            error.message,
+            device=error.device,
+            key=error.key,
+            remedy=error.remedy,
             details={"code": error.code},
         ) from error
     except PykaraboError as error:

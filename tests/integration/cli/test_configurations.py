@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pykarabo.client import connect
+from pykarabo.client import connect, wait_until
 from pykarabo.device import serve
 from pykarabo_services.cli import _configurations
 from pykarabo_services.configuration.main import ConfigurationStore
@@ -121,6 +121,26 @@ def test_a_device_that_does_not_answer_is_not_saved_and_others_are(
         saved.err
     )
     assert pykarabo("config", "list", "T/FROZEN/1").lines[1:] == []
+
+
+def test_a_device_whose_server_was_killed_is_named_with_the_remedy(
+    bench: str, pykarabo: Run, processes: Any
+) -> None:
+    server = processes.start("S/1", "T/KILLED/1")
+    pykarabo("config", "save", "T/KILLED/1", "good", "--active")
+    processes.end(server, signal.SIGKILL)
+    wait_until(lambda: "is gone with its server 'S/1'" in pykarabo("show", "T/KILLED/1").err)
+    told = "error: device 'T/KILLED/1' is gone with its server 'S/1' - start the server: "
+    for command in (("save", "good"), ("diff", "good"), ("restore", "good")):
+        done = pykarabo("config", command[0], "T/KILLED/1", *command[1:])
+        assert done.code == 6
+        assert done.err.startswith(told)
+    shown = pykarabo("config", "show", "T/KILLED/1", "good")
+    assert shown.code == 0
+    assert "today's class could not be asked" in shown.out
+    bulk = pykarabo("config", "save", "T/[BK]*/1", "today")
+    assert (bulk.code, bulk.lines) == (1, [f"{bench}: saved as today@1"])
+    assert "error: T/KILLED/1: device 'T/KILLED/1' is gone" in bulk.err
 
 
 def test_of_a_bulk_that_was_cut_off_it_is_told_what_is_known(
