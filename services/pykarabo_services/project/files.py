@@ -8,6 +8,8 @@ A directory holds ``project.yaml``, which lists the items in their order, and on
     configurations/<device>/<name>.json
     subprojects/<name>/project.yaml ...
 
+Where two servers have a device of one name, its configurations lie in ``<device>@<server>``.
+
 Versions, times and users stay in the store: a project that nobody has changed gives the same bytes.
 Whoever reads such files makes up the paths from the names himself, never follows one that is given,
 and takes no link, so that nothing outside of the directory is read.
@@ -15,25 +17,30 @@ and takes no link, so that nothing outside of the directory is read.
 
 import hashlib
 import io
+import lzma
 import os
 import stat
+import struct
 import zipfile
+import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Final
 
-from pykarabo.errors import BadConfigurationError, LimitExceededError, WrongTypeError
+from pykarabo.errors import BadConfigurationError, BadInputError, LimitExceededError
 
 from ._contents import checked
-from .model import MAX_TEXT, Item, Kind, check_uuid, in_tree_order
+from ._index import INDEX, read_index, write_index
+from .model import MAX_TEXT, Item, Kind, in_tree_order
 
-FORMAT: Final = 1
-INDEX: Final = "project.yaml"
 ARCHIVE_SUFFIX: Final = ".pkproject"
 MAX_FILES: Final = 20_000
 MAX_TOTAL: Final = 512 * 2**20
 """Bytes of all texts of one project with its subprojects."""
+MAX_LIST: Final = 64 * 2**20
+"""Bytes of a list of items; with all that ten thousand may be described with it stays below."""
 MAX_DEPTH: Final = 8
 """Subprojects inside each other."""
 _FOLDERS: Final[Mapping[Kind, tuple[str, str]]] = {
@@ -41,19 +48,17 @@ _FOLDERS: Final[Mapping[Kind, tuple[str, str]]] = {
     Kind.MACRO: ("macros", ".py"),
     Kind.CONFIGURATION: ("configurations", ".json"),
 }
-_LISTS: Final[Mapping[Kind, str]] = {
-    Kind.SUBPROJECT: "subprojects",
-    Kind.SCENE: "scenes",
-    Kind.MACRO: "macros",
-    Kind.SERVER: "servers",
-    Kind.DEVICE: "devices",
-    Kind.CONFIGURATION: "configurations",
-}
 _QUOTED: Final = frozenset('%~"*:<>?|')
 """Characters that some systems of files mind, and those that stand for others."""
 _MAX_FILE_NAME: Final = 200
 """Bytes; with a suffix it is less than the 255 that a directory takes."""
+_LISTS: Final = frozenset({INDEX})
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
+_DAMAGE: Final = (
+    *(zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, EOFError, ValueError),
+    *(IndexError, OverflowError, zlib.error, lzma.LZMAError, struct.error),
+)
+"""What reading an archive raises that is none, or of which a byte was changed."""
 
 Files = dict[str, bytes]
 
@@ -67,6 +72,33 @@ def file_name(name: str) -> str:
     return f"{path[: _MAX_FILE_NAME // 8]}%{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
+def _text_paths(items: Sequence[Item], *, with_server: bool = True) -> dict[str, str]:
+    """Return the paths of the items that have texts, by uuid.
+
+    Args:
+        with_server: tell devices of one name on several servers apart; earlier exports did not.
+    """
+    by_uuid = {item.uuid: item for item in items}
+    numbers = Counter(item.name for item in items if item.kind is Kind.DEVICE)
+    paths: dict[str, str] = {}
+    for item in items:
+        if item.kind not in _FOLDERS:
+            continue
+        folder, suffix = _FOLDERS[item.kind]
+        if item.kind is Kind.CONFIGURATION:
+            device = by_uuid[item.parent]
+            owner = device.name
+            if with_server and numbers[owner] > 1:
+                owner += f"@{by_uuid[device.parent].name}"
+            folder += f"/{file_name(owner)}"
+        paths[item.uuid] = f"{folder}/{file_name(item.name)}{suffix}"
+    return paths
+
+
+def _inner_folder(folder: str, subproject: Item) -> str:
+    return f"{folder}subprojects/{file_name(subproject.name)}/"
+
+
 # -- writing ------------------------------------------------------------------------------------
 
 
@@ -75,60 +107,42 @@ def to_files(items: Sequence[Item], others: Mapping[str, Sequence[Item]] | None 
 
     Args:
         others: items of its subprojects, by their uuids; those that are missing stay references.
+
+    Raises:
+        LimitExceededError: it is more than can be read again.
     """
     files: Files = {}
     _add_project(files, "", items, dict(others or {}))
-    return files
+    return dict(_bounded(iter(files.items())))
 
 
 def _add_project(
     files: Files, folder: str, items: Sequence[Item], others: dict[str, Sequence[Item]]
 ) -> None:
     ordered = in_tree_order(items)
-    root = ordered[0]
-    index: dict[str, Any] = {"format": FORMAT, **_entry(root, ordered)}
-    files[f"{folder}{INDEX}"] = _to_yaml(index)
+    paths = _text_paths(ordered)
+    _add_file(files, f"{folder}{INDEX}", write_index(ordered))
     for item in ordered:
-        path = _text_path(item, ordered)
-        if path is not None and item.text is not None:
-            files[f"{folder}{path}"] = (checked(item).text or "").encode()
+        if item.uuid in paths and item.text is not None:
+            _add_file(files, f"{folder}{paths[item.uuid]}", (checked(item).text or "").encode())
         if item.kind is Kind.SUBPROJECT and item.attributes["project"] in others:
             inner = others.pop(item.attributes["project"])
-            _add_project(files, f"{folder}subprojects/{file_name(item.name)}/", inner, others)
+            _add_project(files, _inner_folder(folder, item), inner, others)
 
 
-def _entry(item: Item, items: Sequence[Item]) -> dict[str, Any]:
-    entry: dict[str, Any] = {"name": item.name, "uuid": item.uuid}
-    attributes = {name: value for name, value in item.attributes.items() if value}
-    active = attributes.pop("active", None)
-    entry |= dict(sorted(attributes.items()))
-    if active is not None:
-        entry["active"] = next(other.name for other in items if other.uuid == active)
-    for kind, name in _LISTS.items():
-        inner = [_entry(c, items) for c in items if c.parent == item.uuid and c.kind is kind]
-        if inner:
-            entry[name] = inner
-    return entry
+def _add_file(files: Files, path: str, content: bytes) -> None:
+    if path in files:
+        raise BadConfigurationError(
+            f"two items would be written to {path}", remedy="give one of them another name"
+        )
+    files[path] = content
 
 
-def _text_path(item: Item, items: Sequence[Item]) -> str | None:
-    if item.kind not in _FOLDERS:
-        return None
-    folder, suffix = _FOLDERS[item.kind]
-    if item.kind is Kind.CONFIGURATION:
-        device = next(other for other in items if other.uuid == item.parent)
-        folder = f"{folder}/{file_name(device.name)}"
-    return f"{folder}/{file_name(item.name)}{suffix}"
-
-
-def _to_yaml(index: Mapping[str, Any]) -> bytes:
-    import yaml
-
-    return yaml.safe_dump(dict(index), sort_keys=False, allow_unicode=True, width=100).encode()
-
-
-def write_directory(files: Files, folder: Path) -> None:
+def write_directory(files: Files, folder: Path) -> list[str]:
     """Bring files into a directory that is empty or holds an earlier export; remove what is gone.
+
+    Returns the folders of subprojects that were left as they are, because the project refers to
+    them and they were not exported with it.
 
     Raises:
         BadConfigurationError: there is something else in the directory.
@@ -138,7 +152,7 @@ def write_directory(files: Files, folder: Path) -> None:
             f"{folder} is not empty and holds no exported project",
             remedy="name another directory",
         )
-    earlier = _earlier_files(folder) if (folder / INDEX).is_file() else set[str]()
+    gone, left = _superseded(files, folder) if (folder / INDEX).is_file() else ([], [])
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -146,15 +160,28 @@ def write_directory(files: Files, folder: Path) -> None:
             part = path.with_name(f".{path.name}.part")
             part.write_bytes(content)
             part.replace(path)
-    for name in earlier - set(files):
+    for name in gone:
         (folder / name).unlink(missing_ok=True)
+    return left
 
 
-def _earlier_files(folder: Path) -> set[str]:
-    """Return the files that an earlier export has written, and nothing else there."""
-    found = from_files(read_files(folder), name=str(folder))
-    others = {items[0].uuid: items for items in found[1:]}
-    return set(to_files(found[0], others))
+def _superseded(files: Files, folder: Path) -> tuple[list[str], list[str]]:
+    """Return what an earlier export has written and is gone now, and what stays unexported."""
+    present = dict(_directory_files(folder))
+    left = [
+        inner
+        for place, items in _outlines(files, str(folder))
+        for item in items
+        if item.kind is Kind.SUBPROJECT
+        and f"{(inner := _inner_folder(place, item))}{INDEX}" not in files
+        and f"{inner}{INDEX}" in present
+    ]
+    written: set[str] = set()
+    for place, items in _outlines(present, str(folder)):
+        paths = {*_text_paths(items).values(), *_text_paths(items, with_server=False).values()}
+        written |= {f"{place}{path}" for path in (INDEX, *paths)}
+    gone = written & set(present) - set(files)
+    return [name for name in gone if not name.startswith(tuple(left))], left
 
 
 def write_archive(files: Files, path: Path) -> None:
@@ -186,11 +213,12 @@ def read_files(path: Path) -> Files:
     try:
         with zipfile.ZipFile(path) as archive:
             return dict(_bounded(_archive_files(path, archive)))
-    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, EOFError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+    except _DAMAGE as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise BadConfigurationError(
             f"{path} is no exported project: {reason}",
-            remedy="name a directory or an archive that was written by pykarabo project export",
+            remedy="name a directory or an archive that was written by pykarabo project export; "
+            "take a damaged one from a copy, or export again",
         ) from None
 
 
@@ -201,7 +229,7 @@ def _bounded(files: Iterator[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
         if number > MAX_FILES or total > MAX_TOTAL:
             raise LimitExceededError(
                 f"more than {MAX_FILES} files or {MAX_TOTAL >> 20} MiB",
-                remedy="export the subprojects one by one",
+                remedy="export the subprojects one by one, each with --alone",
             )
         yield name, content
 
@@ -226,16 +254,19 @@ def _read_plain(path: Path) -> bytes:
     with open(handle, "rb") as file:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise BadConfigurationError(f"{path} is no file", remedy="remove it")
-        return _limited(file.read(MAX_TEXT + 1), str(path))
+        return _limited(file, str(path))
 
 
-def _limited(content: bytes, name: str) -> bytes:
-    if len(content) > MAX_TEXT:
-        raise LimitExceededError(f"{name} has more than {MAX_TEXT} bytes", remedy="make it smaller")
+def _limited(file: IO[bytes], name: str) -> bytes:
+    most = MAX_LIST if Path(name).name in _LISTS else MAX_TEXT
+    content = file.read(most + 1)
+    if len(content) > most:
+        raise LimitExceededError(f"{name} has more than {most} bytes", remedy="make it smaller")
     return content
 
 
 def _archive_files(path: Path, archive: zipfile.ZipFile) -> Iterator[tuple[str, bytes]]:
+    seen: set[str] = set()
     for info in archive.infolist():
         parts = info.filename.split("/")
         if info.filename.startswith("/") or ".." in parts or "\\" in info.filename:
@@ -243,9 +274,14 @@ def _archive_files(path: Path, archive: zipfile.ZipFile) -> Iterator[tuple[str, 
                 f"{path} holds '{info.filename[:100]}', which leads outside of it",
                 remedy="take no archives from strangers",
             )
+        if info.filename in seen:
+            raise BadConfigurationError(
+                f"{path} holds '{info.filename[:100]}' twice", remedy="export the project again"
+            )
+        seen.add(info.filename)
         if not info.is_dir():
             with archive.open(info) as file:
-                yield info.filename, _limited(file.read(MAX_TEXT + 1), info.filename)
+                yield info.filename, _limited(file, info.filename)
 
 
 def from_files(files: Mapping[str, bytes], *, name: str = "") -> list[list[Item]]:
@@ -255,137 +291,75 @@ def from_files(files: Mapping[str, bytes], *, name: str = "") -> list[list[Item]
         name: of the directory or archive, for errors.
 
     Raises:
-        BadConfigurationError: names the file and what is wrong in it.
+        BadInputError: names the file and what is wrong in it.
+        LimitExceededError: it holds more than a project can.
     """
-    found: list[list[Item]] = []
-    _read_project(files, "", name, found)
-    return found
+    return [
+        _with_texts(files, folder, name, items) for folder, items in list(_outlines(files, name))
+    ]
 
 
-def _read_project(
-    files: Mapping[str, bytes], folder: str, name: str, found: list[list[Item]]
-) -> None:
-    if folder.count("subprojects/") > MAX_DEPTH:
-        raise LimitExceededError(
-            f"more than {MAX_DEPTH} subprojects inside each other", remedy="export them apart"
-        )
-    reader = _Reader(files, folder, name)
-    items = reader.read()
-    found.append(items)
-    for item in items:
-        inner = f"{folder}subprojects/{file_name(item.name)}/"
-        if item.kind is Kind.SUBPROJECT and f"{inner}{INDEX}" in files:
-            _read_project(files, inner, name, found)
-
-
-class _Reader:
-    """Reads one project.yaml, and the texts that belong to it."""
-
-    def __init__(self, files: Mapping[str, bytes], folder: str, name: str) -> None:
-        self._files = files
-        self._folder = folder
-        self._name = name
-        self._items: list[Item] = []
-
-    def read(self) -> list[Item]:
-        index = self._index()
-        if index.pop("format", None) != FORMAT:
-            raise self._wrong(f"it has no 'format: {FORMAT}'", "install a newer pykarabo")
-        self._add(index, Kind.PROJECT, "", 0)
-        return [self._with_text(item) for item in self._items]
-
-    def _wrong(self, problem: str, remedy: str) -> BadConfigurationError:
-        place = f"{self._name}/{self._folder}{INDEX}".lstrip("/")
-        return BadConfigurationError(f"{place}: {problem}", remedy=remedy)
-
-    def _index(self) -> dict[str, Any]:
-        import yaml
-
-        content = self._files.get(f"{self._folder}{INDEX}")
-        if content is None:
-            raise self._wrong("there is no such file", "name an exported project")
-        try:
-            index = yaml.load(content, _plain_loader())  # noqa: S506 - a SafeLoader
-        except (yaml.YAMLError, RecursionError, ValueError) as error:
-            problem = " ".join(str(error).split())
-            raise self._wrong(problem[:300] or "it is no YAML", "correct it there") from None
-        if not isinstance(index, dict):
-            raise self._wrong("it holds no names with values", "export the project again")
-        return {str(key): value for key, value in index.items()}
-
-    def _add(self, entry: object, kind: Kind, parent: str, position: int) -> str:
-        if not isinstance(entry, dict):
-            raise self._wrong(f"a {kind} is no map of names and values", "correct it there")
-        data = {str(key): value for key, value in entry.items()}
-        lists = {inner: data.pop(_LISTS[inner], []) for inner in _LISTS}
-        active = data.pop("active", None)
-        try:
-            item = Item(
-                uuid=check_uuid(data.pop("uuid", None)),
-                kind=kind,
-                name=_as_text(data.pop("name", None)),
-                parent=parent,
-                position=position,
-                attributes={name: _as_text(value) for name, value in data.items()},
+def _outlines(files: Mapping[str, bytes], name: str) -> Iterator[tuple[str, list[Item]]]:
+    """Yield the folder and the items, without texts, of a project and of those below it."""
+    waiting = [""]
+    while waiting:
+        folder = waiting.pop()
+        if folder.count("subprojects/") > MAX_DEPTH:
+            raise LimitExceededError(
+                f"more than {MAX_DEPTH} subprojects inside each other", remedy="export them apart"
             )
-        except WrongTypeError as error:
-            raise self._wrong(f"a {kind}: {error.message}", error.remedy or "") from None
-        place = len(self._items)
-        self._items.append(item)
-        for inner, entries in lists.items():
-            if not isinstance(entries, list):
-                raise self._wrong(f"'{_LISTS[inner]}' is no list", "begin each entry with '-'")
-            for number, child in enumerate(entries):
-                self._add(child, inner, item.uuid, number)
-        if active is not None:
-            self._items[place] = self._with_active(item, _as_text(active))
-        return item.uuid
+        content = files.get(f"{folder}{INDEX}")
+        if content is None:
+            raise BadConfigurationError(
+                f"{_place(name, folder)}: there is no such file", remedy="name an exported project"
+            )
+        items = read_index(content, _place(name, folder))
+        yield folder, items
+        inner = [_inner_folder(folder, item) for item in items if item.kind is Kind.SUBPROJECT]
+        waiting += [place for place in reversed(inner) if f"{place}{INDEX}" in files]
 
-    def _with_active(self, device: Item, name: str) -> Item:
-        for item in self._items:
-            if item.parent == device.uuid and item.name == name:
-                attributes = {**device.attributes, "active": item.uuid}
-                return replace(device, attributes=attributes)
-        raise self._wrong(
-            f"'{device.name}' has no configuration '{name}', which is to be active",
-            "name one of its configurations",
-        )
 
-    def _with_text(self, item: Item) -> Item:
-        path = _text_path(item, self._items)
+def _place(name: str, folder: str, file: str = INDEX) -> str:
+    return f"{name}/{folder}{file}".lstrip("/")
+
+
+def _with_texts(
+    files: Mapping[str, bytes], folder: str, name: str, items: Sequence[Item]
+) -> list[Item]:
+    """Return a project's items with the texts that belong to them."""
+    paths = _text_paths(items)
+    earlier = _text_paths(items, with_server=False)
+    numbers = Counter(earlier.values())
+
+    def with_text(item: Item) -> Item:
+        path = paths.get(item.uuid)
         if path is None:
             return item
-        content = self._files.get(f"{self._folder}{path}")
+        former = earlier[item.uuid]
+        if f"{folder}{path}" not in files and numbers[former] == 1:
+            path = former
+        content = files.get(f"{folder}{path}")
         if content is None:
-            raise self._wrong(f"{item.kind} '{item.name}' has no file {path}", "put it there")
+            raise _no_text(item, _place(name, folder), path, former)
+        place = _place(name, folder, path)
         try:
-            text = content.decode()
+            return checked(replace(item, text=content.decode(), size=len(content)))
         except UnicodeDecodeError:
-            raise self._wrong(f"{path} is no text in UTF-8", "correct it there") from None
-        return checked(replace(item, text=text, size=len(content)))
+            raise BadConfigurationError(
+                f"{place} is no text in UTF-8", remedy="correct it there"
+            ) from None
+        except (BadInputError, LimitExceededError) as error:
+            error.message = f"{place}: {error.message}"
+            raise
+
+    return [with_text(item) for item in items]
 
 
-def _as_text(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    raise WrongTypeError(
-        f"{str(value)[:64]!r} is {type(value).__name__}, not text", remedy="put it in quotes"
-    )
-
-
-def _plain_loader() -> Any:
-    """Return a loader for plain data without aliases, which can make much out of little."""
-    import yaml
-
-    class PlainLoader(yaml.SafeLoader):
-        def compose_node(self, parent: Any, index: Any) -> Any:
-            if self.check_event(yaml.AliasEvent):
-                raise yaml.constructor.ConstructorError(
-                    None,
-                    None,
-                    "an alias ('*name')",
-                    self.peek_event().start_mark,  # type: ignore[no-untyped-call]
-                )
-            return super().compose_node(parent, index)
-
-    return PlainLoader
+def _no_text(item: Item, index: str, path: str, former: str) -> BadConfigurationError:
+    problem, remedy = f"{index}: {item.kind} '{item.name}' has no file {path}", "put it there"
+    if former != path:
+        remedy += (
+            f"; {former} of an earlier export is not used, since it may be that of the other "
+            "server's device"
+        )
+    return BadConfigurationError(problem, remedy=remedy)

@@ -19,7 +19,13 @@ from pykarabo.errors import (
 )
 from pykarabo_services.project._contents import checked
 from pykarabo_services.project._staging import KEEP_NS, Staging
-from pykarabo_services.project.files import from_files, read_files, to_files, write_directory
+from pykarabo_services.project.files import (
+    from_files,
+    read_files,
+    to_files,
+    write_archive,
+    write_directory,
+)
 from pykarabo_services.project.model import Changes, Item, Kind, check_folder, new_uuid
 from tests.harness.projects import SCENE, example, item, values
 
@@ -27,6 +33,8 @@ SVG = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/19
 LAUGHS = "".join(f'<!ENTITY lol{number} "{f"&lol{number - 1};" * 10}">' for number in range(1, 10))
 BOMB = f'<!DOCTYPE svg [<!ENTITY lol0 "lol">{LAUGHS}]>' + SVG.format("<text>&lol9;</text>")
 _UUID = "8dcb3a04-3671-442b-8901-bba45336bd4d"  # the same in every process that collects tests
+_OTHER = "a8f7b7a6-8b1c-4a43-9a37-0f2d8e6cf2f5"
+_HEAD = f"format: 1\nname: a\nuuid: {_UUID}\n"
 PROJECT = {"kind": "project", "uuid": new_uuid(), "name": "a"}
 REMOTE = '<!DOCTYPE svg [<!ENTITY x SYSTEM "file:///etc/passwd">]>' + SVG.format("&x;")
 
@@ -246,14 +254,68 @@ def test_B9_archive_that_swells_is_refused(tmp_path: Path) -> None:
         (f"format: 1\nname: a\nuuid: {_UUID}\ncolour: red", "cannot have 'colour'"),
         (f"format: 1\nname: a\nuuid: {_UUID}\nfolder: 7", "put it in quotes"),
         (
-            f"format: 1\nname: a\nuuid: {_UUID}\nmacros: [{{name: m, uuid: {_UUID}}}]",
+            f"format: 1\nname: a\nuuid: {_UUID}\nmacros: [{{name: m, uuid: {_OTHER}}}]",
             "macro 'm' has no file macros/m.py",
         ),
+        (
+            f"{_HEAD}macros:\n- name: m\n  uuid: {_UUID}",
+            "line 5: macro 'm' has the uuid of what is on line 1",
+        ),
+        (f"{_HEAD}macros: []\nscenes: []\nmacros: []", "line 6: 'macros' .* is on line 4 already"),
+        (f"{_HEAD}scense: []", r"x/project\.yaml, line 4: .* - did you mean 'scenes'\?"),
+        (f"{_HEAD}foldr: b", r"x/project\.yaml, line 4: .* - did you mean 'folder'\?"),
+        (f"{_HEAD}servers:\n- name: a\n  uuid: {_OTHER}\n  hosts: b", "line 7: .*mean 'host'"),
+        (f"{_HEAD}folder: [a]", "line 4: 'folder' is no text"),
+        (f"{_HEAD}folder:", "line 4: 'folder': '' is null, not text"),
+        ('format: !!int ""', "line 1: a tag"),
+        (f"{_HEAD}folder: !!timestamp x", "line 4: a tag"),
+        (f"{_HEAD}folder: !!bool x", "line 4: a tag"),
+        (f"{_HEAD}? [a]\n: b", "line 4: a project cannot have ''"),
+        (f"{_HEAD}name: [", "line 5: "),
+        (f"{_HEAD}folder: \x07", "control characters are not allowed"),
+        ("", "it is empty"),
     ],
 )
 def test_B9_index_that_is_none_is_refused(index: str, reason: str) -> None:
     with pytest.raises((BadInputError, LimitExceededError), match=reason):
         from_files({"project.yaml": index.encode()}, name="x")
+
+
+def test_B9_list_longer_than_a_project_is_refused() -> None:
+    index = _HEAD + "macros:\n" + "- {}\n" * 200_000
+    with pytest.raises(LimitExceededError, match="more than a project can"):
+        from_files({"project.yaml": index.encode()}, name="x")
+
+
+def test_B9_archive_of_which_one_byte_was_changed_is_read_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.pkproject"
+    write_archive(to_files(example()), path)
+    good = path.read_bytes()
+    refused = 0
+    for position in range(0, len(good), 3):
+        changed = bytearray(good)
+        changed[position] ^= 0xFF
+        path.write_bytes(changed)
+        try:
+            from_files(read_files(path), name=str(path))
+        except (BadInputError, LimitExceededError):
+            refused += 1
+    assert refused > len(good) / 6
+
+
+def test_B9_text_that_is_none_is_refused_with_its_file(exported: Path) -> None:
+    (exported / "scenes" / "Main.svg").write_text("<html/>")
+    with pytest.raises(BadConfigurationError, match=r"scenes/Main\.svg: scene 'Main', line 1: "):
+        from_files(read_files(exported), name="x")
+
+
+def test_B9_archive_with_two_files_of_one_name_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.pkproject", "w") as archive:
+        archive.writestr("project.yaml", "x")
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("project.yaml", "x")
+    with pytest.raises(BadConfigurationError, match=r"'project\.yaml' twice"):
+        read_files(tmp_path / "a.pkproject")
 
 
 def test_B9_directory_without_an_index_is_refused(tmp_path: Path) -> None:

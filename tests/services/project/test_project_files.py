@@ -1,6 +1,7 @@
 """Projects as files: the same bytes for the same project, and nothing lost on the way."""
 
 import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,12 +28,27 @@ from pykarabo_services.project.model import (
     check_name,
     with_new_uuids,
 )
-from tests.harness.projects import SCENE, example, item, named
+from tests.harness.projects import SCENE, example, item, named, values
 
 
 def same(one: list[Item], other: list[Item]) -> bool:
-    saved = [checked(found) for found in one]
-    return changes_between(saved, other).to_wire() == Changes().to_wire()
+    return changes_between(checked_all(one), other).to_wire() == Changes().to_wire()
+
+
+def checked_all(items: list[Item]) -> list[Item]:
+    return [checked(found) for found in items]
+
+
+def twins() -> list[Item]:
+    """Return a project in which two servers have a device of one name, each with its own values."""
+    root = item(Kind.PROJECT, "Twins")
+    project = [root]
+    for number in (1, 2):
+        server = item(Kind.SERVER, f"SPB/SERVER/{number}", root, position=number)
+        device = item(Kind.DEVICE, "SPB/MOTOR/1", server, attributes={"class_id": "Motor"})
+        text = values(velocity=float(number))
+        project += [server, device, item(Kind.CONFIGURATION, "fast", device, text=text)]
+    return project
 
 
 def test_directory_is_readable_and_leads_back_to_the_project(tmp_path: Path) -> None:
@@ -96,6 +112,77 @@ def test_export_into_somebody_elses_directory_is_refused(tmp_path: Path) -> None
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(BadConfigurationError, match="is not empty and holds no exported project"):
         write_directory(to_files(example()), tmp_path)
+
+
+def test_devices_of_one_name_on_two_servers_keep_their_own_configurations(tmp_path: Path) -> None:
+    project = twins()
+    files = to_files(project)
+    assert [name for name in sorted(files) if "fast" in name] == [
+        "configurations/SPB~MOTOR~1@SPB~SERVER~1/fast.json",
+        "configurations/SPB~MOTOR~1@SPB~SERVER~2/fast.json",
+    ]
+    write_directory(files, tmp_path)
+    [read] = from_files(read_files(tmp_path))
+    assert same(project, read)
+
+
+def test_export_of_an_earlier_version_is_read_where_it_is_clear() -> None:
+    project = twins()
+    folder = "configurations/SPB~MOTOR~1"
+    files = to_files(project)
+    second = files.pop(f"{folder}@SPB~SERVER~2/fast.json")
+    renamed = files.pop(f"{folder}@SPB~SERVER~1/fast.json")
+    with pytest.raises(BadConfigurationError, match="of an earlier export is not used"):
+        from_files({**files, f"{folder}/fast.json": second})
+    files["project.yaml"] = files["project.yaml"].replace(b"name: fast", b"name: quick", 1)
+    earlier = {f"{folder}/quick.json": renamed, f"{folder}/fast.json": second}
+    [read] = from_files({**files, **earlier})
+    assert [found.text for found in read] == [found.text for found in checked_all(project)]
+
+
+def test_export_over_one_of_an_earlier_version_leaves_nothing_of_it(tmp_path: Path) -> None:
+    files = to_files(twins())
+    earlier = dict(files)
+    for name in [name for name in files if "@" in name]:
+        earlier["configurations/SPB~MOTOR~1/fast.json"] = earlier.pop(name)
+    for name, content in earlier.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    write_directory(files, tmp_path)
+    assert read_files(tmp_path) == files
+
+
+def test_no_file_is_written_twice() -> None:
+    project = example()
+    with pytest.raises(BadConfigurationError, match=r"two items would be written to scenes/Main"):
+        to_files([*project, item(Kind.SCENE, "Main", project[0], text=SCENE)])
+
+
+def test_export_without_a_subproject_leaves_what_was_exported_of_it(tmp_path: Path) -> None:
+    outer, inner = example("Outer"), example("Inner")
+    link = item(Kind.SUBPROJECT, "Inner", outer[0], attributes={"project": inner[0].uuid})
+    assert write_directory(to_files([*outer, link], {inner[0].uuid: inner}), tmp_path) == []
+    whole = read_files(tmp_path)
+    assert write_directory(to_files([*outer, link]), tmp_path) == ["subprojects/Inner/"]
+    assert read_files(tmp_path) == whole
+    assert write_directory(to_files(outer), tmp_path) == []
+    assert not any(name.startswith("subprojects") for name in read_files(tmp_path))
+
+
+def test_files_of_a_large_project_are_made_in_seconds() -> None:
+    root = item(Kind.PROJECT, "Large")
+    server = item(Kind.SERVER, "A/B/1", root)
+    project = [root, server]
+    for number in range(3000):
+        device = item(Kind.DEVICE, f"A/C/{number}", server)
+        chosen = item(Kind.CONFIGURATION, "chosen", device, text=values(velocity=1.0))
+        project += [replace(device, attributes={"active": chosen.uuid}), chosen]
+    began = time.process_time()
+    files = to_files(project)
+    assert time.process_time() - began < 6
+    began = time.process_time()
+    assert len(from_files(files)[0]) == 6002
+    assert time.process_time() - began < 6
 
 
 def test_archive_is_one_file_and_the_same_bytes_for_the_same_project(tmp_path: Path) -> None:
