@@ -14,8 +14,9 @@ import pytest
 
 from pykarabo.testing import async_test
 from pykarabo_services.kernel.database import Database, check
-from pykarabo_services.project.model import Changes, changes_between
+from pykarabo_services.project.model import Changes
 from pykarabo_services.project.store import STORE, DatabaseProjects
+from pykarabo_services.project.trees import changes_between
 from tests.harness.auditor import record
 from tests.harness.databases import Databases
 from tests.harness.saver_process import load, state

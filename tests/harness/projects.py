@@ -71,7 +71,11 @@ class Shelf:
         """Return the items with their texts."""
         items = await self.store.items(project or self.project)
         texts = await self.store.texts([found.uuid for found in items], max_bytes=1 << 26)
-        return [replace(found, text=texts.get(found.uuid)) for found in items]
+        assert all(texts[found.uuid].version == found.version for found in items if found.size)
+        return [
+            replace(found, text=texts[found.uuid].text if found.uuid in texts else None)
+            for found in items
+        ]
 
 
 @contextlib.asynccontextmanager

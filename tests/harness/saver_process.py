@@ -9,12 +9,14 @@ import asyncio
 import os
 import sys
 import tempfile
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
 from pykarabo_services.kernel.database import Database, Place, migrate, place_of
-from pykarabo_services.project.model import Author, Changes, Item, Kind, changes_between
+from pykarabo_services.project.model import Author, Changes, Item, Kind
 from pykarabo_services.project.store import STORE, DatabaseProjects
+from pykarabo_services.project.trees import changes_between
 
 _UUID = "00000000-0000-4000-8000-{:012d}"
 _SCENES = 15
@@ -52,8 +54,9 @@ async def load(store: DatabaseProjects) -> list[Item]:
         return []
     items = await store.items(_UUID.format(0))
     texts = await store.texts([item.uuid for item in items], max_bytes=1 << 26)
-    wires = [item.to_wire() | {"text": texts.get(item.uuid)} for item in items]
-    return [Item.from_wire(wire) for wire in wires]
+    return [
+        replace(item, text=texts[item.uuid].text if item.uuid in texts else None) for item in items
+    ]
 
 
 async def _save_for_ever(url: str, domain: str, number: int) -> None:
@@ -72,7 +75,7 @@ def _ordered(changes: Changes, number: int) -> Changes:
         (item for item in state(number) if item.kind is Kind.SCENE), key=lambda item: item.position
     )
     order = {scenes[0].parent: [item.uuid for item in scenes]}
-    return Changes(items=changes.items, removed=changes.removed, order=order)
+    return replace(changes, order=order)
 
 
 def _warm_up() -> None:

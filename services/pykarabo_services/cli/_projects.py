@@ -186,7 +186,7 @@ def import_command(
 ) -> None:  # fmt: skip
     """Bring a project from PATH, a directory or an archive, into the store, all or nothing."""
     from pykarabo_services.project.files import from_files, read_files
-    from pykarabo_services.project.model import with_new_uuids
+    from pykarabo_services.project.trees import with_new_uuids
 
     found = from_files(read_files(path), name=str(path))
     if copy:
@@ -234,7 +234,8 @@ def _placed(root: "Item", folder: str | None, name: str | None) -> "Item":
 
 
 def _changes(projects: "Projects", found: "list[list[Item]]", *, update: bool) -> "Changes":
-    from pykarabo_services.project.model import Changes, changes_between
+    from pykarabo_services.project.model import Changes
+    from pykarabo_services.project.trees import changes_between
 
     known = {record["uuid"]: record["name"] for record in projects.records()}
     all_changes = Changes()
@@ -344,10 +345,8 @@ def duplicate_command(
 @_options
 def find_command(store: str | None, *, as_json: bool, **patterns: Any) -> None:
     """Find projects by what is in them; patterns as in the shell."""
-    from pykarabo_services.project.client import project_store
-
     with BlockingClient() as client:
-        found = project_store(client, store).call("find_items", **patterns)
+        found = _projects(client, store).find(**patterns)
     if as_json:
         print_json(found)
     else:

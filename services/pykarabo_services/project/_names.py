@@ -2,6 +2,7 @@
 
 import re
 import uuid as uuids
+from collections.abc import Collection
 from enum import StrEnum
 from typing import Final
 
@@ -14,7 +15,11 @@ MAX_DESCRIPTION: Final = 4_096
 MAX_TEXT: Final = 4 * 2**20
 """Bytes of a scene, macro or configuration; two of them fit into one message."""
 MAX_ITEMS: Final = 10_000
-"""Of one save or one project: a facility of thousands of devices is made of many projects."""
+"""Of one project or one message: a facility of thousands of devices is made of many projects."""
+MAX_SAVE: Final = 50_000
+"""Items of one save: several projects, which are imported all or none."""
+MAX_ATTRIBUTES: Final = 8 * 2**20
+"""Bytes of all names and descriptions of a project, so that the list of its items can be read."""
 
 _NAME: Final = re.compile(r"[^\x00-\x1f\x7f/\\.\s][^\x00-\x1f\x7f/\\]*")
 _CONTROL: Final = re.compile(r"[\ud800-\udfff\x00]")
@@ -70,6 +75,15 @@ def check_name(name: str, kind: Kind) -> str:
         f"'{name[:MAX_NAME]}' is no name for a {kind}",
         remedy=f"use up to {MAX_NAME} characters, without '/', '\\' and a '.' at the beginning",
     )
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """Return a name that is not taken: this one, or the first with a number behind it."""
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name[: MAX_NAME - 8].rstrip()} {number}"
+    return free
 
 
 def check_folder(folder: str) -> str:

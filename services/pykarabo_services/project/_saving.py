@@ -15,7 +15,7 @@ from pykarabo.errors import (
     UnknownItemError,
 )
 
-from .model import MAX_ITEMS, PARENTS, Author, Changes, Item, Kind, Saved
+from .model import MAX_ATTRIBUTES, MAX_ITEMS, PARENTS, Author, Changes, Item, Kind, Saved
 from .tables import ITEMS, PROJECTS
 
 _PART: Final = 500
@@ -45,6 +45,11 @@ def rows_of_project(connection: Connection, project: str) -> list[RowMapping]:
     return list(answer.mappings())
 
 
+def to_stored(attributes: Mapping[str, str]) -> str:
+    """Return attributes as they are stored."""
+    return json.dumps(dict(attributes), ensure_ascii=False, sort_keys=True)
+
+
 def lock_items(connection: Connection) -> None:
     """Have other services of the same PostgreSQL wait; a SQLite file has one writer anyway."""
     if connection.dialect.name == "postgresql":
@@ -68,16 +73,20 @@ class Saving:
             BadInputError: the outcome would be no good project.
         """
         lock_items(self.connection)
-        named = {item.uuid: item.version for item in self.changes.items} | dict(
-            self.changes.removed
-        )
-        stored = rows_of(self.connection, named)
+        named = {
+            **self.changes.parents,
+            **{item.uuid: item.version for item in self.changes.items},
+            **self.changes.removed,
+        }
+        stored = rows_of(self.connection, [*named, *self.changes.order])
+        self._require_out_of_trash(stored)
+        self._require_parents(stored)
         below = self._below(stored)
         if not self.overwrite:
             self._require_versions(named, stored | below)
         versions = self._write(stored)
         self._remove(stored, below)
-        self._arrange()
+        versions |= self._arrange(stored, versions)
         projects = self._touched(stored)
         for project in projects:
             check_project(self.connection, project)
@@ -100,6 +109,27 @@ class Saving:
                         gone[row["uuid"]] = row
                         waiting.append(row["uuid"])
         return gone
+
+    def _require_out_of_trash(self, stored: Mapping[str, RowMapping]) -> None:
+        for part in in_parts({row["project"] for row in stored.values()}):
+            trashed = PROJECTS.c.uuid.in_(part) & PROJECTS.c.trashed
+            found = self.connection.execute(
+                select(ITEMS.c.uuid, ITEMS.c.name).join(PROJECTS).where(trashed)
+            ).first()
+            if found is not None:
+                raise _is_in_trash(found.name, found.uuid)
+
+    def _require_parents(self, stored: Mapping[str, RowMapping]) -> None:
+        """Refuse an order whose author does not say which one he has seen."""
+        saved = {item.uuid for item in self.changes.items}
+        for parent in self.changes.order:
+            if parent not in saved and parent not in self.changes.parents and not self.overwrite:
+                name = stored[parent]["name"] if parent in stored else parent
+                raise BadConfigurationError(
+                    f"the items of '{name}' are put in order, and not said which version of it "
+                    "was read",
+                    remedy="send that with 'parents', or save with overwrite",
+                )
 
     def _require_versions(self, named: Mapping[str, int], stored: Mapping[str, RowMapping]) -> None:
         """Refuse when one of the items is not as the caller knows it, or goes unread."""
@@ -155,7 +185,7 @@ class Saving:
     def _values(self, item: Item) -> dict[str, Any]:
         values: dict[str, Any] = {
             "name": item.name,
-            "attributes": json.dumps(dict(item.attributes), ensure_ascii=False, sort_keys=True),
+            "attributes": to_stored(item.attributes),
             "saved_ns": self.author.at_ns,
             "saved_by": self.author.name,
         }
@@ -217,22 +247,47 @@ class Saving:
                 update(PROJECTS).where(PROJECTS.c.uuid == item.uuid).values(folder=folder)
             )
 
-    def _arrange(self) -> None:
-        for parent, wanted in self.changes.order.items():
-            rows = self.connection.execute(
-                select(ITEMS.c.uuid, ITEMS.c.kind).where(ITEMS.c.parent == parent)
-            ).all()
-            kinds = {row.kind for row in rows if row.uuid in wanted}
-            present = {row.uuid for row in rows if row.kind in kinds}
-            if present != set(wanted) or len(present) != len(wanted):
-                raise ChangedMeanwhileError(
-                    "other items are there than those that were put in order",
-                    remedy="load the project again and order what is there now",
-                )
-            for position, uuid in enumerate(wanted):
-                self.connection.execute(
-                    update(ITEMS).where(ITEMS.c.uuid == uuid).values(position=position)
-                )
+    def _arrange(
+        self, stored: Mapping[str, RowMapping], saved: Mapping[str, int]
+    ) -> dict[str, int]:
+        """Put items in order; return the new versions of the parents that were not saved anyway."""
+        arranged = [
+            parent for parent, wanted in self.changes.order.items() if self._put(parent, wanted)
+        ]
+        versions = {
+            uuid: stored[uuid]["version"] + 1
+            for uuid in arranged
+            if uuid in stored and uuid not in saved
+        }
+        for uuid, version in versions.items():
+            values = {"saved_ns": self.author.at_ns, "saved_by": self.author.name}
+            self.connection.execute(
+                update(ITEMS).where(ITEMS.c.uuid == uuid).values(version=version, **values)
+            )
+        return versions
+
+    def _put(self, parent: str, wanted: Sequence[str]) -> bool:
+        """Put the items below one in order; return whether they were in another one."""
+        rows = self.connection.execute(
+            select(ITEMS.c.uuid, ITEMS.c.kind)
+            .where(ITEMS.c.parent == parent)
+            .order_by(ITEMS.c.kind, ITEMS.c.position)
+        ).all()
+        kinds = {row.uuid: row.kind for row in rows}
+        named = {kinds.get(uuid) for uuid in wanted}
+        present = [row.uuid for row in rows if row.kind in named]
+        if sorted(present) != sorted(wanted):
+            row = rows_of(self.connection, [parent]).get(parent)
+            raise ChangedMeanwhileError(
+                f"in '{row['name'] if row else parent}' are other items than were put in order",
+                remedy="load the project again and order what is there now",
+            )
+        ordered = sorted(wanted, key=lambda uuid: kinds[uuid])
+        for position, uuid in enumerate(ordered if ordered != present else ()):
+            self.connection.execute(
+                update(ITEMS).where(ITEMS.c.uuid == uuid).values(position=position)
+            )
+        return ordered != present
 
     def _touched(self, stored: Mapping[str, RowMapping]) -> set[str]:
         changed = rows_of(
@@ -280,11 +335,7 @@ def check_project(connection: Connection, project: str) -> None:
     rows = {row["uuid"]: row for row in rows_of_project(connection, project)}
     if project not in rows:
         return
-    if len(rows) > MAX_ITEMS:
-        raise BadConfigurationError(
-            f"project '{rows[project]['name']}' has more than {MAX_ITEMS} items",
-            remedy="divide it into subprojects",
-        )
+    _check_size(rows, rows[project]["name"])
     _check_trash(connection, rows[project])
     names: set[tuple[str, str, str]] = set()
     for row in rows.values():
@@ -303,8 +354,28 @@ def check_project(connection: Connection, project: str) -> None:
 
 def _check_trash(connection: Connection, row: RowMapping) -> None:
     if connection.scalar(select(PROJECTS.c.trashed).where(PROJECTS.c.uuid == row["uuid"])):
+        raise _is_in_trash(row["name"], row["uuid"])
+
+
+def _is_in_trash(name: str, uuid: str) -> BadConfigurationError:
+    return BadConfigurationError(
+        f"project '{name}' is in the trash",
+        remedy=f"restore it before you save: pykarabo project restore {uuid}",
+    )
+
+
+def _check_size(rows: Mapping[str, RowMapping], name: str) -> None:
+    if len(rows) > MAX_ITEMS:
         raise BadConfigurationError(
-            f"project '{row['name']}' is in the trash", remedy="restore it before you save"
+            f"project '{name}' has more than {MAX_ITEMS} items",
+            remedy="divide it into subprojects",
+        )
+    size = sum(len((row["name"] + row["attributes"]).encode()) for row in rows.values())
+    if size > MAX_ATTRIBUTES:
+        raise BadConfigurationError(
+            f"the descriptions in project '{name}' have {size / 2**20:.1f} MiB in all, "
+            f"{MAX_ATTRIBUTES >> 20} are allowed",
+            remedy="shorten them, or divide it into subprojects",
         )
 
 

@@ -14,6 +14,7 @@ KEEP_NS: Final = 300 * 10**9
 MAX_TOKEN: Final = 64
 _ITEM_BYTES: Final = 1_000
 """What an item costs besides its text."""
+_UUID_BYTES: Final = 100
 
 
 @dataclass(slots=True)
@@ -42,6 +43,8 @@ class Staging:
         """
         self._forget(now_ns)
         nbytes = sum(len(item.text or "") + _ITEM_BYTES for item in changes.items)
+        nbytes += _UUID_BYTES * sum(len(children) for children in changes.order.values())
+        nbytes += _UUID_BYTES * (len(changes.removed) + len(changes.parents))
         if self.nbytes + nbytes > MAX_BYTES or not 0 < len(token) <= MAX_TOKEN:
             raise LimitExceededError(
                 f"more than {MAX_BYTES >> 20} MiB of saves are under way",

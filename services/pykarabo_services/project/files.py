@@ -33,7 +33,8 @@ from pykarabo.errors import BadConfigurationError, BadInputError, LimitExceededE
 
 from ._contents import checked
 from ._index import INDEX, read_index, write_index
-from .model import MAX_TEXT, Item, Kind, in_tree_order
+from .model import MAX_TEXT, Item, Kind
+from .trees import in_tree_order
 
 ARCHIVE_SUFFIX: Final = ".pkproject"
 MAX_FILES: Final = 20_000

@@ -12,12 +12,13 @@ A project is a tree of items, each with a uuid that never changes and a name for
 Each item has a version, which counts how often it was saved. Who saves names the version that he
 has read; with another one the save is refused with who saved it meanwhile and when, so that nothing
 is overwritten unseen. A save is one batch of changes: all of it is done or nothing. The order of
-the items below one parent is the parent's matter: two people may add scenes to a project at once.
+the items below one parent is the parent's matter, and a new order a new version of the parent: two
+people may add scenes to a project at once, and may not arrange it at once.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol, Self
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, Protocol, Self
 
 from pykarabo.errors import (
     BadConfigurationError,
@@ -26,22 +27,27 @@ from pykarabo.errors import (
 )
 
 from ._names import (
+    MAX_ATTRIBUTES,
     MAX_DESCRIPTION,
     MAX_FOLDER,
     MAX_ITEMS,
     MAX_NAME,
+    MAX_SAVE,
     MAX_TEXT,
     Kind,
     check_folder,
     check_name,
     check_uuid,
     encode,
+    free_name,
     new_uuid,
 )
 
 __all__ = [
     "ATTRIBUTES",
+    "MAX_ATTRIBUTES",
     "MAX_ITEMS",
+    "MAX_SAVE",
     "MAX_TEXT",
     "PARENTS",
     "TEXTS",
@@ -53,13 +59,12 @@ __all__ = [
     "ProjectRecord",
     "ProjectStorage",
     "Saved",
-    "changes_between",
+    "VersionedText",
     "check_folder",
     "check_name",
     "check_uuid",
-    "in_tree_order",
+    "free_name",
     "new_uuid",
-    "with_new_uuids",
 ]
 
 PARENTS: Final[Mapping[Kind, Kind]] = {
@@ -207,16 +212,18 @@ class Changes:
         items: new ones (version 0) and changed ones (the version that was read).
         removed: uuid and version of all that goes, with everything below it.
         order: per parent the uuids of its items of one kind or several, as they are to stand.
+        parents: of each parent in `order` that is not among `items`, the version that was read.
     """
 
     items: Sequence[Item] = ()
     removed: Mapping[str, int] = field(default_factory=dict[str, int])
     order: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
+    parents: Mapping[str, int] = field(default_factory=dict[str, int])
 
     def __post_init__(self) -> None:
-        if len(self.items) + len(self.removed) > MAX_ITEMS:
+        if len(self.items) + len(self.removed) > MAX_SAVE:
             raise LimitExceededError(
-                f"more than {MAX_ITEMS} items in one save", remedy="save in several steps"
+                f"more than {MAX_SAVE} items in one save", remedy="save in several steps"
             )
         named = [item.uuid for item in self.items] + list(self.removed)
         if len(set(named)) < len(named):
@@ -228,6 +235,7 @@ class Changes:
             items=[*self.items, *other.items],
             removed={**self.removed, **other.removed},
             order={**self.order, **other.order},
+            parents={**self.parents, **other.parents},
         )
 
     def to_wire(self) -> dict[str, Any]:
@@ -236,6 +244,7 @@ class Changes:
             "items": [item.to_wire() for item in self.items],
             "removed": dict(self.removed),
             "order": {parent: list(children) for parent, children in self.order.items()},
+            "parents": dict(self.parents),
         }
 
     @classmethod
@@ -249,6 +258,7 @@ class Changes:
         items = _sequence(data.get("items", []), "items")
         removed = _mapping(data.get("removed", {}), "removed")
         order = _mapping(data.get("order", {}), "order")
+        parents = _mapping(data.get("parents", {}), "parents")
         return cls(
             items=[Item.from_wire(item) for item in items],
             removed={check_uuid(name): _number(removed, name) for name in removed},
@@ -256,6 +266,7 @@ class Changes:
                 check_uuid(parent): [check_uuid(item) for item in _sequence(children, "order")]
                 for parent, children in order.items()
             },
+            parents={check_uuid(name): _number(parents, name) for name in parents},
         )
 
 
@@ -282,6 +293,10 @@ class ProjectRecord:
     trashed: bool
     last_loaded_ns: int
 
+    def key(self) -> str:
+        """Return what lists are sorted by, and go on behind."""
+        return "\n".join((self.folder, self.name, self.uuid))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
@@ -293,6 +308,17 @@ class Match:
     uuid: str
     kind: Kind
     name: str
+
+    def key(self) -> str:
+        """Return what lists are sorted by, and go on behind."""
+        return "\n".join((self.folder, self.project_name, self.name, self.uuid))
+
+
+class VersionedText(NamedTuple):
+    """A text, and the version of its item that it belongs to."""
+
+    version: int
+    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -314,7 +340,7 @@ class ProjectStorage(Protocol):
         """Return a project's items without texts, each behind its parent, in their order."""
         ...
 
-    async def texts(self, items: Collection[str], *, max_bytes: int) -> dict[str, str]:
+    async def texts(self, items: Collection[str], *, max_bytes: int) -> dict[str, VersionedText]:
         """Return texts, as many as fit; at least one."""
         ...
 
@@ -322,101 +348,31 @@ class ProjectStorage(Protocol):
         """Do all of the changes or nothing; ChangedMeanwhileError when somebody was faster."""
         ...
 
-    async def set_trashed(self, project: str, author: Author, *, trashed: bool) -> None:
-        """Put a project into the trash, or take it out."""
+    async def set_trashed(
+        self,
+        project: str,
+        author: Author,
+        *,
+        trashed: bool,
+        name: str | None = None,
+        folder: str | None = None,
+    ) -> None:
+        """Put a project into the trash, or take it out, to another name or folder if need be."""
         ...
 
     async def note_loaded(self, project: str, *, at_ns: int) -> None:
         """Note when a project was loaded last."""
         ...
 
-    async def duplicate(self, project: str, author: Author, *, name: str, folder: str) -> str:
-        """Copy a project with new uuids and return the copy's."""
+    async def duplicate(
+        self, project: str, author: Author, *, name: str, folder: str | None, alone: bool = False
+    ) -> list[str]:
+        """Copy a project and those below it; return the uuids of the copies, the outer first."""
         ...
 
     async def find(self, patterns: Mapping[Kind, str], *, class_id: str = "") -> list[Match]:
         """Return the items whose name matches the pattern of their kind."""
         ...
-
-
-def in_tree_order(items: Sequence[Item]) -> list[Item]:
-    """Return the items of one project, each behind its parent, brothers by kind and position."""
-    kinds = list(Kind)
-    below: dict[str, list[Item]] = {}
-    for item in sorted(items, key=lambda item: (kinds.index(item.kind), item.position)):
-        below.setdefault(item.parent, []).append(item)
-    ordered: list[Item] = []
-
-    def add(parent: str) -> None:
-        for item in below.get(parent, ()):
-            ordered.append(item)
-            add(item.uuid)
-
-    add("")
-    return ordered
-
-
-def with_new_uuids(items: Sequence[Item]) -> list[Item]:
-    """Return copies of whole projects that were never saved, with new uuids.
-
-    References among them follow; those to other projects stay.
-    """
-    new = {item.uuid: new_uuid() for item in items}
-
-    def mapped(value: str) -> str:
-        return new.get(value, value)
-
-    return [
-        replace(
-            item,
-            uuid=mapped(item.uuid),
-            parent=mapped(item.parent),
-            version=0,
-            attributes={
-                name: mapped(value) if name in ("active", "project") else value
-                for name, value in item.attributes.items()
-            },
-        )
-        for item in items
-    ]
-
-
-def changes_between(present: Sequence[Item], wanted: Sequence[Item]) -> Changes:
-    """Return the changes that make one state of a project another; both with their texts."""
-    before = {item.uuid: item for item in present}
-    after = {item.uuid: item for item in wanted}
-    items = [
-        replace(item, version=before[uuid].version if uuid in before else 0)
-        for uuid, item in after.items()
-        if uuid not in before or _differs(before[uuid], item)
-    ]
-    removed = {uuid: item.version for uuid, item in before.items() if uuid not in after}
-    new_order, old_order = _order_of(wanted), _order_of(present)
-    order = {
-        parent: children
-        for parent, children in new_order.items()
-        if children != old_order.get(parent, children)  # new ones come in their order
-    }
-    return Changes(items=items, removed=removed, order=order)
-
-
-def _differs(one: Item, other: Item) -> bool:
-    names = ("kind", "name", "parent", "text")
-    return any(getattr(one, name) != getattr(other, name) for name in names) or (
-        _given(one) != _given(other)
-    )
-
-
-def _given(item: Item) -> dict[str, str]:
-    return {name: value for name, value in item.attributes.items() if value}
-
-
-def _order_of(items: Sequence[Item]) -> dict[str, list[str]]:
-    order: dict[str, list[str]] = {}
-    for item in in_tree_order(items):
-        if item.parent:
-            order.setdefault(item.parent, []).append(item.uuid)
-    return order
 
 
 def _mapping(value: object, what: str) -> Mapping[str, Any]:

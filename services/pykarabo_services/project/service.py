@@ -1,6 +1,8 @@
 """The project store: a device that keeps the projects of its domain."""
 
-from collections.abc import Callable, Mapping
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from fnmatch import fnmatchcase
 from typing import Any, Final
@@ -22,6 +24,7 @@ from pykarabo_services.project.model import (
     TEXTS,
     Author,
     Changes,
+    Item,
     Kind,
     ProjectStorage,
     Saved,
@@ -29,7 +32,9 @@ from pykarabo_services.project.model import (
 )
 
 REPLY_BYTES: Final = 4 * 2**20
-"""Texts in one answer: half of a message, since a text of as much must fit with its frame."""
+"""Texts or rows in one answer: half of a message, since a text of as much must fit in its frame."""
+REPLY_ROWS: Final = 3_000
+"""In one answer: a message holds a hundred thousand values, an item has up to twenty."""
 _MAX_AUTHOR: Final = 128
 _TOLD: Final = 100
 """Uuids that an event names; who gets more loads the project again."""
@@ -113,56 +118,80 @@ class ProjectStore(Device):
 
     @command(access_level=AccessLevel.OBSERVER, idempotent=True)
     async def list_projects(
-        self, folder: str = "", name: str = "*", trashed: bool = False
-    ) -> list[Any]:
+        self, folder: str = "", name: str = "*", trashed: bool = False, after: str = ""
+    ) -> dict[str, Any]:
         """Return the projects whose name matches, in a folder and below it; or those in the trash.
 
         Each with uuid, name, folder, who saved something of it last and when, and how many items.
+
+        Returns ``projects``, as many as one answer can hold, and ``next``: call again with that as
+        `after`; empty where all have come.
         """
-        found = await self._storage.projects(trashed=trashed)
-        return [
-            asdict(record)
-            for record in found
+        found = [
+            record
+            for record in await self._storage.projects(trashed=trashed)
             if fnmatchcase(record.name, name)
             and (not folder or f"{record.folder}/".startswith(f"{folder}/"))
         ]
+        rows, following = _page([(record.key(), asdict(record)) for record in found], after)
+        return {"projects": rows, "next": following}
 
     @command(access_level=AccessLevel.OBSERVER, idempotent=True)
-    async def load_project(self, project: str) -> list[Any]:
-        """Return a project's items, each behind the one it lies in; without their texts."""
+    async def load_project(self, project: str, start: int = 0) -> dict[str, Any]:
+        """Return a project's items, each behind the one it lies in; without their texts.
+
+        Returns ``items``, as many as one answer can hold, and ``next``: call again with that as
+        `start`; 0 where all have come. Of a project that was changed in between comes another
+        ``state``: load it from its beginning then.
+        """
         items = await self._storage.items(check_uuid(project))
+        wires = [item.to_wire() for item in items[max(start, 0) :]]
+        number = _fitting(wires)
+        following = start + number
+        if not start:
+            await self._note_loaded(project)
+        return {
+            "items": wires[:number],
+            "next": following if following < len(items) else 0,
+            "state": _state_of(items),
+        }
+
+    async def _note_loaded(self, project: str) -> None:
         try:
             await self._storage.note_loaded(project, at_ns=self.clock.time_ns())
         except (DatabaseError, DiskFullError) as error:
             # One reads on where nothing can be written.
             self.log.warning("that %s was loaded cannot be noted: %s", project, error)
-        return [item.to_wire() for item in items]
 
     @command(access_level=AccessLevel.OBSERVER, idempotent=True)
     async def load_texts(self, items: list[str]) -> dict[str, Any]:
         """Return the first of the texts that were asked for, as many as one answer can hold.
 
-        Ask again for those that are missing. One scene can be loaded without its project.
+        Each with the ``version`` of its item. Ask again for those that are missing. One scene can
+        be loaded without its project.
         """
         if len(items) > MAX_ITEMS:
             raise BadConfigurationError(
                 f"{len(items)} texts at once", remedy=f"ask for {MAX_ITEMS} at most"
             )
         uuids = [check_uuid(item) for item in items]
-        return dict(await self._storage.texts(uuids, max_bytes=REPLY_BYTES))
+        texts = await self._storage.texts(uuids, max_bytes=REPLY_BYTES)
+        return {uuid: text._asdict() for uuid, text in texts.items()}
 
     @command(access_level=AccessLevel.OBSERVER, idempotent=True)
-    async def find_items(
+    async def find_items(  # noqa: PLR0917 - named by whoever calls
         self,
         device: str = "",
         server: str = "",
         macro: str = "",
         scene: str = "",
         class_id: str = "",
-    ) -> list[Any]:
+        after: str = "",
+    ) -> dict[str, Any]:
         """Return the items whose names match one of these patterns, and the projects they are in.
 
-        With a class only devices of it.
+        With a class only devices of it. Returns ``items``, as many as one answer can hold, and
+        ``next``: call again with that as `after`; empty where all have come.
         """
         given = {Kind.DEVICE: device, Kind.SERVER: server, Kind.MACRO: macro, Kind.SCENE: scene}
         patterns = {kind: pattern for kind, pattern in given.items() if pattern}
@@ -171,7 +200,9 @@ class ProjectStore(Device):
                 "nothing to look for", remedy="give a pattern for device, server, macro or scene"
             )
         found = await self._storage.find(patterns, class_id=class_id)
-        return [asdict(match) | {"kind": str(match.kind)} for match in found]
+        wires = [(match.key(), asdict(match) | {"kind": str(match.kind)}) for match in found]
+        rows, following = _page(wires, after)
+        return {"items": rows, "next": following}
 
     # Changing
 
@@ -219,27 +250,46 @@ class ProjectStore(Device):
     @command()
     async def trash_project(self, project: str) -> None:
         """Put a project into the trash; nothing of it is lost."""
-        await self._set_trashed(project, trashed=True)
-
-    @command()
-    async def restore_project(self, project: str) -> None:
-        """Take a project out of the trash."""
-        await self._set_trashed(project, trashed=False)
-
-    async def _set_trashed(self, project: str, *, trashed: bool) -> None:
         author = self._author()
-        await self._storage.set_trashed(check_uuid(project), author, trashed=trashed)
-        self._tell(project, [], "trashed" if trashed else "restored", author)
+        await self._storage.set_trashed(check_uuid(project), author, trashed=True)
+        self._tell(project, [], "trashed", author)
         await self._count()
 
     @command()
-    async def duplicate_project(self, project: str, name: str, folder: str = "") -> str:
-        """Copy a project with everything in it, and return the uuid of the copy."""
+    async def restore_project(
+        self, project: str, name: str | None = None, folder: str | None = None
+    ) -> None:
+        """Take a project out of the trash; to another name or folder where its own is taken."""
         author = self._author()
-        uuid = await self._storage.duplicate(check_uuid(project), author, name=name, folder=folder)
-        self._tell(uuid, [], "created", author)
+        await self._storage.set_trashed(
+            check_uuid(project), author, trashed=False, name=name, folder=folder
+        )
+        self._tell(project, [], "restored", author)
         await self._count()
-        return uuid
+
+    @command()
+    async def duplicate_project(
+        self, project: str, name: str, folder: str | None = None, alone: bool = False
+    ) -> str:
+        """Copy a project with everything in it, and return the uuid of the copy.
+
+        The projects below it are copied too; each keeps its name, or gets a number behind it where
+        that is taken.
+
+        Args:
+            project: uuid of what is copied.
+            name: of the copy.
+            folder: of all copies; default: each lies beside what it is a copy of.
+            alone: the copy refers to the same projects below it.
+        """
+        author = self._author()
+        copies = await self._storage.duplicate(
+            check_uuid(project), author, name=name, folder=folder, alone=alone
+        )
+        for uuid in copies:
+            self._tell(uuid, [], "created", author)
+        await self._count()
+        return copies[0]
 
     def _tell(self, project: str, items: list[str], what: str, author: Author) -> None:
         self.emit("changed", project=project, items=items[:_TOLD], what=what, by=author.name)
@@ -249,6 +299,30 @@ class ProjectStore(Device):
         if "changes" not in arguments:
             return arguments
         return {**arguments, "changes": _summary(arguments["changes"])}
+
+
+def _page(rows: Sequence[tuple[str, dict[str, Any]]], after: str) -> tuple[list[Any], str]:
+    """Return the rows behind a key, as many as one answer can hold, and behind which to go on."""
+    left = [row for row in rows if row[0] > after] if after else rows
+    number = _fitting([row for _key, row in left])
+    following = left[number - 1][0] if number < len(left) else ""
+    return [row for _key, row in left[:number]], following
+
+
+def _fitting(rows: Sequence[dict[str, Any]]) -> int:
+    """Return how many rows one answer can hold."""
+    nbytes = 0
+    for number, row in enumerate(rows[:REPLY_ROWS]):
+        nbytes += len(json.dumps(row, ensure_ascii=False).encode())
+        if number and nbytes > REPLY_BYTES:
+            return number
+    return min(len(rows), REPLY_ROWS)
+
+
+def _state_of(items: Sequence[Item]) -> str:
+    """Return what is another one as soon as anything of a project is changed."""
+    told = "".join(f"{item.uuid}{item.version}:{item.position};" for item in items)
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 def _summary(changes: Any) -> Any:

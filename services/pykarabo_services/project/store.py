@@ -12,7 +12,7 @@ from pykarabo.errors import UnknownItemError
 from pykarabo_services.kernel.database import Database
 
 from ._contents import checked
-from ._saving import Saving, check_project, in_parts, lock_items, rows_of_project
+from ._saving import Saving, check_project, in_parts, lock_items, rows_of_project, to_stored
 from .model import (
     Author,
     Changes,
@@ -21,12 +21,12 @@ from .model import (
     Match,
     ProjectRecord,
     Saved,
+    VersionedText,
     check_folder,
     check_name,
-    in_tree_order,
-    with_new_uuids,
 )
 from .tables import ITEMS, PROJECTS, STORE
+from .trees import in_tree_order, placed_copies
 
 __all__ = ["STORE", "DatabaseProjects"]
 
@@ -52,7 +52,7 @@ class DatabaseProjects:
             raise _unknown_project(project)
         return in_tree_order([_item(row) for row in rows])
 
-    async def texts(self, items: Collection[str], *, max_bytes: int) -> dict[str, str]:
+    async def texts(self, items: Collection[str], *, max_bytes: int) -> dict[str, VersionedText]:
         """Return texts, as many as fit; at least one."""
         return await self._database.read(lambda connection: _texts(connection, items, max_bytes))
 
@@ -68,11 +68,28 @@ class DatabaseProjects:
             lambda connection: Saving(connection, good, author, overwrite).run()
         )
 
-    async def set_trashed(self, project: str, author: Author, *, trashed: bool) -> None:
-        """Put a project into the trash, or take it out."""
-        await self._database.write(
-            lambda connection: _set_trashed(connection, project, author, trashed)
-        )
+    async def set_trashed(
+        self,
+        project: str,
+        author: Author,
+        *,
+        trashed: bool,
+        name: str | None = None,
+        folder: str | None = None,
+    ) -> None:
+        """Put a project into the trash, or take it out, to another name or folder if need be."""
+        if name is not None:
+            check_name(name, Kind.PROJECT)
+        check_folder(folder or "")
+
+        def run(connection: Connection) -> None:
+            _set_trashed(connection, project, author, trashed)
+            if name is not None or folder is not None:
+                _put(connection, project, name, folder)
+            if not trashed:
+                check_project(connection, project)
+
+        await self._database.write(run)
 
     async def note_loaded(self, project: str, *, at_ns: int) -> None:
         """Note when a project was loaded last."""
@@ -81,13 +98,29 @@ class DatabaseProjects:
             lambda connection: connection.execute(statement.values(last_loaded_ns=at_ns))
         )
 
-    async def duplicate(self, project: str, author: Author, *, name: str, folder: str) -> str:
-        """Copy a project with new uuids and return the copy's."""
+    async def duplicate(
+        self, project: str, author: Author, *, name: str, folder: str | None, alone: bool = False
+    ) -> list[str]:
+        """Copy a project and those below it; return the uuids of the copies, the outer first.
+
+        The copies of those below keep their names, or get a number where one is taken.
+
+        Args:
+            folder: of all copies; None: each lies beside what it is a copy of.
+            alone: the copy refers to the same projects below it.
+        """
         check_name(name, Kind.PROJECT)
-        check_folder(folder)
-        return await self._database.write(
-            lambda connection: _duplicate(connection, project, author, (name, folder))
-        )
+        check_folder(folder or "")
+
+        def run(connection: Connection) -> list[str]:
+            lock_items(connection)
+            found = _loaded(connection, project, alone=alone)
+            copies = placed_copies(found, _taken(connection), name=name, folder=folder)
+            for items in copies:
+                Saving(connection, Changes(items=items), author).run()
+            return [items[0].uuid for items in copies]
+
+        return await self._database.write(run)
 
     async def find(self, patterns: Mapping[Kind, str], *, class_id: str = "") -> list[Match]:
         """Return the items whose name matches the pattern of their kind, and devices of a class."""
@@ -144,7 +177,7 @@ def _projects(connection: Connection, trashed: bool) -> list[ProjectRecord]:
     found = [_record(row) for row in connection.execute(statement).mappings()]
     savers = _last_savers(connection, found)
     found = [replace(record, saved_by=savers[record.uuid]) for record in found]
-    return sorted(found, key=lambda record: (record.folder, record.name, record.uuid))
+    return sorted(found, key=ProjectRecord.key)
 
 
 def _record(row: RowMapping) -> ProjectRecord:
@@ -167,7 +200,9 @@ def _last_savers(connection: Connection, records: Collection[ProjectRecord]) -> 
     return savers
 
 
-def _texts(connection: Connection, items: Collection[str], max_bytes: int) -> dict[str, str]:
+def _texts(
+    connection: Connection, items: Collection[str], max_bytes: int
+) -> dict[str, VersionedText]:
     """Return the first texts that fit, in the order in which they were asked for."""
     sizes: dict[str, int] = {}
     for part in in_parts(items):
@@ -182,14 +217,14 @@ def _texts(connection: Connection, items: Collection[str], max_bytes: int) -> di
         if chosen and total > max_bytes:
             break
         chosen.append(uuid)
-    found: dict[str, str] = {}
+    found: dict[str, VersionedText] = {}
     for part in in_parts(chosen):
         answer = connection.execute(
-            select(ITEMS.c.uuid, ITEMS.c.text).where(
+            select(ITEMS.c.uuid, ITEMS.c.version, ITEMS.c.text).where(
                 ITEMS.c.uuid.in_(part), ITEMS.c.text.is_not(None)
             )
         )
-        found.update({row.uuid: row.text for row in answer})
+        found.update({row.uuid: VersionedText(row.version, row.text) for row in answer})
     return found
 
 
@@ -205,27 +240,50 @@ def _set_trashed(connection: Connection, project: str, author: Author, trashed: 
         .where(ITEMS.c.uuid == project)
         .values(version=ITEMS.c.version + 1, saved_by=author.name, saved_ns=author.at_ns)
     )
-    if not trashed:
-        check_project(connection, project)
 
 
-def _duplicate(connection: Connection, project: str, author: Author, place: tuple[str, str]) -> str:
-    lock_items(connection)
-    rows = rows_of_project(connection, project)
-    if not rows:
-        raise _unknown_project(project)
-    answer = connection.execute(
-        select(ITEMS.c.uuid, ITEMS.c.text).where(
-            ITEMS.c.project == project, ITEMS.c.text.is_not(None)
-        )
-    )
-    texts = {row["uuid"]: row["text"] for row in answer.mappings()}
-    items = in_tree_order([replace(_item(row), text=texts.get(row["uuid"])) for row in rows])
-    root, *others = with_new_uuids(items)
-    name, folder = place
-    root = replace(root, name=name, attributes={**root.attributes, "folder": folder})
-    Saving(connection, Changes(items=[root, *others]), author).run()
-    return root.uuid
+def _put(connection: Connection, project: str, name: str | None, folder: str | None) -> None:
+    """Give a project that is locked another name or folder."""
+    root = next(_item(row) for row in rows_of_project(connection, project) if not row["parent"])
+    attributes = dict(root.attributes) | ({} if folder is None else {"folder": folder})
+    values = {"name": name or root.name, "attributes": to_stored(attributes)}
+    connection.execute(update(ITEMS).where(ITEMS.c.uuid == project).values(values))
+    folder = attributes.get("folder", "")
+    connection.execute(update(PROJECTS).where(PROJECTS.c.uuid == project).values(folder=folder))
+
+
+def _loaded(connection: Connection, project: str, *, alone: bool) -> list[list[Item]]:
+    """Return a project, and those below it that are not in the trash, with their texts."""
+    found: dict[str, list[Item]] = {}
+    waiting = [project]
+    while waiting:
+        uuid = waiting.pop(0)
+        if uuid in found:
+            continue
+        where = ITEMS.c.project == uuid
+        rows = connection.execute(select(ITEMS).where(where)).mappings().all()
+        if not rows and uuid == project:
+            raise _unknown_project(project)
+        if not rows or (uuid != project and _is_trashed(connection, uuid)):
+            continue
+        found[uuid] = in_tree_order([replace(_item(row), text=row["text"]) for row in rows])
+        if not alone:
+            waiting += [
+                item.attributes["project"] for item in found[uuid] if item.kind is Kind.SUBPROJECT
+            ]
+    return list(found.values())
+
+
+def _is_trashed(connection: Connection, project: str) -> bool:
+    return bool(connection.scalar(select(PROJECTS.c.trashed).where(PROJECTS.c.uuid == project)))
+
+
+def _taken(connection: Connection) -> set[tuple[str, str]]:
+    """Return folder and name of every project that is not in the trash."""
+    joined = ITEMS.join(PROJECTS, PROJECTS.c.uuid == ITEMS.c.uuid)
+    statement = select(PROJECTS.c.folder, ITEMS.c.name).select_from(joined)
+    answer = connection.execute(statement.where(PROJECTS.c.trashed.is_(False)))
+    return {(row.folder, row.name) for row in answer}
 
 
 def _find(connection: Connection, patterns: Mapping[Kind, str], class_id: str) -> list[Match]:
@@ -254,7 +312,7 @@ def _find(connection: Connection, patterns: Mapping[Kind, str], class_id: str) -
             if fnmatchcase(row["name"], pattern) and is_of_class:
                 names = ("project", "project_name", "folder", "uuid", "name")
                 found.append(Match(kind=kind, **{name: row[name] for name in names}))
-    return sorted(found, key=lambda match: (match.folder, match.project_name, match.name))
+    return sorted(found, key=Match.key)
 
 
 def _as_like(pattern: str) -> str:

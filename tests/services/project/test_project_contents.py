@@ -164,7 +164,8 @@ def test_B9_text_above_4_MiB_is_refused() -> None:
             },
             "project 'a' cannot have 'x'",
         ),
-        ({"removed": {new_uuid(): 1 for _ in range(10_001)}}, "more than 10000 items"),
+        ({"removed": {new_uuid(): 1 for _ in range(50_001)}}, "more than 50000 items"),
+        ({"parents": {new_uuid(): -1}}, "is no number from 0 on"),
     ],
 )
 def test_B9_changes_that_are_none_are_refused(changes: Any, reason: str) -> None:

@@ -20,14 +20,8 @@ from pykarabo_services.project.files import (
     write_archive,
     write_directory,
 )
-from pykarabo_services.project.model import (
-    Changes,
-    Item,
-    Kind,
-    changes_between,
-    check_name,
-    with_new_uuids,
-)
+from pykarabo_services.project.model import Changes, Item, Kind, check_name
+from pykarabo_services.project.trees import changes_between, with_new_uuids
 from tests.harness.projects import SCENE, example, item, named, values
 
 

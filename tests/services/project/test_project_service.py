@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,16 @@ async def facility(url: str) -> AsyncGenerator[tuple[MemoryFacility, AsyncDevice
 
 
 async def load(store: AsyncDeviceProxy, project: str) -> list[Item]:
-    return [Item.from_wire(wire) for wire in await store.call("load_project", project)]
+    answer = await store.call("load_project", project)
+    assert answer["next"] == 0
+    return [Item.from_wire(wire) for wire in answer["items"]]
+
+
+async def listed(store: AsyncDeviceProxy, **options: Any) -> list[Any]:
+    answer = await store.call("list_projects", **options)
+    assert answer["next"] == ""
+    found: list[Any] = answer["projects"]
+    return found
 
 
 @async_test
@@ -51,7 +61,7 @@ async def test_project_is_saved_listed_loaded_and_found(
         project = example()
         versions = await store.call("save_changes", Changes(items=project).to_wire())
         assert set(versions.values()) == {1}
-        [record] = await store.call("list_projects", folder="SPB", name="Over*")
+        [record] = await listed(store, folder="SPB", name="Over*")
         assert record["uuid"] == project[0].uuid
         assert "@" in record["saved_by"]
         assert await store.call("folders") == ["SPB/Optics"]
@@ -59,10 +69,10 @@ async def test_project_is_saved_listed_loaded_and_found(
         assert [found.name for found in items][:2] == ["Overview", "Main"]
         assert all(found.text is None for found in items)
         scene = named(items, "Main").uuid
-        assert await store.call("load_texts", [scene]) == {scene: SCENE}
-        [match] = await store.call("find_items", device="SPB/MOTOR/*")
+        assert await store.call("load_texts", [scene]) == {scene: {"version": 1, "text": SCENE}}
+        [match] = (await store.call("find_items", device="SPB/MOTOR/*"))["items"]
         assert (match["project_name"], match["kind"]) == ("Overview", "device")
-        [record] = await store.call("list_projects")
+        [record] = await listed(store)
         assert record["last_loaded_ns"] > 0
         values = await store.get("projects", "saves", "state", "database")
         assert (values["projects"], values["saves"], values["state"]) == (1, 1, State.ON)
@@ -117,7 +127,7 @@ async def test_save_in_parts_is_done_as_one(short_runtime: Path, databases: Data
         root, *others = example()
         await store.call("stage_changes", "t", Changes(items=[root]).to_wire())
         await store.call("stage_changes", "t", Changes(items=others[:2]).to_wire())
-        assert await store.call("list_projects") == []
+        assert await listed(store) == []
         last = Changes(items=others[2:]).to_wire()
         versions = await store.call("save_changes", last, token="t")
         assert len(versions) == 8
@@ -143,6 +153,60 @@ async def test_texts_of_many_scenes_come_in_several_answers(
 
 
 @async_test
+async def test_project_of_as_many_items_as_it_may_have_comes_in_several_answers(
+    short_runtime: Path, databases: Databases
+) -> None:
+    async with facility(databases.url) as (_running, store):
+        root = item(Kind.PROJECT, "Big")
+        server = item(Kind.SERVER, "A/B/1", root)
+        words = {"class_id": "Motor"}
+        devices = [item(Kind.DEVICE, f"A/D/{n}", server, attributes=words) for n in range(9_998)]
+        whole = [root, server, *devices]
+        for start in range(0, len(whole), 1000):
+            part = Changes(items=whole[start : start + 1000]).to_wire()
+            await store.call("stage_changes", "t", part)
+        await store.call("save_changes", Changes().to_wire(), token="t")
+        names: list[str] = []
+        states: set[str] = set()
+        start = calls = 0
+        while start or not calls:
+            answer = await store.call("load_project", root.uuid, start)
+            names += [wire["name"] for wire in answer["items"]]
+            states.add(answer["state"])
+            start, calls = answer["next"], calls + 1
+        assert names == [found.name for found in whole]
+        assert len(states) == 1
+        assert calls > 2
+        await store.call("save_changes", Changes(items=[replace(devices[7], version=1)]).to_wire())
+        assert (await store.call("load_project", root.uuid, 9_999))["state"] not in states
+        found: list[str] = []
+        after = ""
+        while after or not found:
+            answer = await store.call("find_items", device="A/D/*", after=after)
+            found += [match["name"] for match in answer["items"]]
+            after = answer["next"]
+        assert sorted(found) == sorted(device.name for device in devices)
+
+
+@async_test
+async def test_descriptions_that_are_large_together_come_in_several_answers(
+    short_runtime: Path, databases: Databases
+) -> None:
+    async with facility(databases.url) as (_running, store):
+        words = {"description": "ß" * 4000}
+        whole = [item(Kind.PROJECT, f"p{n:04}", attributes=words) for n in range(700)]
+        for start in range(0, len(whole), 350):
+            part = Changes(items=whole[start : start + 350]).to_wire()
+            await store.call("stage_changes", "t", part)
+        await store.call("save_changes", Changes().to_wire(), token="t")
+        first = await store.call("list_projects")
+        second = await store.call("list_projects", after=first["next"])
+        assert second["next"] == ""
+        names = [record["name"] for record in (*first["projects"], *second["projects"])]
+        assert names == [project.name for project in whole]
+
+
+@async_test
 async def test_observer_reads_and_changes_nothing(
     short_runtime: Path, databases: Databases
 ) -> None:
@@ -156,7 +220,7 @@ async def test_observer_reads_and_changes_nothing(
             role=AccessLevel.OBSERVER,
         ) as client:
             watcher = await client.device(STORE)
-            assert len(await watcher.call("load_project", uuid)) == 8
+            assert len((await watcher.call("load_project", uuid))["items"]) == 8
             for command, *arguments in (
                 ("save_changes", Changes().to_wire()),
                 ("stage_changes", "t", Changes().to_wire()),

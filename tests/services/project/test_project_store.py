@@ -12,7 +12,8 @@ from pykarabo.errors import (
     UnknownItemError,
 )
 from pykarabo.testing import async_test
-from pykarabo_services.project.model import Changes, Item, Kind, changes_between, new_uuid
+from pykarabo_services.project.model import Changes, Item, Kind, Saved, new_uuid
+from pykarabo_services.project.trees import changes_between
 from tests.harness.databases import Databases
 from tests.harness.projects import ADA, BOB, SCENE, example, item, named, shelf, values
 
@@ -22,6 +23,13 @@ def plain(items: list[Item]) -> list[tuple[object, ...]]:
         (found.uuid, found.kind, found.name, found.parent, dict(found.attributes), found.text)
         for found in items
     ]
+
+
+def ordered(parent: Item, *children: Item) -> Changes:
+    return Changes(
+        order={parent.uuid: [child.uuid for child in children]},
+        parents={parent.uuid: parent.version},
+    )
 
 
 @async_test
@@ -164,12 +172,50 @@ async def test_order_is_kept_and_changed_as_a_whole(databases: Databases) -> Non
     async with shelf(databases) as room:
         stored = await room.fill()
         root, main, other = stored[0], named(stored, "Main"), named(stored, "Čerenkov")
-        await room.store.save(Changes(order={root.uuid: [other.uuid, main.uuid]}), BOB)
+        await room.store.save(ordered(root, other, main), BOB)
         scenes = [found.name for found in await room.load() if found.kind is Kind.SCENE]
         assert scenes == ["Čerenkov", "Main"]
-        with pytest.raises(ChangedMeanwhileError, match="other items are there"):
-            await room.store.save(Changes(order={root.uuid: [main.uuid]}), BOB)
+        with pytest.raises(ChangedMeanwhileError, match="in 'Overview' are other items"):
+            await room.store.save(ordered((await room.load())[0], main), BOB)
         assert named(await room.load(), "Main").version == 1, "an order is no change of an item"
+
+
+@async_test
+async def test_C2_second_of_two_who_put_items_in_order_gets_a_conflict(
+    databases: Databases,
+) -> None:
+    async with shelf(databases) as room:
+        stored = await room.fill()
+        root, main, other = stored[0], named(stored, "Main"), named(stored, "Čerenkov")
+        assert await room.store.save(ordered(root, main, other), BOB) == Saved(
+            versions={}, projects=[root.uuid]
+        ), "they were in this order"
+        saved = await room.store.save(ordered(root, other, main), BOB)
+        assert saved.versions == {root.uuid: 2}
+        with pytest.raises(ChangedMeanwhileError, match="project 'Overview' was saved by bob"):
+            await room.store.save(ordered(root, main, other), ADA)
+        [record] = await room.store.projects()
+        assert (record.version, record.saved_by, record.saved_ns) == (2, BOB.name, BOB.at_ns)
+        blind = Changes(order={root.uuid: [main.uuid, other.uuid]})
+        with pytest.raises(BadConfigurationError, match="not said which version of it was read"):
+            await room.store.save(blind, ADA)
+        await room.store.save(blind, ADA, overwrite=True)
+        assert [found.name for found in await room.load()][1:3] == ["Main", "Čerenkov"]
+
+
+@async_test
+async def test_C2_adding_and_removing_leaves_the_version_of_the_project(
+    databases: Databases,
+) -> None:
+    async with shelf(databases) as room:
+        stored = await room.fill()
+        wanted = [found for found in stored if found.name != "Main"]
+        wanted.append(item(Kind.SCENE, "New", stored[0], text=SCENE, position=9))
+        changes = changes_between(stored, wanted)
+        assert changes.order == {}
+        await room.store.save(changes, BOB)
+        assert changes_between(await room.load(), wanted).to_wire() == Changes().to_wire()
+        assert (await room.load())[0].version == 1
 
 
 @async_test
@@ -200,12 +246,25 @@ async def test_project_in_the_trash_is_hidden_unchangeable_and_comes_back(
         assert await room.store.projects() == []
         [record] = await room.store.projects(trashed=True)
         assert (record.name, record.trashed, record.saved_by) == ("Overview", True, BOB.name)
-        with pytest.raises(BadConfigurationError, match="'Overview' is in the trash"):
+        with pytest.raises(
+            BadConfigurationError, match="'Overview' is in the trash - restore it before"
+        ):
             await room.store.save(Changes(items=[named(stored, "Main")]), ADA)
+        with pytest.raises(BadConfigurationError, match="'Overview' is in the trash"):
+            await room.store.save(Changes(items=[replace(i, version=0) for i in stored]), ADA)
         await room.fill(example())  # its name is free meanwhile
         with pytest.raises(InvalidNameError, match="another project 'Overview' in this folder"):
             await room.store.set_trashed(record.uuid, ADA, trashed=False)
+        await room.store.set_trashed(record.uuid, ADA, trashed=False, name="Old", folder="Attic")
+        restored = (await room.load(record.uuid))[0]
+        assert (restored.name, restored.attributes["folder"]) == ("Old", "Attic")
+        assert restored.attributes["description"] == "All of it."
+        places = [(found.folder, found.name) for found in await room.store.projects()]
+        assert places == [("Attic", "Old"), ("SPB/Optics", "Overview")]
+        await room.store.set_trashed(record.uuid, ADA, trashed=True)
         await room.store.set_trashed(room.project, BOB, trashed=True)
+        with pytest.raises(InvalidNameError, match="is no name for a project"):
+            await room.store.set_trashed(record.uuid, ADA, trashed=False, name="a/b")
         await room.store.set_trashed(record.uuid, ADA, trashed=False)
         assert len(await room.load(record.uuid)) == 8
         with pytest.raises(UnknownItemError, match="there is no project"):
@@ -216,7 +275,7 @@ async def test_project_in_the_trash_is_hidden_unchangeable_and_comes_back(
 async def test_duplicate_is_a_project_of_its_own(databases: Databases) -> None:
     async with shelf(databases) as room:
         stored = await room.fill()
-        uuid = await room.store.duplicate(room.project, BOB, name="Second", folder="SPB/Optics")
+        [uuid] = await room.store.duplicate(room.project, BOB, name="Second", folder="SPB/Optics")
         copy = await room.load(uuid)
         assert [(found.name, found.text) for found in copy[1:]] == [
             (found.name, found.text) for found in stored[1:]
@@ -227,6 +286,33 @@ async def test_duplicate_is_a_project_of_its_own(databases: Databases) -> None:
             await room.store.duplicate(room.project, BOB, name="Second", folder="SPB/Optics")
         with pytest.raises(UnknownItemError):
             await room.store.duplicate(new_uuid(), BOB, name="Third", folder="")
+
+
+@async_test
+async def test_duplicate_has_projects_of_its_own_below_it(databases: Databases) -> None:
+    async with shelf(databases) as room:
+        gone, inner, outer = example("Gone", "Old"), example("Inner", "Parts"), example("Outer")
+        for number, below in enumerate((inner, gone)):
+            link = {"project": below[0].uuid}
+            new = item(Kind.SUBPROJECT, below[0].name, outer[0], attributes=link, position=number)
+            outer.append(new)
+        for project in (gone, inner, outer):
+            await room.fill(project)
+        await room.store.set_trashed(gone[0].uuid, BOB, trashed=True)
+        first, second = await room.store.duplicate(outer[0].uuid, BOB, name="Outer 2", folder=None)
+        places = [(record.folder, record.name) for record in await room.store.projects()]
+        assert places == [
+            *(("Parts", "Inner"), ("Parts", "Inner 2")),
+            *(("SPB/Optics", "Outer"), ("SPB/Optics", "Outer 2")),
+        ]
+        copy = await room.load(first)
+        assert named(copy, "Inner").attributes["project"] == second != inner[0].uuid
+        assert named(copy, "Gone").attributes["project"] == gone[0].uuid
+        [alone] = await room.store.duplicate(outer[0].uuid, BOB, name="X", folder="Y", alone=True)
+        assert named(await room.load(alone), "Inner").attributes["project"] == inner[0].uuid
+        await room.store.duplicate(outer[0].uuid, BOB, name="Outer", folder="Z")
+        names = [record.name for record in await room.store.projects() if record.folder == "Z"]
+        assert names == ["Inner", "Outer"]
 
 
 @async_test
@@ -323,6 +409,35 @@ async def test_project_that_contradicts_itself_is_refused_as_a_whole(
         ):
             await room.store.save(changes(stored), BOB)  # type: ignore[operator]
         assert plain(await room.load()) == plain(stored)
+
+
+@async_test
+async def test_project_that_could_not_be_read_again_is_refused(databases: Databases) -> None:
+    async with shelf(databases) as room:
+        root = item(Kind.PROJECT, "Wordy")
+        words = {"description": "d" * 4000}
+        more = {"text": SCENE, "attributes": words}
+        scenes = [item(Kind.SCENE, f"s{number}", root, **more) for number in range(2200)]
+        with pytest.raises(BadConfigurationError, match=r"'Wordy' have 8\.4 MiB in all, 8 are"):
+            await room.store.save(Changes(items=[root, *scenes]), ADA)
+        assert await room.store.projects() == []
+        await room.store.save(Changes(items=[root, *scenes[:2000]]), ADA)
+
+
+@async_test
+async def test_projects_of_more_items_than_one_may_have_are_saved_together(
+    databases: Databases,
+) -> None:
+    async with shelf(databases) as room:
+        items: list[Item] = []
+        for name in ("One", "Two"):
+            root = item(Kind.PROJECT, name)
+            items += [root, *(item(Kind.MACRO, f"m{n}", root, text="") for n in range(6000))]
+        await room.store.save(Changes(items=items), ADA)
+        assert [record.items for record in await room.store.projects()] == [6001, 6001]
+        more = [item(Kind.MACRO, f"n{n}", items[0], text="") for n in range(4000)]
+        with pytest.raises(BadConfigurationError, match="'One' has more than 10000 items"):
+            await room.store.save(Changes(items=more), ADA)
 
 
 @async_test
