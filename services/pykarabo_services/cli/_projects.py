@@ -72,7 +72,7 @@ def _record_row(record: dict[str, Any]) -> list[str]:
 
 
 def _list_cached(*, as_json: bool) -> None:
-    from pykarabo_services.project.client import ProjectCache
+    from pykarabo_services.project.cache import ProjectCache
 
     rows: list[dict[str, Any]] = [
         {
@@ -108,7 +108,7 @@ def show_command(project: str, store: str | None, *, cached: bool, as_json: bool
 
 def _load(project: str, store: str | None, *, cached: bool) -> "Sequence[Item]":
     if cached:
-        from pykarabo_services.project.client import ProjectCache
+        from pykarabo_services.project.cache import ProjectCache
 
         kept = ProjectCache().load(project)
         click.echo(f"as it was loaded at {_time(kept.loaded_ns)}", err=True)
@@ -260,7 +260,7 @@ def instantiate_command(project: str, pattern: str, store: str | None, *, as_jso
 
     The servers must run. Ends with 1 if one could not be started.
     """
-    from pykarabo_services.project.client import instantiate_devices
+    from pykarabo_services.project.starting import instantiate_devices
 
     found: list[dict[str, Any]] = []
     with BlockingClient() as client:

@@ -6,24 +6,15 @@ project store cannot be reached. It is only read from there when one asks for it
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, Final
 
 from pykarabo.client import BlockingClient, DeviceProxy
-from pykarabo.data import from_json
-from pykarabo.errors import (
-    ChangedMeanwhileError,
-    PykaraboError,
-    UnknownDeviceError,
-    UnknownItemError,
-    did_you_mean,
-)
-from pykarabo.transport import cache_directory
+from pykarabo.errors import ChangedMeanwhileError, UnknownDeviceError
 
-from .files import ARCHIVE_SUFFIX, from_files, read_files, to_files, write_archive
-from .model import TEXTS, Changes, Item, Kind, VersionedText, check_uuid
+from .cache import ProjectCache
+from .model import TEXTS, Changes, Item, VersionedText
+from .trees import below, resolve
 
 STORE_CLASS: Final = "ProjectStore"
 TIMEOUT_S: Final = 30.0
@@ -64,7 +55,7 @@ def project_store(client: BlockingClient, device_id: str | None = None) -> Devic
 class Projects:
     """The projects of a store, or those that were kept of it."""
 
-    def __init__(self, store: DeviceProxy, *, cache: "ProjectCache | None" = None) -> None:
+    def __init__(self, store: DeviceProxy, *, cache: ProjectCache | None = None) -> None:
         self._store = store
         self._cache = ProjectCache() if cache is None else cache
 
@@ -93,7 +84,7 @@ class Projects:
             UnknownItemError: there is none, or several.
         """
         records = self.records(trashed=trashed)
-        return _resolve(project, {r["uuid"]: (r["folder"], r["name"]) for r in records})
+        return resolve(project, {r["uuid"]: (r["folder"], r["name"]) for r in records})
 
     def load(self, project: str) -> list[Item]:
         """Return a project's items with their texts, and keep a copy of them to read.
@@ -155,13 +146,13 @@ class Projects:
         """Return a project and, by their uuids, all projects below it that there are."""
         outer = self.load(project)
         others: dict[str, list[Item]] = {}
-        waiting = _below(outer)
+        waiting = below(outer)
         known = {record["uuid"] for record in self.records()}
         while waiting:
             uuid = waiting.pop()
             if uuid in known and uuid not in others and uuid != project:
                 others[uuid] = self.load(uuid)
-                waiting += _below(others[uuid])
+                waiting += below(others[uuid])
         return outer, others
 
     def save(self, changes: Changes, *, overwrite: bool = False) -> dict[str, int]:
@@ -175,10 +166,6 @@ class Projects:
             "save_changes", last.to_wire(), token, overwrite, timeout_s=timeout_s
         )
         return versions
-
-
-def _below(items: Sequence[Item]) -> list[str]:
-    return [item.attributes["project"] for item in items if item.kind is Kind.SUBPROJECT]
 
 
 def _in_parts(changes: Changes) -> Iterator[Changes]:
@@ -216,130 +203,3 @@ def _joined(parts: Sequence[Changes]) -> Changes:
 def _size_of(item: Item) -> int:
     written = "".join((item.text or "", item.name, *item.attributes.values()))
     return len(written.encode()) + _ITEM_BYTES
-
-
-def _resolve(project: str, known: Mapping[str, tuple[str, str]]) -> str:
-    if project in known:
-        return check_uuid(project)
-    found = [
-        uuid for uuid, (folder, name) in known.items() if project in (name, f"{folder}/{name}")
-    ]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        places = ", ".join(f"{known[uuid][0]}/{known[uuid][1]} ({uuid})" for uuid in found)
-        raise UnknownItemError(
-            f"several projects are called '{project}': {places}", remedy="name one by its uuid"
-        )
-    hint = did_you_mean(project, [name for _folder, name in known.values()])
-    raise UnknownItemError(
-        f"there is no project '{project}'", remedy=hint or "see all: pykarabo project list"
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class StartedDevice:
-    """What became of one device of a project.
-
-    Args:
-        outcome: ``started``, ``online`` already, ``incompatible`` (another class or server has the
-            id), ``no server``, or ``failed``.
-    """
-
-    device_id: str
-    server_id: str
-    outcome: str
-    error: PykaraboError | None = None
-
-
-def instantiate_devices(
-    client: BlockingClient, items: Sequence[Item], pattern: str = "*"
-) -> Iterator[StartedDevice]:
-    """Start the devices of a project whose ids match, each with its active configuration.
-
-    They are started on the servers that the project names, in its order; whoever calls needs the
-    right to it.
-    """
-    by_uuid = {item.uuid: item for item in items}
-    for item in items:
-        if item.kind is Kind.DEVICE and fnmatchcase(item.name, pattern):
-            active = by_uuid.get(item.attributes.get("active", ""))
-            yield _start(client, item, by_uuid[item.parent].name, active)
-
-
-def _start(
-    client: BlockingClient, device: Item, server_id: str, active: Item | None
-) -> StartedDevice:
-    class_id = device.attributes.get("class_id", "")
-    running = {record.device_id: record for record in client.topology(device.name)}
-    record = running.get(device.name)
-    if record is not None:
-        same = (record.class_id, record.server_id) == (class_id, server_id)
-        return StartedDevice(device.name, server_id, "online" if same else "incompatible")
-    if server_id not in {server.server_id for server in client.servers()}:
-        return StartedDevice(device.name, server_id, "no server")
-    values: Any = {} if active is None or not active.text else from_json(active.text)
-    try:
-        client.device(server_id).call(
-            "instantiate", class_id, device.name, dict(values), timeout_s=TIMEOUT_S
-        )
-    except PykaraboError as error:
-        return StartedDevice(device.name, server_id, "failed", error)
-    return StartedDevice(device.name, server_id, "started")
-
-
-@dataclass(frozen=True, slots=True)
-class KeptProject:
-    """A project as it was when it was loaded last, in ns since 1970."""
-
-    items: list[Item]
-    loaded_ns: int
-
-
-class ProjectCache:
-    """Copies of projects that were loaded, to read where the store cannot be reached."""
-
-    def __init__(self, folder: Path | None = None) -> None:
-        self._folder = cache_directory() / "projects" if folder is None else folder
-
-    def keep(self, items: Sequence[Item]) -> None:
-        """Keep a copy; where none can be written, there is none."""
-        try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_archive(to_files(items), self._path(items[0].uuid))
-        except OSError:
-            return
-
-    def _path(self, uuid: str) -> Path:
-        return self._folder / f"{check_uuid(uuid)}{ARCHIVE_SUFFIX}"
-
-    def kept(self) -> list[KeptProject]:
-        """Return all copies that can be read, by folder and name."""
-        found = [
-            KeptProject(items, path.stat().st_mtime_ns)
-            for path in sorted(self._folder.glob(f"*{ARCHIVE_SUFFIX}"))
-            if (items := _read(path))
-        ]
-        return sorted(
-            found, key=lambda kept: (kept.items[0].attributes.get("folder", ""), kept.items[0].name)
-        )
-
-    def load(self, project: str) -> KeptProject:
-        """Return the copy of a project, by uuid, name or FOLDER/NAME.
-
-        Raises:
-            UnknownItemError: none was kept.
-        """
-        kept = {item.items[0].uuid: item for item in self.kept()}
-        places = {
-            uuid: (item.items[0].attributes.get("folder", ""), item.items[0].name)
-            for uuid, item in kept.items()
-        }
-        return kept[_resolve(project, places)]
-
-
-def _read(path: Path) -> list[Item]:
-    try:
-        return from_files(read_files(path), name=str(path))[0]
-    except PykaraboError:  # a copy that one cannot read is none
-        return []

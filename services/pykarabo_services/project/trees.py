@@ -1,9 +1,11 @@
 """Whole projects: the order of their items, copies of them, and what makes one state another."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from .model import Changes, Item, Kind, free_name, new_uuid
+from pykarabo.errors import UnknownItemError, did_you_mean
+
+from .model import Changes, Item, Kind, check_uuid, free_name, new_uuid
 
 
 def in_tree_order(items: Sequence[Item]) -> list[Item]:
@@ -129,3 +131,36 @@ def _order_of(items: Sequence[Item]) -> dict[str, list[str]]:
         if item.parent:
             order.setdefault(item.parent, []).append(item.uuid)
     return order
+
+
+def below(items: Sequence[Item]) -> list[str]:
+    """Return the uuids of the projects that a project refers to."""
+    return [item.attributes["project"] for item in items if item.kind is Kind.SUBPROJECT]
+
+
+def resolve(project: str, known: Mapping[str, tuple[str, str]]) -> str:
+    """Return the uuid of a project that is named by it, by its name or by FOLDER/NAME.
+
+    Args:
+        project: how it is named.
+        known: folder and name of each project, by its uuid.
+
+    Raises:
+        UnknownItemError: there is none, or several.
+    """
+    if project in known:
+        return check_uuid(project)
+    found = [
+        uuid for uuid, (folder, name) in known.items() if project in (name, f"{folder}/{name}")
+    ]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        places = ", ".join(f"{known[uuid][0]}/{known[uuid][1]} ({uuid})" for uuid in found)
+        raise UnknownItemError(
+            f"several projects are called '{project}': {places}", remedy="name one by its uuid"
+        )
+    hint = did_you_mean(project, [name for _folder, name in known.values()])
+    raise UnknownItemError(
+        f"there is no project '{project}'", remedy=hint or "see all: pykarabo project list"
+    )

@@ -1,6 +1,8 @@
 """`pykarabo project`: from the store to files and back."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pykarabo.client import BlockingClient
+from pykarabo.client import BlockingClient, wait_until
 from pykarabo.device import serve
 from pykarabo_services.project.client import Projects, project_store
 from pykarabo_services.project.main import ProjectStore
@@ -142,6 +144,35 @@ def test_devices_are_started_with_their_active_configurations(
         assert pykarabo("get", "T/MOTOR/1.velocity").out.startswith("2.5 ")
         done = pykarabo("project", "instantiate", "Hall", "--device", "*/1")
         assert (done.code, done.out) == (0, "T/MOTOR/1 on T/SERVER: online\n")
+
+
+@pytest.fixture
+def motors(short_runtime: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a server T/MOTORS in a process of its own."""
+    assert short_runtime.exists()
+    command = [sys.executable, "-m", "pykarabo", "server", "start", "--id", "T/MOTORS"]
+    with serve({"PROJECTS": ProjectStore}), subprocess.Popen(command) as process:
+        yield process
+        process.kill()
+
+
+def test_devices_of_a_server_that_was_killed_are_not_online(
+    pykarabo: Any, motors: "subprocess.Popen[bytes]"
+) -> None:
+    root = item(Kind.PROJECT, "Hall")
+    server = item(Kind.SERVER, "T/MOTORS", root)
+    device = item(Kind.DEVICE, "T/MOTOR/1", server, attributes={"class_id": "SimulatedMotor"})
+    with BlockingClient() as client:
+        Projects(project_store(client)).save(Changes(items=[root, server, device]))
+
+        def outcome() -> tuple[int, str]:
+            done = pykarabo("project", "instantiate", "Hall")
+            return done.code, done.out.rpartition(": ")[2].strip()
+
+        wait_until(lambda: outcome() == (0, "online"), timeout_s=20)
+        motors.kill()
+        wait_until(lambda: client.topology("T/MOTOR/1")[0].status == "gone", timeout_s=20)
+        assert outcome() == (1, "no server")
 
 
 def test_what_was_loaded_is_read_without_the_store(

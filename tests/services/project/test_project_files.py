@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pykarabo.errors import BadConfigurationError, InvalidNameError, WrongTypeError
 from pykarabo_services.project._contents import checked
-from pykarabo_services.project.client import ProjectCache
+from pykarabo_services.project.cache import ProjectCache
 from pykarabo_services.project.files import (
     file_name,
     from_files,
@@ -233,7 +233,9 @@ def test_names_that_nearly_meet_have_files_of_their_own() -> None:
     assert len({file_name(name) for name in names}) == len(names)
 
 
-def test_cache_keeps_the_last_state_and_is_asked_by_name(tmp_path: Path) -> None:
+def test_cache_keeps_the_last_state_and_is_asked_by_name(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     cache = ProjectCache(tmp_path / "cache")
     assert cache.kept() == []
     project = example()
@@ -245,5 +247,25 @@ def test_cache_keeps_the_last_state_and_is_asked_by_name(tmp_path: Path) -> None
     assert cache.load("SPB/Optics/Newer").items == kept.items
     with pytest.raises(Exception, match=r"there is no project 'Never' - did you mean 'Newer'"):
         cache.load("Never")
-    (tmp_path / "cache" / f"{project[0].uuid}.pkproject").write_bytes(b"half a fi")
-    assert cache.kept() == []
+    cache.keep(example("Other"))
+    path = tmp_path / "cache" / f"{project[0].uuid}.pkproject"
+    whole = path.read_bytes()
+    for broken in (b"half a fi", whole[:100], whole[:60] + b"\xff" * 40 + whole[100:]):
+        path.write_bytes(broken)
+        caplog.clear()
+        assert [found.items[0].name for found in cache.kept()] == ["Other"]
+        assert f"{path} is no exported project" in caplog.text
+        assert f"or remove {path}" in caplog.text
+
+
+def test_cache_gives_a_project_with_those_below_it(tmp_path: Path) -> None:
+    cache = ProjectCache(tmp_path / "cache")
+    outer, inner = example("Outer"), example("Inner")
+    for below in (inner, example("Missing")):
+        link = {"project": below[0].uuid}
+        outer.append(item(Kind.SUBPROJECT, below[0].name, outer[0], attributes=link))
+    cache.keep(outer)
+    cache.keep(inner)
+    kept, others = cache.load_all("Outer")
+    assert kept.items[0].name == "Outer"
+    assert list(others) == [inner[0].uuid]
