@@ -59,6 +59,11 @@ class Projects:
         self._store = store
         self._cache = ProjectCache() if cache is None else cache
 
+    @property
+    def store(self) -> DeviceProxy:
+        """The device that keeps them."""
+        return self._store
+
     def records(self, **options: Any) -> list[dict[str, Any]]:
         """Return all of what the command `list_projects` lists."""
         return self._all("list_projects", "projects", options)
@@ -154,6 +159,15 @@ class Projects:
                 others[uuid] = self.load(uuid)
                 waiting += below(others[uuid])
         return outer, others
+
+    def put(self, project: str, *, name: str | None = None, folder: str | None = None) -> Item:
+        """Give a project another name or folder, and return its root as it is then."""
+        first = self._store.call("load_project", project, timeout_s=TIMEOUT_S)["items"][0]
+        root = Item.from_wire(first)
+        attributes = dict(root.attributes) | ({} if folder is None else {"folder": folder})
+        root = replace(root, name=name or root.name, attributes=attributes)
+        self.save(Changes(items=[root]))
+        return root
 
     def save(self, changes: Changes, *, overwrite: bool = False) -> dict[str, int]:
         """Save, in as many messages as it takes; all of it is done, or nothing."""

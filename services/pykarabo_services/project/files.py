@@ -3,6 +3,7 @@
 A directory holds ``project.yaml``, which lists the items in their order, and one file per text::
 
     project.yaml
+    exported.txt
     scenes/<name>.svg
     macros/<name>.py
     configurations/<device>/<name>.json
@@ -25,7 +26,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Final
 
@@ -33,6 +34,7 @@ from pykarabo.errors import BadConfigurationError, BadInputError, LimitExceededE
 
 from ._contents import checked
 from ._index import INDEX, read_index, write_index
+from .exported import EXPORTED, Fingerprints, read_exported, write_exported
 from .model import MAX_TEXT, Item, Kind
 from .trees import in_tree_order
 
@@ -53,7 +55,7 @@ _QUOTED: Final = frozenset('%~"*:<>?|')
 """Characters that some systems of files mind, and those that stand for others."""
 _MAX_FILE_NAME: Final = 200
 """Bytes; with a suffix it is less than the 255 that a directory takes."""
-_LISTS: Final = frozenset({INDEX})
+_LISTS: Final = frozenset({INDEX, EXPORTED})
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 _DAMAGE: Final = (
     *(zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, EOFError, ValueError),
@@ -62,6 +64,19 @@ _DAMAGE: Final = (
 """What reading an archive raises that is none, or of which a byte was changed."""
 
 Files = dict[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedProject:
+    """A project in an export.
+
+    Args:
+        folder: where in the export it lies; empty for the outer one.
+        items: with their texts.
+    """
+
+    folder: str
+    items: list[Item]
 
 
 def file_name(name: str) -> str:
@@ -120,12 +135,13 @@ def to_files(items: Sequence[Item], others: Mapping[str, Sequence[Item]] | None 
 def _add_project(
     files: Files, folder: str, items: Sequence[Item], others: dict[str, Sequence[Item]]
 ) -> None:
-    ordered = in_tree_order(items)
+    ordered = [checked(item) for item in in_tree_order(items)]
     paths = _text_paths(ordered)
     _add_file(files, f"{folder}{INDEX}", write_index(ordered))
+    _add_file(files, f"{folder}{EXPORTED}", write_exported(ordered))
     for item in ordered:
         if item.uuid in paths and item.text is not None:
-            _add_file(files, f"{folder}{paths[item.uuid]}", (checked(item).text or "").encode())
+            _add_file(files, f"{folder}{paths[item.uuid]}", item.text.encode())
         if item.kind is Kind.SUBPROJECT and item.attributes["project"] in others:
             inner = others.pop(item.attributes["project"])
             _add_project(files, _inner_folder(folder, item), inner, others)
@@ -157,13 +173,23 @@ def write_directory(files: Files, folder: Path) -> list[str]:
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.is_file() or path.read_bytes() != content:
-            part = path.with_name(f".{path.name}.part")
-            part.write_bytes(content)
-            part.replace(path)
+        _write(path, content)
     for name in gone:
         (folder / name).unlink(missing_ok=True)
     return left
+
+
+def _write(path: Path, content: bytes) -> None:
+    if not path.is_file() or path.read_bytes() != content:
+        part = path.with_name(f".{path.name}.part")
+        part.write_bytes(content)
+        part.replace(path)
+
+
+def note_imported(folder: Path, projects: Sequence[ExportedProject]) -> None:
+    """Note in a directory that the store is now what its files say."""
+    for project in projects:
+        _write(folder / project.folder / EXPORTED, write_exported(project.items))
 
 
 def _superseded(files: Files, folder: Path) -> tuple[list[str], list[str]]:
@@ -180,7 +206,7 @@ def _superseded(files: Files, folder: Path) -> tuple[list[str], list[str]]:
     written: set[str] = set()
     for place, items in _outlines(present, str(folder)):
         paths = {*_text_paths(items).values(), *_text_paths(items, with_server=False).values()}
-        written |= {f"{place}{path}" for path in (INDEX, *paths)}
+        written |= {f"{place}{path}" for path in (INDEX, EXPORTED, *paths)}
     gone = written & set(present) - set(files)
     return [name for name in gone if not name.startswith(tuple(left))], left
 
@@ -230,7 +256,7 @@ def _bounded(files: Iterator[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
         if number > MAX_FILES or total > MAX_TOTAL:
             raise LimitExceededError(
                 f"more than {MAX_FILES} files or {MAX_TOTAL >> 20} MiB",
-                remedy="export the subprojects one by one, each with --alone",
+                remedy="divide the project, or export each of its subprojects with --alone",
             )
         yield name, content
 
@@ -295,9 +321,28 @@ def from_files(files: Mapping[str, bytes], *, name: str = "") -> list[list[Item]
         BadInputError: names the file and what is wrong in it.
         LimitExceededError: it holds more than a project can.
     """
+    return [project.items for project in projects_in(files, name=name)]
+
+
+def projects_in(files: Mapping[str, bytes], *, name: str = "") -> list[ExportedProject]:
+    """Return a project and those below it, the outer one first; `from_files` with their places."""
     return [
-        _with_texts(files, folder, name, items) for folder, items in list(_outlines(files, name))
+        ExportedProject(folder, _with_texts(files, folder, name, items))
+        for folder, items in list(_outlines(files, name))
     ]
+
+
+def exported_in(
+    files: Mapping[str, bytes], project: ExportedProject, *, name: str = ""
+) -> Fingerprints | None:
+    """Return what a project was when it was exported; None where nothing tells.
+
+    Raises:
+        BadConfigurationError: what should tell it is broken.
+    """
+    content = files.get(f"{project.folder}{EXPORTED}")
+    place = _place(name, project.folder, EXPORTED)
+    return None if content is None else read_exported(content, place)
 
 
 def _outlines(files: Mapping[str, bytes], name: str) -> Iterator[tuple[str, list[Item]]]:
@@ -321,7 +366,7 @@ def _outlines(files: Mapping[str, bytes], name: str) -> Iterator[tuple[str, list
 
 
 def _place(name: str, folder: str, file: str = INDEX) -> str:
-    return f"{name}/{folder}{file}".lstrip("/")
+    return f"{name}/{folder}{file}" if name else f"{folder}{file}"
 
 
 def _with_texts(

@@ -13,6 +13,7 @@ import pytest
 from pykarabo.client import BlockingClient, wait_until
 from pykarabo.device import serve
 from pykarabo_services.project.client import Projects, project_store
+from pykarabo_services.project.files import read_files
 from pykarabo_services.project.main import ProjectStore
 from pykarabo_services.project.model import Changes, Item, Kind
 from tests.harness.projects import SCENE, example, item, values
@@ -31,7 +32,7 @@ def store(short_runtime: Path) -> Iterator[list[Item]]:
 
 def test_list_and_show(pykarabo: Any, store: list[Item]) -> None:
     lines = pykarabo("project", "list").lines
-    assert lines[0].split() == ["name", "folder", "items", "saved", "by", "uuid"]
+    assert lines[0].split() == ["name", "folder", "items", "saved", "by", "loaded", "uuid"]
     assert lines[1].split()[:3] == ["Overview", "SPB/Optics", "8"]
     assert pykarabo("project", "list", "Under*").lines[1:] == []
     assert len(pykarabo("project", "list", "--folder", "SPB", "--json").json) == 1
@@ -49,15 +50,18 @@ def test_export_edit_and_import_changes_just_that(
     pykarabo: Any, store: list[Item], tmp_path: Path
 ) -> None:
     folder = tmp_path / "export"
-    assert pykarabo("project", "export", "Overview", str(folder)).out == f"6 files in {folder}\n"
+    assert pykarabo("project", "export", "Overview", str(folder)).out == f"7 files in {folder}\n"
     done = pykarabo("project", "import", str(folder))
     assert done.code == 3
     assert "--update" in done.err
     told = pykarabo("project", "import", str(folder), "--update", "--json").json
-    assert (told["saved"], told["removed"], told["reordered"]) == ([], 0, 0)
+    assert (told["saved"], told["removed"], told["reordered"]) == ([], [], [])
     (folder / "macros" / "scan.py").write_text("print('better')\n")
     done = pykarabo("project", "import", str(folder), "--update", "--dry-run")
-    assert done.lines == ["project Overview: 1 items would be saved, 0 removed", "  macro scan"]
+    assert done.lines == [
+        "project Overview: 1 items would be saved, 0 removed",
+        "  save macro scan",
+    ]
     assert pykarabo("project", "import", str(folder), "--update", "--json").json["saved"] == [
         "macro scan"
     ]
@@ -91,9 +95,147 @@ def test_subprojects_are_exported_and_imported_together(
     assert pykarabo("project", "export", "Outer", str(folder)).code == 0
     assert (folder / "subprojects" / "Overview" / "scenes" / "Main.svg").read_text() == SCENE
     done = pykarabo("project", "import", str(folder), "--copy", "--name", "Copy", "--folder", "X")
+    assert done.code == 0, done.err
+    told = pykarabo("project", "import", str(folder), "--copy", "--name", "Copy 2", "--json").json
+    places = [(r["folder"], r["name"]) for r in pykarabo("project", "list", "--json").json]
+    assert places == [
+        *(("SPB/Optics", name) for name in ("Copy 2", "Outer", "Overview", "Overview 2")),
+        *(("X", name) for name in ("Copy", "Overview")),
+    ]
+    assert [project["name"] for project in told["projects"]] == ["Copy 2", "Overview 2"]
+    shown = pykarabo("project", "show", "Copy 2", "--json").json
+    link = next(wire for wire in shown if wire["kind"] == "subproject")
+    assert link["attributes"]["project"] == told["projects"][1]["uuid"]
+    done = pykarabo("project", "import", str(folder), "--copy")
+    assert (done.code, "another project 'Outer'" in done.err) == (3, True)
+    assert len(pykarabo("project", "list", "--json").json) == 6, "nothing of it was saved"
+
+
+def changed_by_somebody(store: list[Item], folder: Path, pykarabo: Any) -> str:
+    """Export a project, and let somebody change a scene, add one and remove one; edit a macro."""
+    assert pykarabo("project", "export", "Overview", str(folder)).code == 0
+    scenes = [found for found in store if found.kind is Kind.SCENE]
+    new = item(Kind.SCENE, "New", store[0], text=SCENE)
+    text = SCENE.replace("4", "5")
+    with BlockingClient() as client:
+        Projects(project_store(client)).save(
+            Changes(items=[replace(scenes[0], version=1, text=text), new])
+        )
+    (folder / "macros" / "scan.py").write_text("print('better')\n")
+    return text
+
+
+def test_import_tells_what_somebody_has_changed_since_the_export(
+    pykarabo: Any, store: list[Item], tmp_path: Path
+) -> None:
+    folder = tmp_path / "export"
+    text = changed_by_somebody(store, folder, pykarabo)
+    for options in (("--update",), ("--update", "--dry-run")):
+        done = pykarabo("project", "import", str(folder), *options)
+        assert done.code == 3
+        assert "since it was exported: scene 'Main' was saved by " in done.err
+        assert "; scene 'New' was added by " in done.err
+        assert "scan" not in done.err
+    shown = {i["name"]: i for i in pykarabo("project", "show", "Overview", "--json").json}
+    assert (shown["Main"]["text"], shown["scan"]["version"]) == (text, 1)
+    assert "New" in shown
+    options = ("--update", "--overwrite")
+    done = pykarabo("project", "import", str(folder), *options, "--dry-run")
+    assert done.lines == [
+        "project Overview: 2 items would be saved, 1 removed",
+        *("  save scene Main", "  save macro scan", "  remove scene New"),
+    ]
+    done = pykarabo("project", "import", str(folder), *options)
+    assert done.lines[1:] == ["  save scene Main", "  save macro scan", "  remove scene New"]
+    done = pykarabo("project", "import", str(folder), "--update")
+    assert done.lines == ["project Overview: 0 items saved, 0 removed"], "its own are no conflict"
+    (folder / "macros" / "scan.py").write_text("print('best')\n")
+    assert pykarabo("project", "import", str(folder), "--update").code == 0
+
+
+def test_import_of_an_export_that_tells_nothing_refuses_to_change(
+    pykarabo: Any, store: list[Item], tmp_path: Path
+) -> None:
+    folder = tmp_path / "export"
+    changed_by_somebody(store, folder, pykarabo)
+    (folder / "exported.txt").write_text("<<<<<<< HEAD\n")
+    done = pykarabo("project", "import", str(folder), "--update")
+    assert f"{folder}/exported.txt, line 1: it is no line of an export" in done.err
+    (folder / "exported.txt").unlink()
+    done = pykarabo("project", "import", str(folder), "--update")
     assert done.code == 3
-    assert "another project 'Overview'" in done.err
-    assert len(pykarabo("project", "list", "--json").json) == 2, "nothing of it was saved"
+    for what in ("scene 'Main' was saved", "scene 'New' was saved", "macro 'scan' was saved"):
+        assert what in done.err
+    assert pykarabo("project", "import", str(folder), "--update", "--overwrite").code == 0
+
+
+def test_import_tells_of_what_was_removed_and_put_in_order_since_the_export(
+    pykarabo: Any, store: list[Item], tmp_path: Path
+) -> None:
+    folder = tmp_path / "export"
+    assert pykarabo("project", "export", "Overview", str(folder)).code == 0
+    scenes = [found.uuid for found in store if found.kind is Kind.SCENE]
+    scan = next(found.uuid for found in store if found.name == "scan")
+    with BlockingClient() as client:
+        projects = Projects(project_store(client))
+        root = store[0].uuid
+        projects.save(Changes(order={root: scenes[::-1]}, parents={root: 1}))
+        done = pykarabo("project", "import", str(folder), "--update")
+        assert "since it was exported: the items of project 'Overview' were put in" in done.err
+        projects.save(Changes(removed={scan: 1}))
+        done = pykarabo("project", "import", str(folder), "--update")
+        assert "since it was exported: macro 'scan' was removed; the items of" in done.err
+    done = pykarabo("project", "import", str(folder), "--update", "--overwrite")
+    assert done.lines[1:] == ["  save macro scan", "  put in order project Overview"]
+    names = [wire["name"] for wire in pykarabo("project", "show", "Overview", "--json").json]
+    assert names[1:4] == ["Main", "Čerenkov", "scan"]
+
+
+def test_clone_of_an_export_in_git_is_imported_with_what_was_edited_there(
+    pykarabo: Any, store: list[Item], tmp_path: Path
+) -> None:
+    def git(*arguments: str | Path) -> None:
+        command = ["git", "-c", "user.name=ada", "-c", "user.email=ada@desk", *map(str, arguments)]
+        subprocess.run(command, check=True, capture_output=True)
+
+    first, clone = tmp_path / "first", tmp_path / "clone"
+    assert pykarabo("project", "export", "Overview", str(first)).code == 0
+    git("init", "-q", first)
+    git("-C", first, "add", "-A")
+    git("-C", first, "commit", "-qm", "export")
+    git("clone", "-q", first, clone)
+    (clone / "macros" / "scan.py").write_text("print('there')\n")
+    done = pykarabo("project", "import", str(clone), "--update")
+    assert done.lines[1:] == ["  save macro scan"], done.err
+    (first / "macros" / "scan.py").write_text("print('here')\n")
+    done = pykarabo("project", "import", str(first), "--update")
+    assert "macro 'scan' was saved by " in done.err
+
+
+def test_project_in_the_trash_is_named_as_such_and_comes_out_to_another_place(
+    pykarabo: Any, store: list[Item], tmp_path: Path
+) -> None:
+    folder = tmp_path / "export"
+    assert pykarabo("project", "export", "Overview", str(folder)).code == 0
+    assert pykarabo("project", "trash", "Overview").code == 0
+    for options in ((), ("--dry-run",), ("--update",)):
+        done = pykarabo("project", "import", str(folder), *options)
+        assert done.code == 3
+        assert "project 'Overview' is in the trash" in done.err
+        assert f"pykarabo project restore {store[0].uuid}" in done.err
+    assert pykarabo("project", "import", str(folder), "--copy").code == 0
+    assert len(pykarabo("project", "show", "Overview", "--trash").lines) == 8
+    kept = tmp_path / "trashed"
+    assert pykarabo("project", "export", "Overview", str(kept), "--trash").code == 0
+    assert (kept / "scenes" / "Main.svg").read_text() == SCENE
+    done = pykarabo("project", "restore", "Overview")
+    assert "another project 'Overview' in this folder" in done.err
+    done = pykarabo("project", "restore", "Overview", "--name", "Old", "--folder", "")
+    assert (done.code, done.out) == (0, "Overview is out of the trash, as Old\n")
+    assert pykarabo("project", "rename", "Old", "Older").out == "Old is Older now\n"
+    assert pykarabo("project", "move", "Older", "Attic").out == "Older is Attic/Older now\n"
+    places = [(r["folder"], r["name"]) for r in pykarabo("project", "list", "--json").json]
+    assert places == [("Attic", "Older"), ("SPB/Optics", "Overview")]
 
 
 def test_trash_restore_duplicate_and_find(pykarabo: Any, store: list[Item]) -> None:
@@ -184,11 +326,32 @@ def test_what_was_loaded_is_read_without_the_store(
         assert pykarabo("project", "show", "Overview").code == 0
     assert pykarabo("project", "show", "Overview").code == 4
     assert "Overview" in pykarabo("project", "list", "--cached").out
+    assert "Overview" in pykarabo("project", "list", "Over*", "--cached", "--folder", "SPB").out
+    assert "Overview" not in pykarabo("project", "list", "Under*", "--cached").out
+    assert "Overview" not in pykarabo("project", "list", "--cached", "--folder", "SP").out
+    assert pykarabo("project", "list", "--cached", "--trash").code == 3
     done = pykarabo("project", "show", "Overview", "--cached")
     assert len(done.lines) == 8
     assert "as it was loaded at 2" in done.err
     assert pykarabo("project", "export", "Overview", str(tmp_path / "p"), "--cached").code == 0
     assert (tmp_path / "p" / "scenes" / "Main.svg").read_text() == SCENE
+
+
+def test_export_of_a_copy_has_what_is_below_it_and_removes_nothing(
+    pykarabo: Any, store: list[Item], tmp_path: Path
+) -> None:
+    outer = example("Outer")
+    link = item(Kind.SUBPROJECT, "Overview", outer[0], attributes={"project": store[0].uuid})
+    with BlockingClient() as client:
+        Projects(project_store(client)).save(Changes(items=[*outer, link]))
+    folder = tmp_path / "outer"
+    assert pykarabo("project", "export", "Outer", str(folder)).code == 0
+    whole = read_files(folder)
+    assert pykarabo("project", "export", "Outer", str(folder), "--cached").code == 0
+    assert read_files(folder) == whole
+    done = pykarabo("project", "export", "Outer", str(folder), "--alone")
+    assert f"{folder}/subprojects/Overview was not exported, and is left as it was" in done.err
+    assert read_files(folder) == whole
 
 
 def test_large_project_travels_in_several_messages(

@@ -52,6 +52,7 @@ def test_directory_is_readable_and_leads_back_to_the_project(tmp_path: Path) -> 
     assert names == [
         "configurations/SPB~MOTOR~1/fast.json",
         "configurations/SPB~MOTOR~1/slow.json",
+        "exported.txt",
         "macros/scan.py",
         "project.yaml",
         "scenes/Main.svg",
@@ -89,7 +90,10 @@ def test_git_shows_one_line_for_one_change_and_none_for_none(tmp_path: Path) -> 
     text = (fast.text or "").replace("2.5", "3.5")
     changed = [replace(found, text=text) if found is fast else found for found in project]
     write_directory(to_files(changed), tmp_path / "p")
-    assert "1 file changed, 1 insertion(+), 1 deletion(-)" in git("diff", "--stat")
+    assert git("diff", "--numstat").splitlines() == [
+        "1\t1\tp/configurations/SPB~MOTOR~1/fast.json",
+        "1\t1\tp/exported.txt",
+    ]
 
 
 def test_export_over_an_earlier_one_removes_what_is_gone_and_nothing_else(tmp_path: Path) -> None:
