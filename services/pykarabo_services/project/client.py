@@ -165,7 +165,7 @@ class Projects:
         first = self._store.call("load_project", project, timeout_s=TIMEOUT_S)["items"][0]
         root = Item.from_wire(first)
         attributes = dict(root.attributes) | ({} if folder is None else {"folder": folder})
-        root = replace(root, name=name or root.name, attributes=attributes)
+        root = replace(root, name=root.name if name is None else name, attributes=attributes)
         self.save(Changes(items=[root]))
         return root
 

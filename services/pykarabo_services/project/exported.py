@@ -51,8 +51,9 @@ def read_exported(content: bytes, place: str) -> Fingerprints:
         BadConfigurationError: names file and line, such as where two branches were not merged.
     """
     found: dict[str, str] = {}
-    for number, line in enumerate(content.decode(errors="replace").splitlines(), 1):
-        if not line or line.startswith("#"):
+    # Names may hold other characters that end a line elsewhere.
+    for number, line in enumerate(content.decode(errors="replace").split("\n"), 1):
+        if not line.strip() or line.startswith("#"):
             continue
         fingerprint, _space, rest = line.partition("  ")
         uuid = rest[:_UUID]

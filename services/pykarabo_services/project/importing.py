@@ -48,7 +48,7 @@ def placed(
     outer, *others = found
     root = outer.items[0]
     attributes = dict(root.attributes) | ({} if folder is None else {"folder": folder})
-    root = replace(root, name=name or root.name, attributes=attributes)
+    root = replace(root, name=root.name if name is None else name, attributes=attributes)
     return [replace(outer, items=[root, *outer.items[1:]]), *others]
 
 

@@ -225,9 +225,14 @@ class Changes:
             raise LimitExceededError(
                 f"more than {MAX_SAVE} items in one save", remedy="save in several steps"
             )
-        named = [item.uuid for item in self.items] + list(self.removed)
-        if len(set(named)) < len(named):
-            raise BadConfigurationError("an item is named twice in one save", remedy="name it once")
+        seen = set(self.removed)
+        for item in self.items:
+            if item.uuid in seen:
+                raise BadConfigurationError(
+                    f"{item.kind} '{item.name}' ({item.uuid}) is named twice in one save",
+                    remedy="name it once; what is new has a uuid of its own",
+                )
+            seen.add(item.uuid)
 
     def __add__(self, other: "Changes") -> "Changes":
         """Return both batches as one."""

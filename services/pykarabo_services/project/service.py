@@ -144,8 +144,9 @@ class ProjectStore(Device):
         `start`; 0 where all have come. Of a project that was changed in between comes another
         ``state``: load it from its beginning then.
         """
+        start = max(start, 0)
         items = await self._storage.items(check_uuid(project))
-        wires = [item.to_wire() for item in items[max(start, 0) :]]
+        wires = [item.to_wire() for item in items[start:]]
         number = _fitting(wires)
         following = start + number
         if not start:

@@ -246,7 +246,7 @@ def _put(connection: Connection, project: str, name: str | None, folder: str | N
     """Give a project that is locked another name or folder."""
     root = next(_item(row) for row in rows_of_project(connection, project) if not row["parent"])
     attributes = dict(root.attributes) | ({} if folder is None else {"folder": folder})
-    values = {"name": name or root.name, "attributes": to_stored(attributes)}
+    values = {"name": root.name if name is None else name, "attributes": to_stored(attributes)}
     connection.execute(update(ITEMS).where(ITEMS.c.uuid == project).values(values))
     folder = attributes.get("folder", "")
     connection.execute(update(PROJECTS).where(PROJECTS.c.uuid == project).values(folder=folder))

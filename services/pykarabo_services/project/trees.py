@@ -72,7 +72,10 @@ def placed_copies(
         root, *others = (next(copies) for _item in items)
         place = root.attributes.get("folder", "") if folder is None else folder
         names = {taken_name for taken_folder, taken_name in used if taken_folder == place}
-        called = free_name(root.name, names) if number else name or root.name
+        if number:
+            called = free_name(root.name, names)
+        else:
+            called = root.name if name is None else name
         used.add((place, called))
         root = replace(root, name=called, attributes={**root.attributes, "folder": place})
         placed.append([root, *others])

@@ -125,7 +125,7 @@ def changed_by_somebody(store: list[Item], folder: Path, pykarabo: Any) -> str:
     return text
 
 
-def test_import_tells_what_somebody_has_changed_since_the_export(
+def test_C2_import_tells_what_somebody_has_changed_since_the_export(
     pykarabo: Any, store: list[Item], tmp_path: Path
 ) -> None:
     folder = tmp_path / "export"
@@ -169,7 +169,7 @@ def test_import_of_an_export_that_tells_nothing_refuses_to_change(
     assert pykarabo("project", "import", str(folder), "--update", "--overwrite").code == 0
 
 
-def test_import_tells_of_what_was_removed_and_put_in_order_since_the_export(
+def test_C2_import_tells_of_what_was_removed_and_put_in_order_since_the_export(
     pykarabo: Any, store: list[Item], tmp_path: Path
 ) -> None:
     folder = tmp_path / "export"
@@ -233,6 +233,7 @@ def test_project_in_the_trash_is_named_as_such_and_comes_out_to_another_place(
     done = pykarabo("project", "restore", "Overview", "--name", "Old", "--folder", "")
     assert (done.code, done.out) == (0, "Overview is out of the trash, as Old\n")
     assert pykarabo("project", "rename", "Old", "Older").out == "Old is Older now\n"
+    assert "'' is no name for a project" in pykarabo("project", "rename", "Older", "").err
     assert pykarabo("project", "move", "Older", "Attic").out == "Older is Attic/Older now\n"
     places = [(r["folder"], r["name"]) for r in pykarabo("project", "list", "--json").json]
     assert places == [("Attic", "Older"), ("SPB/Optics", "Overview")]

@@ -175,7 +175,7 @@ def test_B9_changes_that_are_none_are_refused(changes: Any, reason: str) -> None
 
 def test_B9_item_named_twice_in_one_save_is_refused() -> None:
     project = item(Kind.PROJECT, "a")
-    with pytest.raises(BadConfigurationError, match="named twice"):
+    with pytest.raises(BadConfigurationError, match=r"project 'a' \(.*\) is named twice"):
         Changes(items=[project], removed={project.uuid: 1})
 
 

@@ -13,8 +13,10 @@ from pykarabo.errors import BadConfigurationError, InvalidNameError, WrongTypeEr
 from pykarabo_services.project._contents import checked
 from pykarabo_services.project.cache import ProjectCache
 from pykarabo_services.project.files import (
+    exported_in,
     file_name,
     from_files,
+    projects_in,
     read_files,
     to_files,
     write_archive,
@@ -230,6 +232,19 @@ def test_two_names_have_two_files_that_lie_where_they_should(one: str, other: st
         assert "/" not in name
         assert not name.startswith(".")
         assert len(name.encode()) <= 250
+
+
+@given(st.text(max_size=100), st.text(min_size=1, max_size=128))
+def test_whatever_a_name_and_a_description_hold_comes_back(words: str, name: str) -> None:
+    root = item(Kind.PROJECT, "All")
+    try:
+        scene = item(Kind.SCENE, name, root, text=SCENE, attributes={"description": words})
+    except (InvalidNameError, WrongTypeError):
+        return
+    files = to_files([root, scene])
+    [project] = projects_in(files)
+    assert same([root, scene], project.items)
+    assert list(exported_in(files, project) or ()) == [root.uuid, scene.uuid]
 
 
 def test_names_that_nearly_meet_have_files_of_their_own() -> None:
