@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -64,6 +64,8 @@ class Saving:
     changes: Changes
     author: Author
     overwrite: bool = False
+    _projects_of_new: set[str] = field(default_factory=set[str], init=False)
+    """The projects of new items."""
 
     def run(self) -> Saved:
         """Do all of it.
@@ -87,7 +89,7 @@ class Saving:
         versions = self._write(stored)
         self._remove(stored, below)
         versions |= self._arrange(stored, versions)
-        projects = self._touched(stored)
+        projects = self._projects_of_new | {row["project"] for row in stored.values()}
         for project in projects:
             check_project(self.connection, project)
         _check_references(self.connection, self.changes.items)
@@ -180,6 +182,7 @@ class Saving:
                 remedy="load the project again; send an item behind the one it lies in",
             )
         projects[item.uuid] = project
+        self._projects_of_new.add(project)
         return project
 
     def _values(self, item: Item) -> dict[str, Any]:
@@ -288,12 +291,6 @@ class Saving:
                 update(ITEMS).where(ITEMS.c.uuid == uuid).values(position=position)
             )
         return ordered != present
-
-    def _touched(self, stored: Mapping[str, RowMapping]) -> set[str]:
-        changed = rows_of(
-            self.connection, {item.uuid for item in self.changes.items} | set(self.changes.order)
-        )
-        return {row["project"] for row in (*stored.values(), *changed.values())}
 
 
 def _conflict(uuid: str, row: RowMapping | None, changes: Changes) -> dict[str, Any]:
@@ -422,7 +419,8 @@ def _check_project_name(connection: Connection, row: RowMapping) -> None:
 
 def _check_references(connection: Connection, items: Collection[Item]) -> None:
     """Refuse a project that contains itself, through whatever other projects."""
-    if not any(item.kind is Kind.SUBPROJECT for item in items):
+    links = [item.uuid for item in items if item.kind is Kind.SUBPROJECT]
+    if not links:
         return
     below: dict[str, set[str]] = {}
     answer = connection.execute(
@@ -430,7 +428,7 @@ def _check_references(connection: Connection, items: Collection[Item]) -> None:
     )
     for row in answer.mappings():
         below.setdefault(row["project"], set()).add(json.loads(row["attributes"])["project"])
-    for start in {row["project"] for row in rows_of(connection, [i.uuid for i in items]).values()}:
+    for start in {row["project"] for row in rows_of(connection, links).values()}:
         waiting, seen = list(below.get(start, ())), set[str]()
         while waiting:
             project = waiting.pop()

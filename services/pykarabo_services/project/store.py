@@ -5,11 +5,12 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from typing import Final
 
 from sqlalchemy import Connection, RowMapping, func, select, update
 
 from pykarabo.errors import UnknownItemError
-from pykarabo_services.kernel.database import Database
+from pykarabo_services.kernel.database import DEADLINE_S, Database
 
 from ._contents import checked
 from ._saving import Saving, check_project, in_parts, lock_items, rows_of_project, to_stored
@@ -29,6 +30,12 @@ from .tables import ITEMS, PROJECTS, STORE
 from .trees import in_tree_order, placed_copies
 
 __all__ = ["STORE", "DatabaseProjects"]
+
+
+_DUPLICATE_S: Final = 60.0
+"""Projects of tens of thousands of items are read and written."""
+_ITEM_S: Final = 0.002
+"""What saving an item takes at most; a client waits longer."""
 
 
 class DatabaseProjects:
@@ -65,7 +72,8 @@ class DatabaseProjects:
         """
         good = await asyncio.to_thread(_checked, changes)
         return await self._database.write(
-            lambda connection: Saving(connection, good, author, overwrite).run()
+            lambda connection: Saving(connection, good, author, overwrite).run(),
+            deadline_s=DEADLINE_S + (len(changes.items) + len(changes.removed)) * _ITEM_S,
         )
 
     async def set_trashed(
@@ -120,7 +128,7 @@ class DatabaseProjects:
                 Saving(connection, Changes(items=items), author).run()
             return [items[0].uuid for items in copies]
 
-        return await self._database.write(run)
+        return await self._database.write(run, deadline_s=_DUPLICATE_S)
 
     async def find(self, patterns: Mapping[Kind, str], *, class_id: str = "") -> list[Match]:
         """Return the items whose name matches the pattern of their kind, and devices of a class."""

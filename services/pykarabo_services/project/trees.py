@@ -72,10 +72,9 @@ def placed_copies(
         root, *others = (next(copies) for _item in items)
         place = root.attributes.get("folder", "") if folder is None else folder
         names = {taken_name for taken_folder, taken_name in used if taken_folder == place}
-        if number:
-            called = free_name(root.name, names)
-        else:
-            called = root.name if name is None else name
+        called = free_name(root.name, names) if number else root.name
+        if not number and name is not None:
+            called = name
         used.add((place, called))
         root = replace(root, name=called, attributes={**root.attributes, "folder": place})
         placed.append([root, *others])
