@@ -29,6 +29,7 @@ from tests.harness.projects import SCENE, example, item, named
 
 STORE = "TEST/PROJECTS"
 WELL_S = 10.0
+LONG_S = 60.0
 
 
 @contextlib.asynccontextmanager
@@ -164,25 +165,27 @@ async def test_project_of_as_many_items_as_it_may_have_comes_in_several_answers(
         whole = [root, server, *devices]
         for start in range(0, len(whole), 1000):
             part = Changes(items=whole[start : start + 1000]).to_wire()
-            await store.call("stage_changes", "t", part)
-        await store.call("save_changes", Changes().to_wire(), token="t")
+            await store.call("stage_changes", "t", part, timeout_s=LONG_S)
+        await store.call("save_changes", Changes().to_wire(), token="t", timeout_s=LONG_S)
         names: list[str] = []
         states: set[str] = set()
         start = calls = 0
         while start or not calls:
-            answer = await store.call("load_project", root.uuid, start)
+            answer = await store.call("load_project", root.uuid, start, timeout_s=LONG_S)
             names += [wire["name"] for wire in answer["items"]]
             states.add(answer["state"])
             start, calls = answer["next"], calls + 1
         assert names == [found.name for found in whole]
         assert len(states) == 1
         assert calls > 2
-        await store.call("save_changes", Changes(items=[replace(devices[7], version=1)]).to_wire())
-        assert (await store.call("load_project", root.uuid, 9_999))["state"] not in states
+        changed = Changes(items=[replace(devices[7], version=1)]).to_wire()
+        await store.call("save_changes", changed, timeout_s=LONG_S)
+        last = await store.call("load_project", root.uuid, 9_999, timeout_s=LONG_S)
+        assert last["state"] not in states
         found: list[str] = []
         after = ""
         while after or not found:
-            answer = await store.call("find_items", device="A/D/*", after=after)
+            answer = await store.call("find_items", device="A/D/*", after=after, timeout_s=LONG_S)
             found += [match["name"] for match in answer["items"]]
             after = answer["next"]
         assert sorted(found) == sorted(device.name for device in devices)
@@ -197,10 +200,10 @@ async def test_descriptions_that_are_large_together_come_in_several_answers(
         whole = [item(Kind.PROJECT, f"p{n:04}", attributes=words) for n in range(700)]
         for start in range(0, len(whole), 350):
             part = Changes(items=whole[start : start + 350]).to_wire()
-            await store.call("stage_changes", "t", part)
-        await store.call("save_changes", Changes().to_wire(), token="t")
-        first = await store.call("list_projects")
-        second = await store.call("list_projects", after=first["next"])
+            await store.call("stage_changes", "t", part, timeout_s=LONG_S)
+        await store.call("save_changes", Changes().to_wire(), token="t", timeout_s=LONG_S)
+        first = await store.call("list_projects", timeout_s=LONG_S)
+        second = await store.call("list_projects", after=first["next"], timeout_s=LONG_S)
         assert second["next"] == ""
         names = [record["name"] for record in (*first["projects"], *second["projects"])]
         assert names == [project.name for project in whole]
