@@ -111,6 +111,14 @@ def _text_paths(items: Sequence[Item], *, with_server: bool = True) -> dict[str,
     return paths
 
 
+def _check_depth(folder: str, name: str) -> None:
+    if folder.count("/") > 2 * MAX_DEPTH:
+        raise LimitExceededError(
+            f"{name}: more than {MAX_DEPTH} subprojects inside each other",
+            remedy="export them apart, each with --alone",
+        )
+
+
 def _inner_folder(folder: str, subproject: Item) -> str:
     return f"{folder}subprojects/{file_name(subproject.name)}/"
 
@@ -136,6 +144,7 @@ def _add_project(
     files: Files, folder: str, items: Sequence[Item], others: dict[str, Sequence[Item]]
 ) -> None:
     ordered = [checked(item) for item in in_tree_order(items)]
+    _check_depth(folder, f"project '{ordered[0].name}'")
     paths = _text_paths(ordered)
     _add_file(files, f"{folder}{INDEX}", write_index(ordered))
     _add_file(files, f"{folder}{EXPORTED}", write_exported(ordered))
@@ -350,10 +359,7 @@ def _outlines(files: Mapping[str, bytes], name: str) -> Iterator[tuple[str, list
     waiting = [""]
     while waiting:
         folder = waiting.pop()
-        if folder.count("subprojects/") > MAX_DEPTH:
-            raise LimitExceededError(
-                f"more than {MAX_DEPTH} subprojects inside each other", remedy="export them apart"
-            )
+        _check_depth(folder, name)
         content = files.get(f"{folder}{INDEX}")
         if content is None:
             raise BadConfigurationError(

@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import Connection, RowMapping, func, select, update
 
-from pykarabo.errors import UnknownItemError
+from pykarabo.errors import InvalidNameError, UnknownItemError
 from pykarabo_services.kernel.database import DEADLINE_S, Database
 
 from ._contents import checked
@@ -94,8 +94,16 @@ class DatabaseProjects:
             _set_trashed(connection, project, author, trashed)
             if name is not None or folder is not None:
                 _put(connection, project, name, folder)
-            if not trashed:
+            if trashed:
+                return
+            try:
                 check_project(connection, project)
+            except InvalidNameError as error:
+                error.remedy = (
+                    f"restore it to another place: pykarabo project restore {project} "
+                    "--name NAME, or --folder FOLDER"
+                )
+                raise
 
         await self._database.write(run)
 

@@ -230,6 +230,7 @@ def test_project_in_the_trash_is_named_as_such_and_comes_out_to_another_place(
     assert (kept / "scenes" / "Main.svg").read_text() == SCENE
     done = pykarabo("project", "restore", "Overview")
     assert "another project 'Overview' in this folder" in done.err
+    assert f"pykarabo project restore {store[0].uuid} --name NAME" in done.err
     done = pykarabo("project", "restore", "Overview", "--name", "Old", "--folder", "")
     assert (done.code, done.out) == (0, "Overview is out of the trash, as Old\n")
     assert pykarabo("project", "rename", "Old", "Older").out == "Old is Older now\n"

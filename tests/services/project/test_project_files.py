@@ -1,5 +1,6 @@
 """Projects as files: the same bytes for the same project, and nothing lost on the way."""
 
+import itertools
 import subprocess
 import time
 from dataclasses import replace
@@ -9,7 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pykarabo.errors import BadConfigurationError, InvalidNameError, WrongTypeError
+from pykarabo.errors import (
+    BadConfigurationError,
+    InvalidNameError,
+    LimitExceededError,
+    WrongTypeError,
+)
 from pykarabo_services.project._contents import checked
 from pykarabo_services.project.cache import ProjectCache
 from pykarabo_services.project.files import (
@@ -150,6 +156,22 @@ def test_export_over_one_of_an_earlier_version_leaves_nothing_of_it(tmp_path: Pa
         (tmp_path / name).write_bytes(content)
     write_directory(files, tmp_path)
     assert read_files(tmp_path) == files
+
+
+def nested(number: int) -> tuple[list[Item], dict[str, list[Item]]]:
+    """Return a project with so many others inside each other."""
+    roots = [item(Kind.PROJECT, "subprojects") for _ in range(number + 1)]
+    projects = [
+        [outer, item(Kind.SUBPROJECT, "subprojects", outer, attributes={"project": inner.uuid})]
+        for outer, inner in itertools.pairwise(roots)
+    ]
+    return projects[0], {items[0].uuid: items for items in (*projects[1:], [roots[-1]])}
+
+
+def test_subprojects_that_could_not_be_read_again_are_not_written() -> None:
+    assert len(from_files(to_files(*nested(8)))) == 9
+    with pytest.raises(LimitExceededError, match="project 'subprojects': more than 8 subprojects"):
+        to_files(*nested(9))
 
 
 def test_no_file_is_written_twice() -> None:
