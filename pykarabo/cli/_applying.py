@@ -12,6 +12,7 @@ import click
 from pykarabo.client import BlockingClient
 from pykarabo.errors import NotConnectedError, PykaraboError, RemoteError
 from pykarabo.facility import (
+    STORE_CLASS,
     Applier,
     Facility,
     FacilityServer,
@@ -25,7 +26,7 @@ from ._app import report
 from ._instances import await_end
 from ._launching import Launcher
 from ._plan_text import plan_json, result_json, result_line
-from ._preparing import STORE_CLASS, Prepared, Wish, look_at_all
+from ._preparing import Prepared, Wish, look_at_all
 from ._processes import ask_to_stop, one_at_a_time
 from ._text import print_json
 

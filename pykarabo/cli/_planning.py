@@ -8,12 +8,12 @@ import click
 from pykarabo.client import BlockingClient
 from pykarabo.data import AccessLevel
 from pykarabo.errors import BadConfigurationError
-from pykarabo.facility import Export, Plan
+from pykarabo.facility import Export, FacilityServer, Plan
 
 from ._app import common
 from ._applying import Work
 from ._plan_text import plan_json, print_plan
-from ._preparing import Wish, look_at_all, prepare
+from ._preparing import Classes, Wish, look_at_all, prepare
 from ._roles import require_role
 from ._text import print_json
 
@@ -80,20 +80,30 @@ def apply_command(
 
 @click.command("export")
 @common
-def export_command(*, as_json: bool) -> None:
-    """Write what runs as a facility file, which `plan` and `apply` read."""
+def export_command(*, as_json: bool) -> int:
+    """Write what runs as a facility file, which `plan` and `apply` read.
+
+    Ends with status 1 if something is missing in it that is gone or does not answer.
+    """
     with BlockingClient() as client:
-        export = Export(look_at_all(client))
+        running = look_at_all(client)
+        classes = Classes(client, running)
+        anywhere = FacilityServer({})
+        export = Export(running, lambda class_id: classes.schema_of("", anywhere, class_id))
+    code = 1 if export.missing else 0
     if as_json:
         told = {"left_out": export.left_out, "variables": export.variables}
-        print_json({"text": export.text, **told})
-        return
+        print_json({"text": export.text, "missing": export.missing, **told})
+        return code
     click.echo(export.text, nl=False)
+    for name, why in export.missing.items():
+        click.echo(f"error: '{name}' {why}; it is missing in the file", err=True)
     for name, of in export.variables.items():
         click.echo(f"warning: '{of}' is secret: put it into the variable {name}", err=True)
     for device_id, reasons in export.left_out.items():
         for key, reason in reasons.items():
             click.echo(f"warning: '{device_id}.{key}' is left out: {reason}", err=True)
+    return code
 
 
 def _refuse_problems(plan: Plan, file: Path) -> None:

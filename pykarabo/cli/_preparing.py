@@ -4,12 +4,12 @@ import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from pykarabo.client import BlockingClient
 from pykarabo.data import Schema
-from pykarabo.errors import BadConfigurationError
+from pykarabo.errors import BadConfigurationError, UnknownClassError
 from pykarabo.facility import (
+    STORE_CLASS,
     CheckedFacility,
     FacilityServer,
     Kind,
@@ -26,8 +26,6 @@ from pykarabo.facility import (
 from pykarabo.transport import DOMAIN_VARIABLE, domain_name
 
 from ._launching import directory_answers
-
-STORE_CLASS: Final = "ConfigurationStore"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,8 @@ def prepare(wish: Wish) -> Prepared:
     os.environ[DOMAIN_VARIABLE] = domain_name(facility.domain)
     with BlockingClient() as client:
         running = look_at_all(client) if directory_answers() else Running()
-        checked = check_facility(facility, _Classes(client, running).schema_of)
+        running.require_answers()
+        checked = check_facility(facility, Classes(client, running).schema_of)
         plan = make_plan(checked, running, keep=wish.keep, reset=wish.reset)
     steps, notes = _about_configurations(checked, running, plan, keep=wish.keep)
     problems = [*plan.problems, *_elsewhere(plan)]
@@ -120,7 +119,7 @@ def _is_here(host: str) -> bool:
     return any(address in own or address in ("0.0.0.0", "::") for address in found)
 
 
-class _Classes:
+class Classes:
     """Tells the schemas of classes: of servers that run, else of those installed here."""
 
     def __init__(self, client: BlockingClient, running: Running) -> None:
@@ -129,7 +128,11 @@ class _Classes:
         self._known: dict[tuple[str, str], Schema] = {}
 
     def schema_of(self, server_id: str, server: FacilityServer, class_id: str) -> Schema:
-        """Return the schema of a class on a server; raises `UnknownClassError`."""
+        """Return the schema of a class on a server; raises `UnknownClassError`.
+
+        Args:
+            server_id: empty for a class of whichever server.
+        """
         known = self._known.get((server_id, class_id))
         if known is None:
             known = self._known[server_id, class_id] = self._find(server_id, server, class_id)
@@ -138,8 +141,24 @@ class _Classes:
     def _find(self, server_id: str, server: FacilityServer, class_id: str) -> Schema:
         running = self._running.servers.get(server_id)
         if running is not None and running.options.classes == server.classes:
-            wire = self._client.device(server_id).call("class_schema", class_id)
-            return Schema.from_wire(wire)
+            return self._ask(server_id, class_id)
         from pykarabo.device import DeviceClasses
 
-        return DeviceClasses(server.classes).require(class_id).schema()
+        try:
+            return DeviceClasses(server.classes).require(class_id).schema()
+        except UnknownClassError:
+            offering = [] if server_id else self._offering(class_id)
+            if not offering:
+                raise
+        return self._ask(offering[0], class_id)
+
+    def _offering(self, class_id: str) -> list[str]:
+        servers = self._client.servers() if self._running.servers else []
+        return [
+            record.server_id
+            for record in servers
+            if class_id in record.classes and record.server_id in self._running.servers
+        ]
+
+    def _ask(self, server_id: str, class_id: str) -> Schema:
+        return Schema.from_wire(self._client.device(server_id).call("class_schema", class_id))

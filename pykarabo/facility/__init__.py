@@ -20,6 +20,7 @@ from ._file import (
 from ._names import check_configuration_name, check_priority
 from ._plan import make_plan
 from ._running import (
+    STORE_CLASS,
     Running,
     RunningDevice,
     RunningServer,
@@ -31,6 +32,7 @@ from ._schema import file_schema
 from ._steps import Change, Kind, Plan, Step
 
 __all__ = [
+    "STORE_CLASS",
     "Applier",
     "Change",
     "Checked",

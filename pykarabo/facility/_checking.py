@@ -5,9 +5,14 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from pykarabo.data import Schema, checked_configuration, class_property, without_defaults
-from pykarabo.errors import BadConfigurationError, BadInputError, InvalidValuesError
+from pykarabo.errors import (
+    BadConfigurationError,
+    BadInputError,
+    InvalidValuesError,
+    MissingValueError,
+)
 
-from ._file import Facility, FacilityServer
+from ._file import Facility, FacilityServer, NamedConfiguration
 
 SchemaOf: TypeAlias = Callable[[str, FacilityServer, str], Schema]
 """Tells the schema of a class on a server; raises `UnknownClassError`."""
@@ -16,10 +21,15 @@ _SHOWN: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A device's class, and its configuration as plain values by dotted key."""
+    """A class, and a configuration of it as plain values by dotted key.
+
+    Attributes:
+        missing: of a named configuration, why the store would not take it as it is.
+    """
 
     schema: Schema
     values: Mapping[str, Any]
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +37,40 @@ class CheckedFacility:
     """A facility of which everything fits.
 
     Attributes:
-        named: values of the named configurations, by device and name.
+        named: the named configurations, by device and name.
     """
 
     facility: Facility
     devices: Mapping[str, Checked]
-    named: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    named: Mapping[str, Mapping[str, Checked]]
+
+
+def fitting(
+    schema: Schema, values: Mapping[str, Any], device_id: str
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what of a kept configuration its class takes today, and why it takes no more."""
+    errors: list[BadInputError] = []
+    found = checked_configuration(schema, values, device_id, errors=errors)
+    refused = {
+        error.key or "": error.message
+        for error in errors
+        if not isinstance(error, MissingValueError)
+    }
+    for key in [key for key in found if _is_secret(schema, key)]:
+        refused[key] = "it is secret"
+        del found[key]
+    return found, refused
+
+
+def without_secrets(schema: Schema, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the store keeps of a configuration: what differs from the defaults."""
+    kept = without_defaults(schema, values)
+    return {key: value for key, value in kept.items() if not _is_secret(schema, key)}
+
+
+def _is_secret(schema: Schema, key: str) -> bool:
+    info = class_property(schema, key)
+    return info is not None and info.secret
 
 
 def check_facility(facility: Facility, schema_of: SchemaOf) -> CheckedFacility:
@@ -54,15 +92,16 @@ def check_facility(facility: Facility, schema_of: SchemaOf) -> CheckedFacility:
             values = checker.values(schema, device.configuration, device_id, place)
             checker.devices[device_id] = Checked(schema, values)
     for device_id, named in (facility.configurations or {}).items():
-        known = checker.devices.get(device_id)
-        if known is None:  # its class is wrong, which was noted
-            continue
         for name, item in named.items():
-            place = f"configurations.{device_id}.{name}.values"
-            found = checker.values(known.schema, item.values, device_id, place)
-            kept = without_defaults(known.schema, found)
-            checker.refuse_secrets(known.schema, kept, device_id, place)
-            checker.named.setdefault(device_id, {})[name] = kept
+            place = f"configurations.{device_id}.{name}"
+            try:
+                known = checker.schema_of_named(device_id, item, schema_of)
+            except BadInputError as error:
+                checker.add(f"{place}.class", error)
+                continue
+            if known is not None:
+                found = checker.named_values(known, item.values, device_id, f"{place}.values")
+                checker.named.setdefault(device_id, {})[name] = found
     checker.raise_all()
     return CheckedFacility(facility, checker.devices, checker.named)
 
@@ -70,7 +109,7 @@ def check_facility(facility: Facility, schema_of: SchemaOf) -> CheckedFacility:
 class _Checker:
     def __init__(self, facility: Facility) -> None:
         self.devices: dict[str, Checked] = {}
-        self.named: dict[str, dict[str, Mapping[str, Any]]] = {}
+        self.named: dict[str, dict[str, Checked]] = {}
         self._document = facility.document
         self._errors: list[BadConfigurationError] = []
 
@@ -81,25 +120,50 @@ class _Checker:
         errors: list[BadInputError] = []
         found = checked_configuration(schema, configuration, device_id, errors=errors)
         for error in errors:
-            self.add(f"{place}.{error.key}" if error.key else place, error)
+            self._add_value(place, error)
         return found
 
-    def refuse_secrets(
-        self, schema: Schema, values: Mapping[str, Any], device_id: str, place: str
-    ) -> None:
-        """Note what the store would not keep."""
-        for key in values:
-            info = class_property(schema, key)
-            if info is not None and info.secret:
+    def schema_of_named(
+        self, device_id: str, named: NamedConfiguration, schema_of: SchemaOf
+    ) -> Schema | None:
+        """Return the class of a named configuration; None where that of its device is wrong."""
+        device = self.devices.get(device_id)
+        if device is not None and named.class_id in ("", device.schema.class_id):
+            return device.schema
+        return schema_of("", FacilityServer({}), named.class_id) if named.class_id else None
+
+    def named_values(
+        self, schema: Schema, configuration: Mapping[str, Any], device_id: str, place: str
+    ) -> Checked:
+        """Return a named configuration; what does not fit, and what is secret, is noted.
+
+        What is missing does no harm as long as the store has it so already.
+        """
+        errors: list[BadInputError] = []
+        found = checked_configuration(schema, configuration, device_id, errors=errors)
+        missing: list[str] = []
+        for error in errors:
+            if isinstance(error, MissingValueError):
+                missing.append(str(self._located(f"{place}.{error.key}", error)))
+            else:
+                self._add_value(place, error)
+        for key in found:
+            if _is_secret(schema, key):
                 problem = f"'{device_id}.{key}' is secret, and no configuration keeps it"
                 self.add(f"{place}.{key}", BadConfigurationError(problem, remedy="leave it out"))
+        return Checked(schema, without_secrets(schema, found), tuple(missing))
+
+    def _add_value(self, place: str, error: BadInputError) -> None:
+        self.add(f"{place}.{error.key}" if error.key else place, error)
 
     def add(self, place: str, error: BadInputError) -> None:
         """Note an error, and where in the file it is."""
+        self._errors.append(self._located(place, error))
+
+    def _located(self, place: str, error: BadInputError) -> BadConfigurationError:
         if self._document is None:
-            self._errors.append(BadConfigurationError(error.message, remedy=error.remedy))
-        else:
-            self._errors.append(self._document.wrong(place, error.message, error.remedy))
+            return BadConfigurationError(error.message, remedy=error.remedy)
+        return self._document.wrong(place, error.message, error.remedy)
 
     def raise_all(self) -> None:
         """Raise the error that there is, or one that lists all."""

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pykarabo.data import AccessMode, class_property, filled_configuration, same
 
-from ._checking import Checked, CheckedFacility
+from ._checking import Checked, CheckedFacility, fitting, without_secrets
 from ._file import FacilityServer, NamedConfiguration
 from ._running import Running, RunningDevice, RunningServer
 from ._steps import Change, Kind, Step
@@ -104,64 +104,60 @@ def named_in(values: Mapping[str, Any]) -> list[str]:
 
 
 def configuration_steps(checked: CheckedFacility, running: Running, *, keep: bool) -> list[Step]:
-    """Return what must be kept and deleted in the store, which has to run."""
+    """Return what must be kept and deleted in the store.
+
+    Nothing is deleted of a device of which the file names no configuration.
+    """
     wanted = checked.facility.configurations
-    if wanted is None or running.configurations is None:
+    if wanted is None:
         return []
     steps: list[Step] = []
-    kept = running.configurations
+    kept = running.configurations or {}
     for device_id, named in wanted.items():
-        class_id = checked.devices[device_id].schema.class_id
         for name, item in named.items():
-            plain = replace(item, values=checked.named[device_id][name])
+            found = checked.named[device_id][name]
             before = kept.get(device_id, {}).get(name)
-            if before is None or not _same_named(before, plain):
-                steps.append(_saving(device_id, class_id, name, before, plain))
+            after = replace(item, values=found.values, class_id=found.schema.class_id)
+            changes = _named_changes(before, after, found, device_id)
+            if before is None or changes:
+                steps.append(
+                    Step(
+                        Kind.SAVE,
+                        device_id,
+                        name=name,
+                        class_id=after.class_id,
+                        changes=changes,
+                        named=after,
+                        named_before=before,
+                    )
+                )
     if not keep:
         steps += (
             Step(Kind.DELETE, device_id, name=name, named_before=item, why="it is not in the file")
             for device_id, named in kept.items()
+            if device_id in wanted
             for name, item in named.items()
-            if name not in wanted.get(device_id, {})
+            if name not in wanted[device_id]
         )
     return steps
 
 
-def _saving(
-    device_id: str,
-    class_id: str,
-    name: str,
-    before: NamedConfiguration | None,
-    after: NamedConfiguration,
-) -> Step:
-    return Step(
-        Kind.SAVE,
-        device_id,
-        name=name,
-        class_id=class_id,
-        changes=_named_changes(before, after),
-        named=after,
-        named_before=before,
-    )
-
-
-def _same_named(before: NamedConfiguration, after: NamedConfiguration) -> bool:
-    return (before.comment, before.priority, before.active) == (
-        after.comment,
-        after.priority,
-        after.active,
-    ) and same(dict(before.values), dict(after.values))
-
-
 def _named_changes(
-    before: NamedConfiguration | None, after: NamedConfiguration
+    before: NamedConfiguration | None, after: NamedConfiguration, checked: Checked, device_id: str
 ) -> tuple[Change, ...]:
-    old = NamedConfiguration() if before is None else before
+    """Return what changes of a configuration; what its class has lost since is no difference."""
+    old = NamedConfiguration(class_id=after.class_id) if before is None else before
+    if old.class_id in ("", after.class_id):
+        found, _refused = fitting(checked.schema, old.values, device_id)
+        values = without_secrets(checked.schema, found)
+        old = replace(old, values=values, class_id=after.class_id)
     changes = [
         Change(name, getattr(old, name), getattr(after, name))
         for name in ("comment", "priority", "active")
         if getattr(old, name) != getattr(after, name)
     ]
+    if old.class_id != after.class_id:
+        changes.append(Change("class", old.class_id, after.class_id))
     keys = [*after.values, *(key for key in old.values if key not in after.values)]
     changes += (
         Change(key, old.values.get(key), after.values.get(key))

@@ -1,16 +1,19 @@
 """A facility as the text of its file: the same text for the same facility."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from pykarabo.data import Schema, class_property, without_defaults
+from pykarabo.errors import NotConnectedError, UnknownClassError
 
+from ._checking import fitting
 from ._file import Facility, FacilityServer, NamedConfiguration
 from ._form import to_form
-from ._running import Running, RunningDevice, as_facility
+from ._running import STORE_CLASS, Running, RunningDevice, as_facility
 
 HEAD: Final = "# Written by 'pykarabo export'. 'pykarabo plan FILE' compares it with what runs.\n"
+INCOMPLETE: Final = "# Incomplete: what is named here does not run, or does not answer.\n"
 _WIDTH: Final = 100
 _CLASS: Final = "class"
 
@@ -24,21 +27,39 @@ class _Variable(str):
 class Export:
     """The text of a facility file, and what it could not hold.
 
+    Args:
+        schema_of: tells the schema of a class by its name, for the configurations of devices that
+            do not run; raises `UnknownClassError`.
+
     Attributes:
+        missing: why servers, devices and configurations are not in the text that belong there.
         left_out: per device why properties are not in the text.
         variables: by name of the variable that stands for a secret text, whose it is.
+
+    Raises:
+        NotConnectedError: no server runs that could be in the text.
     """
 
-    def __init__(self, running: Running) -> None:
+    def __init__(self, running: Running, schema_of: Callable[[str], Schema] | None = None) -> None:
+        self.missing = _missing(running)
         self.left_out: dict[str, dict[str, str]] = {}
         self.variables: dict[str, str] = {}
+        if not running.servers:
+            told = "".join(f"; '{name}' {why}" for name, why in self.missing.items())
+            raise NotConnectedError(
+                f"no server runs that a facility file could describe{told}",
+                remedy="start the facility: pykarabo up",
+            )
+        self._schema_of = schema_of or _unknown
         self._schemas = {
             device_id: device.schema
             for server in running.servers.values()
             for device_id, device in server.devices.items()
         }
         facility = as_facility(running, self._configuration)
-        self.text = HEAD + _to_yaml(self._content(facility))
+        text = _to_yaml(self._content(facility))
+        lines = "".join(f"#   {name} {why}\n" for name, why in self.missing.items())
+        self.text = HEAD + (INCOMPLETE + lines if lines else "") + text
 
     def _configuration(self, device: RunningDevice) -> dict[str, Any]:
         """Return what differs from the defaults, as YAML can hold it."""
@@ -73,11 +94,13 @@ class Export:
             place = tree
             for name in above:
                 place = place.setdefault(name, {})
-            if info is not None and info.node:
+            if info is None:
+                continue
+            if info.node:
                 below = place.setdefault(last, {})
                 for name in value:
                     below.setdefault(name, {})
-            elif info is None or isinstance(value, _Variable):
+            elif isinstance(value, _Variable):
                 place[last] = str(value)
             else:
                 place[last] = to_form(value, info)
@@ -91,24 +114,64 @@ class Export:
             server_id: _server(facility.servers[server_id])
             for server_id in sorted(facility.servers)
         }
-        if facility.configurations:
+        configurations = {
+            device_id: self._all_named(device_id, named)
+            for device_id, named in sorted((facility.configurations or {}).items())
+        }
+        if any(configurations.values()):
             content["configurations"] = {
-                device_id: {
-                    name: self._named(device_id, facility.configurations[device_id][name])
-                    for name in sorted(facility.configurations[device_id])
-                }
-                for device_id in sorted(facility.configurations)
-                if device_id in self._schemas
+                device_id: named for device_id, named in configurations.items() if named
             }
         return content
 
-    def _named(self, device_id: str, named: NamedConfiguration) -> dict[str, Any]:
-        told: dict[str, Any] = {
-            name: getattr(named, name)
-            for name in ("comment", "priority", "active")
-            if getattr(named, name)
-        }
-        return {**told, "values": self._nested(self._schemas[device_id], named.values)}
+    def _all_named(
+        self, device_id: str, configurations: Mapping[str, NamedConfiguration]
+    ) -> dict[str, Any]:
+        """Return the configurations of a device; none of them if one cannot be written.
+
+        Applying a file deletes those that it does not name of a device that it does.
+        """
+        try:
+            return {
+                name: self._named(device_id, name, item)
+                for name, item in sorted(configurations.items())
+            }
+        except UnknownClassError as error:
+            names = ", ".join(sorted(configurations))
+            self.missing[f"configurations.{device_id}"] = f"({names}): {error.message}"
+            return {}
+
+    def _named(self, device_id: str, name: str, named: NamedConfiguration) -> dict[str, Any]:
+        schema = self._schemas.get(device_id)
+        told: dict[str, Any] = {}
+        if schema is None or named.class_id not in ("", schema.class_id):
+            schema = self._schema_of(named.class_id)
+            told[_CLASS] = named.class_id
+        for entry in ("comment", "priority", "active"):
+            if getattr(named, entry):
+                told[entry] = getattr(named, entry)
+        values, refused = fitting(schema, named.values, device_id)
+        for key, reason in refused.items():
+            place = f"configurations.{name}.{key}"
+            self.left_out.setdefault(device_id, {})[place] = reason
+        return {**told, "values": self._nested(schema, values)}
+
+
+def _missing(running: Running) -> dict[str, str]:
+    """Return why servers and devices are not in a file that is written now."""
+    found: dict[str, str] = {}
+    for device_id, record in sorted(running.gone.items()):
+        home = record.server_id
+        found[device_id] = "is gone" if home == device_id else f"is gone with its server '{home}'"
+        if record.class_id == STORE_CLASS and running.store is None:
+            found[device_id] += ", and with it all named configurations"
+    for device_id, error in sorted(running.silent.items()):
+        found[device_id] = f"does not answer: {error.message}"
+    return found
+
+
+def _unknown(class_id: str) -> Schema:
+    raise UnknownClassError(f"nobody was asked for class '{class_id}'", remedy="name somebody")
 
 
 def _server(server: FacilityServer) -> dict[str, Any]:

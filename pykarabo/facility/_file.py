@@ -16,6 +16,8 @@
     configurations:                    # optional: named configurations in the store
       HALL/MOTOR/X:
         fast: {comment: for scans, active: true, values: {velocity: 25.0}}
+      HALL/MOTOR/SPARE:                # of no device of this file: tell the class
+        slow: {class: SimulatedMotor, values: {velocity: 1.0}}
 """
 
 import re
@@ -55,7 +57,7 @@ PORT_ENTRIES: Final = frozenset({"rpc", "events", "data"})
 LAST_PORT: Final = 65_535
 LEAST_MEMORY: Final = 256
 """MiB; a server with nothing to do takes half of it."""
-NAMED_ENTRIES: Final = frozenset({"values", "comment", "priority", "active"})
+NAMED_ENTRIES: Final = frozenset({"values", "comment", "priority", "active", "class"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +89,17 @@ class FacilityServer:
 
 @dataclass(frozen=True, slots=True)
 class NamedConfiguration:
-    """A configuration that the store keeps for a device under a name."""
+    """A configuration that the store keeps for a device under a name.
+
+    Attributes:
+        class_id: whose values they are; empty for the class that the device has in the file.
+    """
 
     values: Mapping[str, Any] = field(default_factory=dict[str, Any])
     comment: str = ""
     priority: int = 0
     active: bool = False
+    class_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,18 +212,31 @@ class _Reader:
         found: dict[str, dict[str, NamedConfiguration]] = {}
         for device_id, named in self._map(content, _CONFIGURATIONS).items():
             place = f"{_CONFIGURATIONS}.{device_id}"
-            if device_id not in devices:
-                remedy = did_you_mean(device_id, devices) or "name a device of this file"
-                raise self._wrong(place, f"there is no device '{device_id}'", remedy)
+            self._id(device_id, _CONFIGURATIONS)
             found[device_id] = {
                 self._name(name, place): self._named(item, f"{place}.{name}")
                 for name, item in self._map(named or {}, place).items()
             }
+            if device_id not in devices:
+                self._require_classes(device_id, found[device_id], devices)
             active = [name for name, item in found[device_id].items() if item.active]
             if len(active) > 1:
                 problem = f"{' and '.join(active)} are both active"
                 raise self._wrong(place, problem, "leave one of them")
         return found
+
+    def _require_classes(
+        self, device_id: str, named: Mapping[str, NamedConfiguration], devices: list[str]
+    ) -> None:
+        """Refuse configurations of a device that is neither in the file nor of a known class."""
+        place = f"{_CONFIGURATIONS}.{device_id}"
+        places = [f"{place}.{name}" for name, item in named.items() if not item.class_id]
+        if places or not named:
+            remedy = did_you_mean(device_id, devices) or (
+                "name a device of this file, or tell the 'class' of its configurations"
+            )
+            problem = f"there is no device '{device_id}' in this file"
+            raise self._wrong(places[0] if places else place, problem, remedy)
 
     def _name(self, name: str, place: str) -> str:
         try:
@@ -234,8 +254,11 @@ class _Reader:
         if type(active) is not bool:
             raise self._wrong(f"{place}.active", "this is neither true nor false", "write true")
         comment = self._text(item, "comment", place) or ""
+        class_id = item.get("class") or ""
+        if not isinstance(class_id, str):
+            raise self._wrong(f"{place}.class", "this is no class", "write its name")
         replaced = self._replaced(values, f"{place}.values")
-        return NamedConfiguration(replaced, comment, priority, active)
+        return NamedConfiguration(replaced, comment, priority, active, class_id)
 
     def _data_directory(self, domain: str | None) -> Path:
         try:

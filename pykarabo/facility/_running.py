@@ -13,6 +13,7 @@ from ._file import Facility, FacilityDevice, FacilityServer, NamedConfiguration
 
 PROGRAM: Final = "server start"
 SERVER_CLASS: Final = "DeviceServer"
+STORE_CLASS: Final = "ConfigurationStore"
 _WANTED: Final = ("start_options", "processes")
 _GONE: Final = "gone"
 
@@ -59,15 +60,20 @@ class Running:
     """A domain as it runs.
 
     Attributes:
-        others: devices of other programs, such as a notebook, with their servers.
+        others: devices that no facility file can describe, such as those of a notebook, with their
+            servers.
         configurations: what the store keeps; None where none runs.
         store: its device id.
+        gone: servers and devices that the directory still knows, and that do not live.
+        silent: servers and devices that do not answer, and the error.
     """
 
     servers: Mapping[str, RunningServer] = field(default_factory=dict[str, RunningServer])
     others: Mapping[str, str] = field(default_factory=dict[str, str])
     configurations: Mapping[str, Mapping[str, NamedConfiguration]] | None = None
     store: str | None = None
+    gone: Mapping[str, DeviceRecord] = field(default_factory=dict[str, DeviceRecord])
+    silent: Mapping[str, PykaraboError] = field(default_factory=dict[str, PykaraboError])
 
     @property
     def homes(self) -> dict[str, str]:
@@ -77,6 +83,11 @@ class Running:
             for server_id, server in self.servers.items()
             for device_id in server.devices
         }
+
+    def require_answers(self) -> None:
+        """Raise why a server or device does not answer: nobody knows how it differs."""
+        for error in self.silent.values():
+            raise error
 
 
 def start_options(
@@ -111,24 +122,33 @@ def server_of(options: Mapping[str, Any]) -> FacilityServer:
 
 
 def look(client: BlockingClient) -> Running:
-    """Ask the domain what runs.
+    """Ask the domain what runs, and what of it is gone or does not answer.
 
     Raises:
-        NotConnectedError: there is no directory, or a server does not answer.
-        PykaraboError: why a device could not be read.
+        NotConnectedError: there is no directory.
     """
-    records = [record for record in client.topology() if record.status != _GONE]
+    topology = client.topology()
+    gone = {record.device_id: record for record in topology if record.status == _GONE}
+    records = [record for record in topology if record.device_id not in gone]
     servers = {record.device_id: record for record in records if record.class_id == SERVER_CLASS}
-    facts = _facts(client, servers)
+    facts, silent = _facts(client, servers)
+    silent |= {
+        record.device_id: silent[record.server_id]
+        for record in records
+        if record.server_id in silent
+    }
     found: dict[str, RunningServer] = {}
-    taken: set[str] = set(servers)
+    taken: set[str] = {*servers, *silent}
     ask = _Asking(client)
     for server_id, (options, apart) in facts.items():
         hosted = [
             record
             for record in records
-            if record.device_id in apart
-            or (record.server_id == server_id and record.device_id != server_id)
+            if record.device_id not in silent
+            and (
+                record.device_id in apart
+                or (record.server_id == server_id and record.device_id != server_id)
+            )
         ]
         taken.update(record.device_id for record in hosted)
         found[server_id] = RunningServer(
@@ -140,7 +160,12 @@ def look(client: BlockingClient) -> Running:
             ask.devices(server_id, hosted, apart),
         )
     others = {record.device_id: record.server_id for record in records}
-    return Running(found, {name: home for name, home in others.items() if name not in taken})
+    return Running(
+        found,
+        {name: home for name, home in others.items() if name not in taken},
+        gone=gone,
+        silent=silent | ask.silent,
+    )
 
 
 def with_configurations(running: Running, client: BlockingClient, store: str | None) -> Running:
@@ -152,15 +177,22 @@ def with_configurations(running: Running, client: BlockingClient, store: str | N
     if store is None:
         return running
     device = client.device(store)
-    kept = {
-        device_id: {
-            name: NamedConfiguration(
-                item["values"], item["comment"], item["priority"], item["active"]
-            )
-            for name, item in _configurations(device, device_id).items()
+    try:
+        kept = {
+            device_id: {
+                name: NamedConfiguration(
+                    item["values"],
+                    item["comment"],
+                    item["priority"],
+                    item["active"],
+                    item["class_id"],
+                )
+                for name, item in _configurations(device, device_id).items()
+            }
+            for device_id in device.call("devices")
         }
-        for device_id in device.call("devices")
-    }
+    except PykaraboError as error:
+        return replace(running, silent={**running.silent, store: error}, store=store)
     return replace(running, configurations=kept, store=store)
 
 
@@ -176,23 +208,33 @@ def _configurations(store: DeviceProxy, device_id: str) -> dict[str, Any]:
 
 def _facts(
     client: BlockingClient, servers: Iterable[str]
-) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-    """Return options and own processes of the servers that a facility file can describe."""
+) -> tuple[dict[str, tuple[dict[str, Any], dict[str, Any]]], dict[str, PykaraboError]]:
+    """Return options and own processes of those servers that a facility file can describe.
+
+    And of those that do not answer why.
+    """
     answers = client.read_many({server_id: list(_WANTED) for server_id in servers})
     found: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
+    silent: dict[str, PykaraboError] = {}
     for server_id, answer in sorted(answers.items()):
         if isinstance(answer, PykaraboError):
-            raise answer
+            silent[server_id] = answer
+            continue
         options, apart = (answer[key].value for key in _WANTED)
         if options.get("program") == PROGRAM and not options.get("directory"):
             found[server_id] = (options, apart)
-    return found
+    return found, silent
 
 
 class _Asking:
-    """Reads devices; each class is asked for once per server."""
+    """Reads devices; each class is asked for once per server.
+
+    Attributes:
+        silent: the devices that did not answer, and the error.
+    """
 
     def __init__(self, client: BlockingClient) -> None:
+        self.silent: dict[str, PykaraboError] = {}
         self._client = client
         self._schemas: dict[tuple[str, str], Schema] = {}
 
@@ -204,16 +246,31 @@ class _Asking:
         answers = self._client.read_many(dict.fromkeys(known))
         found: dict[str, RunningDevice] = {}
         for device_id, answer in sorted(answers.items()):
-            if isinstance(answer, PykaraboError):
-                raise answer
-            class_id = known[device_id].class_id
-            schema = self._class_schema(server_id, class_id)
-            values = {key: item.value for key, item in answer.items()}
-            kept = live_configuration(schema, self._client.schema(device_id), values)
-            found[device_id] = RunningDevice(
-                device_id, class_id, device_id in apart, schema, kept.values, answer, kept.left_out
-            )
+            try:
+                if isinstance(answer, PykaraboError):
+                    raise answer
+                found[device_id] = self._device(
+                    server_id, known[device_id], answer, own_process=device_id in apart
+                )
+            except PykaraboError as error:
+                self.silent[device_id] = error
         return found
+
+    def _device(
+        self,
+        server_id: str,
+        record: DeviceRecord,
+        answer: dict[str, PropertyValue],
+        *,
+        own_process: bool,
+    ) -> RunningDevice:
+        device_id, class_id = record.device_id, record.class_id
+        schema = self._class_schema(server_id, class_id)
+        values = {key: item.value for key, item in answer.items()}
+        kept = live_configuration(schema, self._client.schema(device_id), values)
+        return RunningDevice(
+            device_id, class_id, own_process, schema, kept.values, answer, kept.left_out
+        )
 
     def _class_schema(self, server_id: str, class_id: str) -> Schema:
         known = self._schemas.get((server_id, class_id))

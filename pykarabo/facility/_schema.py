@@ -41,6 +41,7 @@ def file_schema() -> dict[str, Any]:
         "comment": _or_nothing(_TEXT),
         "priority": {"type": "integer", "minimum": 0, "maximum": MOST_PRIORITY},
         "active": {"type": "boolean"},
+        "class": _or_nothing(_TEXT),
     }
     names = {
         "type": "object",

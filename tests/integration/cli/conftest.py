@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,6 +127,24 @@ class Done:
 
 
 Run: TypeAlias = Callable[..., Done]
+
+
+def start(*arguments: str) -> Done:
+    """Run what starts servers as a program of its own: they are not this process's children."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pykarabo", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def text(done: Done) -> str:
+    """Return what a command that went well has written."""
+    assert done.code == 0, done.out + done.err
+    return done.out
 
 
 @pytest.fixture

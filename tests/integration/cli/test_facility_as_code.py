@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -26,7 +24,7 @@ from pykarabo.facility import (
 )
 from pykarabo.transport import run_directory
 
-from .conftest import Done, Run
+from .conftest import Run, start, text
 
 _FACILITY: Final = """
 time_source: T/CLOCK/1
@@ -61,23 +59,6 @@ _BROKEN: Final = """
 """
 
 
-def _start(*arguments: str) -> Done:
-    """Run what starts servers as a program of its own: they are not this process's children."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pykarabo", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
-    return Done(done.returncode, done.stdout, done.stderr)
-
-
-def _text(done: Done) -> str:
-    assert done.code == 0, done.out + done.err
-    return done.out
-
-
 @pytest.fixture
 def config(pykarabo: Run, tmp_path: Path) -> Iterator[Path]:
     """Return a facility file, and stop at the end what was started in the test's domain."""
@@ -92,7 +73,7 @@ def config(pykarabo: Run, tmp_path: Path) -> Iterator[Path]:
 def running(config: Path, pykarabo: Run) -> Path:
     """Return a facility file that was applied; its devices share a process."""
     config.write_text(_TOGETHER)
-    _text(_start("apply", str(config), "--yes"))
+    text(start("apply", str(config), "--yes"))
     return config
 
 
@@ -101,14 +82,14 @@ def test_a_facility_that_is_exported_and_applied_after_a_restart_is_the_same(
     config: Path, tmp_path: Path, pykarabo: Run
 ) -> None:
     config.write_text(_KEEPING)
-    planned = json.loads(_text(pykarabo("plan", str(config), "--json")))
+    planned = json.loads(text(pykarabo("plan", str(config), "--json")))
     assert [step["target"] for step in planned["steps"]][:2] == ["T/TIMING", "T/MOTORS"]
-    _text(_start("apply", str(config), "--yes"))
-    assert "no changes" in _text(pykarabo("plan", str(config), "--check"))
-    _text(pykarabo("set", "T/MOTOR/1.step_length=2", "T/MOTOR/1.backlash=0"))
-    _text(pykarabo("config", "save", "T/MOTOR/2", "today"))
+    text(start("apply", str(config), "--yes"))
+    assert "no changes" in text(pykarabo("plan", str(config), "--check"))
+    text(pykarabo("set", "T/MOTOR/1.step_length=2", "T/MOTOR/1.backlash=0"))
+    text(pykarabo("config", "save", "T/MOTOR/2", "today"))
     exported = tmp_path / "f.yaml"
-    exported.write_text(_text(pykarabo("export")))
+    exported.write_text(text(pykarabo("export")))
     facility = read_facility(exported, {})
     assert facility.servers["T/TIMING"].memory == 1024
     assert facility.servers["T/MOTORS"].own_process == {"T/MOTOR/2"}
@@ -124,23 +105,23 @@ def test_a_facility_that_is_exported_and_applied_after_a_restart_is_the_same(
         },
         "T/MOTOR/2": {"today": NamedConfiguration({"low_switch": -50.0})},
     }
-    _text(pykarabo("down"))
-    _text(_start("up"))
-    _text(_start("apply", str(exported), "--yes"))
-    assert _text(pykarabo("export")) == exported.read_text()
-    assert "no changes" in _text(pykarabo("plan", str(exported), "--check"))
+    text(pykarabo("down"))
+    text(start("up"))
+    text(start("apply", str(exported), "--yes"))
+    assert text(pykarabo("export")) == exported.read_text()
+    assert "no changes" in text(pykarabo("plan", str(exported), "--check"))
     exported.write_text(exported.read_text().replace("for scans", "for nobody"))
-    assert 'comment: "for scans" -> "for nobody"' in _text(_start("apply", str(exported), "--yes"))
-    history = json.loads(_text(pykarabo("config", "history", "T/MOTOR/1", "fast", "--json")))
+    assert 'comment: "for scans" -> "for nobody"' in text(start("apply", str(exported), "--yes"))
+    history = json.loads(text(pykarabo("config", "history", "T/MOTOR/1", "fast", "--json")))
     assert [item["comment"] for item in history] == ["for nobody", "for scans"]
 
 
 def test_a_step_that_fails_takes_back_what_was_done_before(running: Path, pykarabo: Run) -> None:
-    before = _text(pykarabo("export"))
+    before = text(pykarabo("export"))
     wanted = _TOGETHER.replace("velocity: 25.0", "velocity: 3.0")
     wanted = wanted.replace("low_switch: -5 cm", "low_switch: -7 cm")
     running.write_text(wanted + _BROKEN)
-    done = _start("apply", str(running), "--yes")
+    done = start("apply", str(running), "--yes")
     assert done.code == 3, done.out + done.err
     assert "failed: start T/BRIDGE/1 KaraboBridge on T/LAST" in done.out
     assert "cannot listen on tcp://256.0.0.1:1" in done.err
@@ -151,12 +132,12 @@ def test_a_step_that_fails_takes_back_what_was_done_before(running: Path, pykara
         "start server T/LAST",
         "stop T/MOTOR/2 on T/MOTORS",
     ]
-    assert _text(pykarabo("export")) == before
+    assert text(pykarabo("export")) == before
 
 
 def test_nothing_is_done_without_the_role_or_a_yes(config: Path, pykarabo: Run) -> None:
-    assert "start   server T/MOTORS" in _text(pykarabo("apply", str(config), "--dry-run"))
-    assert "give --yes" in _start("apply", str(config)).err
+    assert "start   server T/MOTORS" in text(pykarabo("apply", str(config), "--dry-run"))
+    assert "give --yes" in start("apply", str(config)).err
     denied = pykarabo("--role", "operator", "apply", str(config), "--yes")
     assert denied.code == 3
     assert "needs the role expert" in denied.err
@@ -173,7 +154,7 @@ def test_B9_unknown_classes_and_properties_are_named_with_line_and_near_match(
     assert f"{config}, line 11, servers.T/MOTORS.devices.T/MOTOR/1.velocty" in wrong.err
     assert "did you mean 'velocity'?" in wrong.err
     config.write_text(_FACILITY.replace("class: TrainClock", "class: TrainClok"))
-    wrong = _start("apply", str(config), "--yes")
+    wrong = start("apply", str(config), "--yes")
     assert "line 7, servers.T/TIMING.devices.T/CLOCK/1.class" in wrong.err
     assert "did you mean 'TrainClock'?" in wrong.err
 

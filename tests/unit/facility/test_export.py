@@ -1,11 +1,18 @@
 """What runs as the text of a facility file."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pykarabo.data import ChoiceOfNodes, Configurable, Float64, Int32, ListOfNodes, String
-from pykarabo.errors import BadConfigurationError
+from pykarabo.client import DeviceRecord
+from pykarabo.data import ChoiceOfNodes, Configurable, Float64, Int32, ListOfNodes, Schema, String
+from pykarabo.errors import (
+    BadConfigurationError,
+    CallTimeoutError,
+    NotConnectedError,
+    UnknownClassError,
+)
 from pykarabo.facility import (
     Export,
     FacilityServer,
@@ -96,3 +103,59 @@ def test_a_secret_is_in_no_text_and_is_missed_where_it_is_applied(tmp_path: Path
     path.write_text(export.text)
     with pytest.raises(BadConfigurationError, match="M_1_PIN"):
         read_facility(path, {})
+
+
+def _gone(device_id: str, class_id: str, server_id: str) -> DeviceRecord:
+    return DeviceRecord(device_id, class_id, server_id, "", 0, status="gone")
+
+
+def test_what_is_gone_or_silent_is_named_in_the_text_and_besides() -> None:
+    running = replace(
+        _running(),
+        gone={"M/2": _gone("M/2", "Motor", "B"), "B": _gone("B", "DeviceServer", "B")},
+        silent={"M/3": CallTimeoutError("no answer within 5 s", remedy="look at it")},
+    )
+    export = Export(running)
+    assert export.missing == {
+        "B": "is gone",
+        "M/2": "is gone with its server 'B'",
+        "M/3": "does not answer: no answer within 5 s",
+    }
+    for name, why in export.missing.items():
+        assert f"#   {name} {why}\n" in export.text
+    assert "#   " not in Export(_running()).text
+
+
+def test_a_store_that_is_gone_has_taken_the_configurations_with_it() -> None:
+    lost = {"C": _gone("C", "ConfigurationStore", "B")}
+    running = replace(_running(), configurations=None, store=None, gone=lost)
+    assert "all named configurations" in Export(running).missing["C"]
+
+
+def test_where_nothing_runs_nothing_is_written() -> None:
+    with pytest.raises(NotConnectedError, match="'B' is gone"):
+        Export(Running(gone={"B": _gone("B", "DeviceServer", "B")}))
+
+
+def test_configurations_of_a_device_that_does_not_run_tell_their_class(tmp_path: Path) -> None:
+    def schema_of(class_id: str) -> Schema:
+        if class_id != "Motor":
+            raise UnknownClassError(f"no server offers '{class_id}'", remedy="start one")
+        return Motor.schema()
+
+    kept = {
+        "M/8": {
+            "a": NamedConfiguration({"axes": {"x": {}}, "axes.x.speed": 2.0}, class_id="Motor")
+        },
+        "M/9": {
+            "a": NamedConfiguration(class_id="Motor"),
+            "b": NamedConfiguration(class_id="Gone"),
+        },
+    }
+    export = Export(replace(_running(), configurations=kept), schema_of)
+    path = tmp_path / "f.yaml"
+    path.write_text(export.text)
+    assert read_facility(path, {"M_1_PIN": "7"}).configurations == {
+        "M/8": {"a": NamedConfiguration({"axes": {"x": {"speed": 2.0}}}, class_id="Motor")}
+    }
+    assert export.missing == {"configurations.M/9": "(a, b): no server offers 'Gone'"}

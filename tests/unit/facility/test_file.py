@@ -35,6 +35,8 @@ configurations:
   T/CLOCK/1:
     slow: {comment: at night, priority: 2, active: true, values: {period: 1.0}}
     empty:
+  T/SPARE/1:
+    day: {class: Motor, values: {speed: 1}}
 """
 
 BAD: Final[list[tuple[str, str, str]]] = [
@@ -69,6 +71,16 @@ BAD: Final[list[tuple[str, str, str]]] = [
         "servers: {A: {devices: {D: {class: C}}}}\nconfigurations: {E: {}}",
         "line 2, configurations.E: there is no device 'E'",
         "a device of this file",
+    ),
+    (
+        "servers: {A: {devices: {D: {class: C}}}}\nconfigurations: {E: {n: {}}}",
+        "line 2, configurations.E.n: there is no device 'E' in this file",
+        "tell the 'class'",
+    ),
+    (
+        "servers: {A: {devices: {D: {class: C}}}}\nconfigurations: {D: {n: {class: 5}}}",
+        "line 2, configurations.D.n.class",
+        "name",
     ),
     (
         "servers: {A: {devices: {D: {class: C}}}}\nconfigurations: {D: {n: {value: {}}}}",
@@ -110,6 +122,7 @@ UNSEEN: Final = {
     "servers.A.devices.D.a: ${NOT_SET} is not set",
     "line 1, domain: 'a/b' is no name",
     "line 2, configurations.E: there is no device 'E'",
+    "line 2, configurations.E.n: there is no device 'E' in this file",
     "line 2, configurations.D: n and m are both active",
     "servers.A.devices.D.x",
 }
@@ -150,7 +163,8 @@ def test_servers_and_devices_are_read(path: Path) -> None:
         "T/CLOCK/1": {
             "slow": NamedConfiguration({"period": 1.0}, "at night", 2, True),
             "empty": NamedConfiguration(),
-        }
+        },
+        "T/SPARE/1": {"day": NamedConfiguration({"speed": 1}, class_id="Motor")},
     }
 
 

@@ -271,6 +271,31 @@ def test_named_configurations_are_saved_and_deleted() -> None:
     assert configuration_steps(without, running, keep=False) == []
 
 
+def test_configurations_of_a_device_that_the_file_does_not_name_are_never_deleted() -> None:
+    kept = {"A": {"a": NamedConfiguration()}, "B": {"b": NamedConfiguration()}}
+    running = _running({}, configurations=kept, store="C")
+    facility = _facility({"S": {"A": (Motor, {})}}, configurations={})
+    assert configuration_steps(check_facility(facility, _schema_of), running, keep=False) == []
+    facility = _facility({"S": {"A": (Motor, {})}}, configurations={"A": {}})
+    (step,) = configuration_steps(check_facility(facility, _schema_of), running, keep=False)
+    assert (step.target, step.name) == ("A", "a")
+
+
+def test_a_configuration_of_another_class_than_its_device_has_is_checked_by_its_own() -> None:
+    scan = NamedConfiguration({"motor": "M/1"}, class_id="Scan")
+    named = {"A": {"s": scan}, "SPARE": {"s": scan, "m": NamedConfiguration(class_id="Motor")}}
+    facility = _facility({"S": {"A": (Motor, {})}}, configurations=named)
+    checked = check_facility(facility, _schema_of)
+    running = _running({}, configurations={"A": {"s": scan}, "SPARE": {"s": scan}}, store="C")
+    (step,) = configuration_steps(checked, running, keep=False)
+    assert (step.target, step.name, step.class_id) == ("SPARE", "m", "Motor")
+    other = {"A": {"s": NamedConfiguration(class_id="Motor")}}
+    (step,) = configuration_steps(
+        checked, _running({}, configurations=other | {"SPARE": named["SPARE"]}), keep=False
+    )
+    assert Change("class", "Motor", "Scan") in step.changes
+
+
 def test_everything_that_does_not_fit_is_told_at_once() -> None:
     facility = _facility(
         {"S": {"A": (Motor, {"velocty": 1}), "B": (Motor, {"step": "1 s"})}},
