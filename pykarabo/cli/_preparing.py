@@ -9,6 +9,7 @@ from pykarabo.client import BlockingClient
 from pykarabo.data import Schema
 from pykarabo.errors import BadConfigurationError, UnknownClassError
 from pykarabo.facility import (
+    ACCOUNTS_CLASS,
     STORE_CLASS,
     CheckedFacility,
     FacilityServer,
@@ -21,9 +22,11 @@ from pykarabo.facility import (
     look,
     make_plan,
     read_facility,
+    with_accounts,
     with_configurations,
 )
-from pykarabo.transport import DOMAIN_VARIABLE, domain_name
+from pykarabo.transport import DOMAIN_VARIABLE, accounts_folder, domain_name
+from pykarabo.trust import serves_accounts
 
 from ._launching import directory_answers
 
@@ -60,12 +63,19 @@ def prepare(wish: Wish) -> Prepared:
     with BlockingClient() as client:
         running = look_at_all(client) if directory_answers() else Running()
         running.require_answers()
+        if serves_accounts(accounts_folder()) and not _has_accounts(running):
+            facility = with_accounts(facility, socket.gethostname())
         checked = check_facility(facility, Classes(client, running).schema_of)
         plan = make_plan(checked, running, keep=wish.keep, reset=wish.reset)
     steps, notes = _about_configurations(checked, running, plan, keep=wish.keep)
     problems = [*plan.problems, *_elsewhere(plan)]
     plan = Plan((*plan.steps, *steps), (*plan.notes, *notes), tuple(problems))
     return Prepared(checked, running, plan)
+
+
+def _has_accounts(running: Running) -> bool:
+    devices = [device for server in running.servers.values() for device in server.devices.values()]
+    return any(device.class_id == ACCOUNTS_CLASS for device in devices)
 
 
 def look_at_all(client: BlockingClient) -> Running:

@@ -9,6 +9,7 @@ from ._checking import Checked, CheckedFacility, SchemaOf, check_facility
 from ._differences import configuration_steps
 from ._export import Export
 from ._file import (
+    ACCOUNTS_CLASS,
     Facility,
     FacilityDevice,
     FacilityServer,
@@ -32,6 +33,7 @@ from ._schema import file_schema
 from ._steps import Change, Kind, Plan, Step
 
 __all__ = [
+    "ACCOUNTS_CLASS",
     "STORE_CLASS",
     "Applier",
     "Change",

@@ -52,7 +52,7 @@ SERVER_ENTRIES: Final = frozenset(
 )
 _CLOCK: Final = "TIMING/CLOCK/1"
 _ARCHIVING: Final = ("sqlalchemy", "alembic", "zstandard")
-_ACCOUNTS: Final = "Accounts"
+ACCOUNTS_CLASS: Final = "Accounts"
 PORT_ENTRIES: Final = frozenset({"rpc", "events", "data"})
 LAST_PORT: Final = 65_535
 LEAST_MEMORY: Final = 256
@@ -150,9 +150,9 @@ def default_facility(host: str, *, alone: bool = True) -> Facility:
 def with_accounts(facility: Facility, host: str) -> Facility:
     """Return a facility with the accounts service, unless it has that already."""
     devices = [device for server in facility.servers.values() for device in server.devices.values()]
-    if any(device.class_id == _ACCOUNTS for device in devices):
+    if any(device.class_id == ACCOUNTS_CLASS for device in devices):
         return facility
-    server = FacilityServer({ACCOUNTS_ID: FacilityDevice(_ACCOUNTS)})
+    server = FacilityServer({ACCOUNTS_ID: FacilityDevice(ACCOUNTS_CLASS)})
     return replace(facility, servers={**facility.servers, f"{ACCOUNTS_ID}/{_host(host)}": server})
 
 

@@ -4,6 +4,8 @@ The plan is made from what the file says and from what was read of the domain; n
 done here. Everything that stops comes first, then servers start, then devices, those before which
 others name in their configurations, and properties are written in the same order.
 
+The accounts service is of the domain, not of a file: where none names it, it is left alone.
+
 What a file does not mention of a device is left as it is: a set-point that a scan has written is
 no deviation, and writing it back may move something. The plan lists it all the same.
 """
@@ -13,6 +15,7 @@ from typing import Any
 
 from ._checking import Checked, CheckedFacility
 from ._differences import differences, named_in, of_new, option_changes, why_init_only
+from ._file import ACCOUNTS_CLASS
 from ._running import Running, RunningDevice
 from ._steps import Change, Kind, Plan, Step
 
@@ -75,8 +78,12 @@ class _Planner:
     def _extra_server(self, server_id: str) -> None:
         if self._keep:
             self._notes.append(f"server '{server_id}' is not in the file, and is kept")
-        else:
+        elif not self._has_accounts(server_id):
             self._ending[server_id] = "it is not in the file"
+
+    def _has_accounts(self, server_id: str) -> bool:
+        devices = self._running.servers[server_id].devices.values()
+        return any(device.class_id == ACCOUNTS_CLASS for device in devices)
 
     @property
     def _source(self) -> str | None:
@@ -100,10 +107,7 @@ class _Planner:
 
     def _one_that_runs(self, server_id: str, device_id: str, device: RunningDevice) -> None:
         if device_id not in self._homes:
-            if self._keep and server_id not in self._ending:
-                self._notes.append(f"device '{device_id}' is not in the file, and is kept")
-            else:
-                self._stop(server_id, device, "it is not in the file")
+            self._extra_device(server_id, device_id, device)
             return
         checked = self._checked[device_id]
         home = self._homes[device_id]
@@ -122,6 +126,19 @@ class _Planner:
             self._start(device_id, home, {**unlisted, **checked.values}, why, changes)
         elif changes:
             self._write(device, changes)
+
+    def _extra_device(self, server_id: str, device_id: str, device: RunningDevice) -> None:
+        ends = server_id in self._ending
+        if device.class_id == ACCOUNTS_CLASS:
+            if ends:
+                self._problems.append(
+                    f"server '{server_id}' must be restarted, and its accounts service "
+                    f"'{device_id}' is not in the file: add it there"
+                )
+        elif self._keep and not ends:
+            self._notes.append(f"device '{device_id}' is not in the file, and is kept")
+        else:
+            self._stop(server_id, device, "it is not in the file")
 
     def _why_anew(
         self, server_id: str, home: str, device: RunningDevice, checked: Checked, *, apart: bool

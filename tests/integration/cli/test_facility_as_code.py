@@ -135,6 +135,19 @@ def test_a_step_that_fails_takes_back_what_was_done_before(running: Path, pykara
     assert text(pykarabo("export")) == before
 
 
+def test_a_file_does_not_stop_the_accounts_service_and_starts_it_where_it_is_missing(
+    config: Path, pykarabo: Run
+) -> None:
+    config.write_text("time_source: T/CLOCK/1\nservers: {T/TIMING: {devices: {}}}\n")
+    text(pykarabo("user", "init"))
+    planned = json.loads(text(pykarabo("plan", str(config), "--json")))
+    assert ("start", "ACCOUNTS") in [(step["kind"], step["target"]) for step in planned["steps"]]
+    text(start("up", "--config", str(config)))
+    assert "no changes" in text(pykarabo("plan", str(config), "--check"))
+    config.write_text("servers: {T/TIMING: {devices: {}}}\n")
+    assert "ACCOUNTS" not in text(pykarabo("plan", str(config)))
+
+
 def test_nothing_is_done_without_the_role_or_a_yes(config: Path, pykarabo: Run) -> None:
     assert "start   server T/MOTORS" in text(pykarabo("apply", str(config), "--dry-run"))
     assert "give --yes" in start("apply", str(config)).err

@@ -247,6 +247,19 @@ def test_what_is_not_in_the_file_can_be_kept() -> None:
     assert len(plan.notes) == 3
 
 
+class Accounts(Configurable):
+    database = String()
+
+
+def test_the_accounts_service_is_never_stopped_because_a_file_does_not_name_it() -> None:
+    accounts = {"ACCOUNTS": (Accounts, {}), "M/1": (Motor, {})}
+    running = _running({"S": {}, "ACCOUNTS/H": accounts})
+    assert _steps(_plan(_facility({"S": {}}), running)) == [("stop", "M/1")]
+    restarted = Facility({"S": FacilityServer({}), "ACCOUNTS/H": FacilityServer({}, memory=300)})
+    plan = _plan(restarted, running)
+    assert "'ACCOUNTS' is not in the file" in plan.problems[0]
+
+
 def test_a_device_of_another_program_is_a_problem() -> None:
     plan = _plan(
         _facility({"S": {"A": (Motor, {})}}), _running({"S": {}}, others={"A": "SCRIPT/5"})
