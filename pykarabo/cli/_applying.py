@@ -10,15 +10,19 @@ from typing import Any, Final
 import click
 
 from pykarabo.client import BlockingClient
-from pykarabo.errors import NotConnectedError, PykaraboError, RemoteError
+from pykarabo.errors import ChangedMeanwhileError, NotConnectedError, PykaraboError, RemoteError
 from pykarabo.facility import (
     STORE_CLASS,
     Applier,
     Facility,
     FacilityServer,
+    Kind,
     Outcome,
     Result,
+    Running,
+    Step,
     configuration_steps,
+    same_steps,
 )
 from pykarabo.transport import data_directory
 
@@ -26,11 +30,12 @@ from ._app import report
 from ._instances import await_end
 from ._launching import Launcher
 from ._plan_text import plan_json, result_json, result_line
-from ._preparing import Prepared, Wish, look_at_all
+from ._preparing import Prepared, Wish, look_at_store
 from ._processes import ask_to_stop, one_at_a_time
 from ._text import print_json
 
 _UNSURE: Final = (Outcome.UNKNOWN, Outcome.NOT_UNDONE)
+_IN_STORE: Final = (Kind.SAVE, Kind.DELETE)
 _END_S: Final = 10.0
 """A server that has left the directory has its sockets to close."""
 
@@ -93,32 +98,45 @@ class Work:
 
     def do(self) -> int:
         """Do it; returns the exit code."""
-        if not self._plan.steps and self._checked.facility.configurations is None:
+        if not self._plan.steps:
             return self._told([], None)
         with one_at_a_time() as directory:
             processes = _Processes(directory, self._wish.home or data_directory())
             processes.start_directory()
             with BlockingClient() as client:
                 applier = Applier(client, processes, self._tell, store=self._running.store)
-                error = applier.carry_out(self._plan.steps)
-                if error is None:
-                    error = self._keep_configurations(client, applier)
+                in_store = [step for step in self._plan.steps if step.kind in _IN_STORE]
+                error = applier.carry_out(
+                    [step for step in self._plan.steps if step.kind not in _IN_STORE]
+                )
+                if error is None and in_store:
+                    error = self._keep_configurations(client, applier, in_store)
         return self._told([result_json(result) for result in applier.results], error)
 
     def _keep_configurations(
-        self, client: BlockingClient, applier: Applier
+        self, client: BlockingClient, applier: Applier, planned: list[Step]
     ) -> PykaraboError | None:
-        """Bring the store in order, now that it runs; takes all back when that fails."""
-        if self._checked.facility.configurations is None:
-            return None
+        """Bring the store in order, now that it runs; takes all back when that fails.
+
+        Only what was planned is done: nobody was asked about anything else.
+        """
+        compared = self._plan.compared
         try:
-            running = look_at_all(client)
+            running = look_at_store(client, Running())
+            running.require_answers()
             if running.store is None:
                 raise NotConnectedError(
                     "the file names configurations, and no device keeps them",
                     remedy=f"add one device of class {STORE_CLASS} to the file",
                 )
-            steps = configuration_steps(self._checked, running, keep=self._wish.keep)
+            keep = self._wish.keep or not compared
+            steps = configuration_steps(self._checked, running, keep=keep)
+            if compared and not same_steps(steps, planned):
+                raise ChangedMeanwhileError(
+                    "named configurations have changed since the plan was made",
+                    device=running.store,
+                    remedy="make the plan again",
+                )
         except PykaraboError as error:
             applier.take_back()
             return error

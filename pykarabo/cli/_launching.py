@@ -81,16 +81,29 @@ def up_command(config: Path | None, data: Path | None, *, as_json: bool) -> int:
     with one_at_a_time() as directory:
         launcher = Launcher(directory, home or data_directory(), facility)
         launcher.start_missing()
+    notes = _not_kept(facility, config)
     if as_json:
-        print_json(
-            {"domain": domain_name(), "servers": launcher.report, "problems": launcher.problems}
-        )
+        told = {"servers": launcher.report, "problems": launcher.problems, "notes": notes}
+        print_json({"domain": domain_name(), **told})
     else:
         for server_id, done in launcher.report.items():
             click.echo(f"{server_id}: {done}")
+        for note in notes:
+            click.echo(f"note: {note}", err=True)
         for problem in launcher.problems:
             click.echo(f"error: {problem}", err=True)
     return 1 if launcher.problems else 0
+
+
+def _not_kept(facility: Facility, config: Path | None) -> list[str]:
+    """Return what of a facility `up` leaves to be done."""
+    if not facility.configurations:
+        return []
+    devices = ", ".join(facility.configurations)
+    return [
+        f"the named configurations of {config} were not compared with the store ({devices}); "
+        f"'pykarabo apply {config}' keeps them"
+    ]
 
 
 class Launcher:

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pykarabo.client import BlockingClient
@@ -16,14 +16,13 @@ from pykarabo.facility import (
     Kind,
     Plan,
     Running,
-    Step,
     check_facility,
-    configuration_steps,
     look,
     make_plan,
     read_facility,
     with_accounts,
     with_configurations,
+    with_configurations_of,
 )
 from pykarabo.transport import DOMAIN_VARIABLE, accounts_folder, domain_name
 from pykarabo.trust import serves_accounts
@@ -67,9 +66,8 @@ def prepare(wish: Wish) -> Prepared:
             facility = with_accounts(facility, socket.gethostname())
         checked = check_facility(facility, Classes(client, running).schema_of)
         plan = make_plan(checked, running, keep=wish.keep, reset=wish.reset)
-    steps, notes = _about_configurations(checked, running, plan, keep=wish.keep)
-    problems = [*plan.problems, *_elsewhere(plan)]
-    plan = Plan((*plan.steps, *steps), (*plan.notes, *notes), tuple(problems))
+    plan = replace(plan, problems=(*plan.problems, *_elsewhere(plan)))
+    plan = with_configurations_of(plan, checked, running, keep=wish.keep)
     return Prepared(checked, running, plan)
 
 
@@ -79,7 +77,12 @@ def _has_accounts(running: Running) -> bool:
 
 
 def look_at_all(client: BlockingClient) -> Running:
-    """Return what runs, with the configurations of the only store there is.
+    """Return what runs, with the configurations of the only store there is."""
+    return look_at_store(client, look(client))
+
+
+def look_at_store(client: BlockingClient, running: Running) -> Running:
+    """Return what runs together with the configurations of the only store there is.
 
     Raises:
         BadConfigurationError: there are several.
@@ -90,19 +93,7 @@ def look_at_all(client: BlockingClient) -> Running:
             f"there are several configuration stores: {', '.join(stores)}",
             remedy="keep one of them: pykarabo shutdown DEVICE",
         )
-    return with_configurations(look(client), client, stores[0] if stores else None)
-
-
-def _about_configurations(
-    checked: CheckedFacility, running: Running, plan: Plan, *, keep: bool
-) -> tuple[list[Step], list[str]]:
-    """Return what is to be kept in the store, or why that is known only later."""
-    if checked.facility.configurations is None:
-        return [], []
-    touched = {step.target for step in plan.steps if step.kind is Kind.STOP}
-    if running.store is None or running.store in touched:
-        return [], ["named configurations are compared when their store has been started"]
-    return configuration_steps(checked, running, keep=keep), []
+    return with_configurations(running, client, stores[0] if stores else None)
 
 
 def _elsewhere(plan: Plan) -> list[str]:

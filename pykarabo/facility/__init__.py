@@ -6,7 +6,6 @@ the two agree, `Applier` does it, and `Export` writes what runs as such a file.
 
 from ._apply import Applier, Outcome, Processes, Result
 from ._checking import Checked, CheckedFacility, SchemaOf, check_facility
-from ._differences import configuration_steps
 from ._export import Export
 from ._file import (
     ACCOUNTS_CLASS,
@@ -18,6 +17,7 @@ from ._file import (
     read_facility,
     with_accounts,
 )
+from ._named import configuration_steps, same_steps, with_configurations_of
 from ._names import check_configuration_name, check_priority
 from ._plan import make_plan
 from ._running import (
@@ -63,7 +63,9 @@ __all__ = [
     "look",
     "make_plan",
     "read_facility",
+    "same_steps",
     "start_options",
     "with_accounts",
     "with_configurations",
+    "with_configurations_of",
 ]

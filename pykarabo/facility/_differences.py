@@ -2,15 +2,14 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 from pykarabo.data import AccessMode, class_property, filled_configuration, same
 
-from ._checking import Checked, CheckedFacility, fitting, without_secrets
-from ._file import FacilityServer, NamedConfiguration
-from ._running import Running, RunningDevice, RunningServer
-from ._steps import Change, Kind, Step
+from ._checking import Checked
+from ._file import FacilityServer
+from ._running import RunningDevice, RunningServer
+from ._steps import Change
 
 _ABSENT: Final = object()
 _TARGET: Final = re.compile(r"[^:.]+")
@@ -101,67 +100,3 @@ def named_in(values: Mapping[str, Any]) -> list[str]:
             if match is not None:
                 found.append(match[0])
     return found
-
-
-def configuration_steps(checked: CheckedFacility, running: Running, *, keep: bool) -> list[Step]:
-    """Return what must be kept and deleted in the store.
-
-    Nothing is deleted of a device of which the file names no configuration.
-    """
-    wanted = checked.facility.configurations
-    if wanted is None:
-        return []
-    steps: list[Step] = []
-    kept = running.configurations or {}
-    for device_id, named in wanted.items():
-        for name, item in named.items():
-            found = checked.named[device_id][name]
-            before = kept.get(device_id, {}).get(name)
-            after = replace(item, values=found.values, class_id=found.schema.class_id)
-            changes = _named_changes(before, after, found, device_id)
-            if before is None or changes:
-                steps.append(
-                    Step(
-                        Kind.SAVE,
-                        device_id,
-                        name=name,
-                        class_id=after.class_id,
-                        changes=changes,
-                        named=after,
-                        named_before=before,
-                    )
-                )
-    if not keep:
-        steps += (
-            Step(Kind.DELETE, device_id, name=name, named_before=item, why="it is not in the file")
-            for device_id, named in kept.items()
-            if device_id in wanted
-            for name, item in named.items()
-            if name not in wanted[device_id]
-        )
-    return steps
-
-
-def _named_changes(
-    before: NamedConfiguration | None, after: NamedConfiguration, checked: Checked, device_id: str
-) -> tuple[Change, ...]:
-    """Return what changes of a configuration; what its class has lost since is no difference."""
-    old = NamedConfiguration(class_id=after.class_id) if before is None else before
-    if old.class_id in ("", after.class_id):
-        found, _refused = fitting(checked.schema, old.values, device_id)
-        values = without_secrets(checked.schema, found)
-        old = replace(old, values=values, class_id=after.class_id)
-    changes = [
-        Change(name, getattr(old, name), getattr(after, name))
-        for name in ("comment", "priority", "active")
-        if getattr(old, name) != getattr(after, name)
-    ]
-    if old.class_id != after.class_id:
-        changes.append(Change("class", old.class_id, after.class_id))
-    keys = [*after.values, *(key for key in old.values if key not in after.values)]
-    changes += (
-        Change(key, old.values.get(key), after.values.get(key))
-        for key in keys
-        if not same(old.values.get(key, _ABSENT), after.values.get(key, _ABSENT))
-    )
-    return tuple(changes)

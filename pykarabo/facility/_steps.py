@@ -66,8 +66,13 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Steps in their order, what one should know, and why it cannot be carried out."""
+    """Steps in their order, what one should know, and why it cannot be carried out.
+
+    Attributes:
+        compared: whether it is known what the configuration store keeps.
+    """
 
     steps: tuple[Step, ...] = ()
     notes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    compared: bool = True

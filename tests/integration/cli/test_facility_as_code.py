@@ -116,6 +116,24 @@ def test_a_facility_that_is_exported_and_applied_after_a_restart_is_the_same(
     assert [item["comment"] for item in history] == ["for nobody", "for scans"]
 
 
+def test_what_is_done_in_the_store_was_shown_before_also_where_it_is_restarted(
+    config: Path, pykarabo: Run
+) -> None:
+    config.write_text(_KEEPING)
+    up = start("up", "--config", str(config))
+    assert f"note: the named configurations of {config} were not compared" in up.err
+    assert "keep    configuration 'fast' of T/MOTOR/1" in text(pykarabo("plan", str(config)))
+    text(start("apply", str(config), "--yes"))
+    config.write_text(_KEEPING.replace("    plain:\n", "").replace("1024", "1025"))
+    planned = text(pykarabo("plan", str(config)))
+    assert "delete  configuration 'plain' of T/MOTOR/1" in planned
+    done = text(start("apply", str(config), "--yes"))
+    assert [line for line in done.splitlines() if line.startswith("done: delete")] == [
+        "done: delete configuration 'plain' of T/MOTOR/1 (it is not in the file)"
+    ]
+    assert "no changes" in text(pykarabo("plan", str(config), "--check"))
+
+
 def test_a_step_that_fails_takes_back_what_was_done_before(running: Path, pykarabo: Run) -> None:
     before = text(pykarabo("export"))
     wanted = _TOGETHER.replace("velocity: 25.0", "velocity: 3.0")

@@ -252,7 +252,7 @@ class Accounts(Configurable):
 
 
 def test_the_accounts_service_is_never_stopped_because_a_file_does_not_name_it() -> None:
-    accounts = {"ACCOUNTS": (Accounts, {}), "M/1": (Motor, {})}
+    accounts: dict[str, Any] = {"ACCOUNTS": (Accounts, {}), "M/1": (Motor, {})}
     running = _running({"S": {}, "ACCOUNTS/H": accounts})
     assert _steps(_plan(_facility({"S": {}}), running)) == [("stop", "M/1")]
     restarted = Facility({"S": FacilityServer({}), "ACCOUNTS/H": FacilityServer({}, memory=300)})
