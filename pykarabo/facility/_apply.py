@@ -7,15 +7,16 @@ taken back like one that was done unless it certainly was not.
 """
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
 from pykarabo.client import BlockingClient
-from pykarabo.data import same
+from pykarabo.data import PropertyValue, same
 from pykarabo.errors import (
     CancelledByCallerError,
+    ChangedMeanwhileError,
     NotExecutedError,
     PykaraboError,
     RemoteError,
@@ -95,6 +96,8 @@ class Applier:
         self._client = client
         self._processes = processes
         self._tell = tell
+        self._written: dict[int, Mapping[str, PropertyValue]] = {}
+        """By the number of a step: its properties as they were read when it had written them."""
 
     def carry_out(self, steps: Sequence[Step]) -> PykaraboError | None:
         """Carry steps out; returns why one of them failed, and then takes all of them back."""
@@ -158,6 +161,7 @@ class Applier:
                 self._start(step, step.values)
             case Kind.SET:
                 self._client.set(step.target, step.values, expected=step.expected)
+                self._remember(step)
             case Kind.SAVE if step.named is not None:
                 self._save(step, step.named)
             case Kind.DELETE:
@@ -176,17 +180,52 @@ class Applier:
             case Kind.START:
                 self._stop_if_there(step)
             case Kind.SET:
-                self._client.set(step.target, step.before)
+                self._client.set(step.target, step.before, expected=self._expected(step))
             case _:
                 self._undo_in_store(step)
 
     def _undo_in_store(self, step: Step) -> None:
+        before = step.named_before
         if step.kind is Kind.DELETE:
             self._store("undelete", step.target, step.name)
-        elif step.named_before is None:
+            if before is not None and before.active:
+                self._mark(step.target, step.name)
+            return
+        if before is None:
             self._store("delete", step.target, step.name)
         else:
-            self._save(step, step.named_before)
+            self._save(step, before)
+        if step.named is not None and step.named.active and step.marked_before:
+            self._mark(step.target, step.marked_before)
+
+    def _mark(self, device_id: str, name: str) -> None:
+        """Have a configuration be the active one again, if it is there and is not."""
+        for item in self._store("names", device_id):
+            if item["name"] == name and not item["active"]:
+                self._store("describe", device_id, name, active=True)
+
+    def _remember(self, step: Step) -> None:
+        """Read what was written: it is taken back only while nobody has written anything else."""
+        try:
+            self._written[id(step)] = self._client.read(step.target, list(step.values))
+        except PykaraboError:
+            return  # it is read when it is to be taken back
+
+    def _expected(self, step: Step) -> Mapping[str, PropertyValue]:
+        """Return what a step has written; raises `ChangedMeanwhileError` if others did since."""
+        known = self._written.get(id(step))
+        if known is not None:
+            return known
+        now = self._client.read(step.target, list(step.values))
+        for key, item in now.items():
+            if not (same(item.value, step.values[key]) or same(item.value, step.before[key])):
+                raise ChangedMeanwhileError(
+                    f"'{step.target}.{key}' is {item.value!r}, which this has not written",
+                    device=step.target,
+                    key=key,
+                    remedy="look at the device",
+                )
+        return now
 
     def _start(self, step: Step, values: Any) -> None:
         self._client.device(step.server).call(
@@ -218,8 +257,8 @@ class Applier:
             active=named.active,
         )
 
-    def _store(self, command: str, *args: Any, **kwargs: Any) -> None:
-        self._client.device(self.store or "").call(command, *args, **kwargs)
+    def _store(self, command: str, *args: Any, **kwargs: Any) -> Any:
+        return self._client.device(self.store or "").call(command, *args, **kwargs)
 
     # -- looking --------------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ from pykarabo.errors import (
     InvalidNameError,
     LimitExceededError,
     MalformedMessageError,
+    OutOfRangeError,
     did_you_mean,
     near_matches,
 )
@@ -41,7 +42,7 @@ from pykarabo.transport import data_directory, domain_name
 from pykarabo.trust import ACCOUNTS_ID
 
 from ._form import from_form, is_formed, replaced_text
-from ._names import MOST_PRIORITY, check_configuration_name
+from ._names import MOST_PRIORITY, check_comment, check_configuration_name
 from ._yaml import Document, read_document
 
 _CONFIGURATIONS: Final = "configurations"
@@ -253,12 +254,18 @@ class _Reader:
             raise self._wrong(f"{place}.priority", problem, f"give 0 to {MOST_PRIORITY}")
         if type(active) is not bool:
             raise self._wrong(f"{place}.active", "this is neither true nor false", "write true")
-        comment = self._text(item, "comment", place) or ""
+        comment = self._comment(item, place)
         class_id = item.get("class") or ""
         if not isinstance(class_id, str):
             raise self._wrong(f"{place}.class", "this is no class", "write its name")
         replaced = self._replaced(values, f"{place}.values")
         return NamedConfiguration(replaced, comment, priority, active, class_id)
+
+    def _comment(self, item: Mapping[str, Any], place: str) -> str:
+        try:
+            return check_comment(self._text(item, "comment", place) or "")
+        except OutOfRangeError as error:
+            raise self._wrong(f"{place}.comment", error.message, error.remedy) from None
 
     def _data_directory(self, domain: str | None) -> Path:
         try:

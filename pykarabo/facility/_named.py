@@ -96,6 +96,7 @@ def configuration_steps(checked: CheckedFacility, running: Running, *, keep: boo
     steps: list[Step] = []
     kept = running.configurations or {}
     for device_id, named in wanted.items():
+        marked = [name for name, item in kept.get(device_id, {}).items() if item.active]
         for name, item in named.items():
             found = checked.named[device_id][name]
             before = kept.get(device_id, {}).get(name)
@@ -111,6 +112,7 @@ def configuration_steps(checked: CheckedFacility, running: Running, *, keep: boo
                         changes=changes,
                         named=after,
                         named_before=before,
+                        marked_before=marked[0] if marked else "",
                     )
                 )
     if not keep:

@@ -1,4 +1,4 @@
-"""The names of configurations, and their priorities."""
+"""The names of configurations, their priorities and comments."""
 
 import re
 from typing import Final
@@ -9,6 +9,7 @@ NAME_PATTERN: Final = "[A-Za-z0-9_-]{1,30}"
 RESERVED_NAME: Final = "default"
 """Whoever reads it would take it for what a device has without any configuration."""
 MOST_PRIORITY: Final = 9
+MAX_COMMENT: Final = 4_000
 _NAME: Final = re.compile(NAME_PATTERN)
 
 
@@ -30,3 +31,13 @@ def check_priority(priority: int) -> int:
             remedy=f"give 0 to {MOST_PRIORITY}; the highest is listed first",
         )
     return priority
+
+
+def check_comment(comment: str) -> str:
+    """Return `comment` if it can be kept with a configuration; raises `OutOfRangeError`."""
+    if len(comment) > MAX_COMMENT or "\0" in comment:
+        raise OutOfRangeError(
+            f"a comment of {len(comment)} characters cannot be kept",
+            remedy=f"give {MAX_COMMENT} at most, without NUL",
+        )
+    return comment

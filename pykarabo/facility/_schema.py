@@ -12,7 +12,7 @@ from ._file import (
     PORT_ENTRIES,
     SERVER_ENTRIES,
 )
-from ._names import MOST_PRIORITY, NAME_PATTERN, RESERVED_NAME
+from ._names import MAX_COMMENT, MOST_PRIORITY, NAME_PATTERN, RESERVED_NAME
 
 _TEXT: Final = {"type": "string"}
 _ID: Final = {"type": "string", "pattern": f"^{DEVICE_ID_PATTERN}$"}
@@ -38,7 +38,7 @@ def file_schema() -> dict[str, Any]:
     }
     named: dict[str, Any] = {
         "values": _or_nothing(values),
-        "comment": _or_nothing(_TEXT),
+        "comment": _or_nothing({**_TEXT, "maxLength": MAX_COMMENT}),
         "priority": {"type": "integer", "minimum": 0, "maximum": MOST_PRIORITY},
         "active": {"type": "boolean"},
         "class": _or_nothing(_TEXT),

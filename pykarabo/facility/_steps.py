@@ -45,6 +45,7 @@ class Step:
         expected: the properties to be written, as they were read.
         options: of a server that is started or stopped.
         name: of a configuration.
+        marked_before: the configuration that was the active one of the device; empty for none.
     """
 
     kind: Kind
@@ -62,6 +63,7 @@ class Step:
     name: str = ""
     named: NamedConfiguration | None = None
     named_before: NamedConfiguration | None = None
+    marked_before: str = ""
 
 
 @dataclass(frozen=True, slots=True)

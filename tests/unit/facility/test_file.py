@@ -113,6 +113,12 @@ BAD: Final[list[tuple[str, str, str]]] = [
         "servers.A.devices.D.x",
         "codecs",
     ),
+    (
+        f"servers: {{A: {{devices: {{D: {{class: C}}}}}}}}\n"
+        f"configurations: {{D: {{n: {{comment: {'x' * 4001}}}}}}}",
+        "line 2, configurations.D.n.comment: a comment of 4001 characters",
+        "4000",
+    ),
     ("time_source: 5\nservers: {A: {}}", "line 1, time_source", "quotes"),
     ("domain: 'a/b'\nservers: {A: {}}", "line 1, domain: 'a/b' is no name", "letters"),
 ]

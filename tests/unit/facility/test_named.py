@@ -140,3 +140,11 @@ def test_steps_are_the_same_only_where_the_store_has_the_same() -> None:
     changed = {"M": {**_KEPT["M"], "b": NamedConfiguration({"velocity": 9.0}, class_id="Motor")}}
     other = _plan(_facility(store={}), replace(running, configurations=changed)).steps
     assert not same_steps(steps, other)
+
+
+def test_a_step_knows_which_configuration_loses_the_mark() -> None:
+    kept = {"M": {"a": NamedConfiguration(active=True), "b": NamedConfiguration()}}
+    wanted = {"M": {"c": NamedConfiguration(active=True), "d": NamedConfiguration()}}
+    running = replace(_running(M="Motor", C="ConfigurationStore"), configurations=kept)
+    steps = [step for step in _plan(_facility(wanted, {}), running).steps if step.named]
+    assert [(step.name, step.marked_before) for step in steps] == [("c", "a"), ("d", "a")]
