@@ -216,7 +216,7 @@ class Launcher:
         }
         note.write_text(json.dumps(devices))
         command = ["server", "start", "--id", server_id, "--init", str(note)]
-        command += _options(server, self._facility.time_source)
+        command += _options(server, self._facility.source_of(server))
         if directory:
             command.append("--directory")
         return self._run(server_id, command)

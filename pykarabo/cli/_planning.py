@@ -92,12 +92,19 @@ def export_command(*, as_json: bool) -> int:
         export = Export(running, lambda class_id: classes.schema_of("", anywhere, class_id))
     code = 1 if export.missing else 0
     if as_json:
-        told = {"left_out": export.left_out, "variables": export.variables}
+        told = {
+            "outside": export.outside,
+            "left_out": export.left_out,
+            "variables": export.variables,
+        }
         print_json({"text": export.text, "missing": export.missing, **told})
         return code
     click.echo(export.text, nl=False)
     for name, why in export.missing.items():
         click.echo(f"error: '{name}' {why}; it is missing in the file", err=True)
+    for device_id, home in export.outside.items():
+        where = f"it runs on '{home}', which no facility file describes"
+        click.echo(f"warning: '{device_id}' is left out: {where}", err=True)
     for name, of in export.variables.items():
         click.echo(f"warning: '{of}' is secret: put it into the variable {name}", err=True)
     for device_id, reasons in export.left_out.items():

@@ -4,18 +4,20 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from pykarabo.client import DIRECTORY_ID
 from pykarabo.data import Schema, class_property, without_defaults
 from pykarabo.errors import NotConnectedError, UnknownClassError
 
 from ._checking import fitting
 from ._file import Facility, FacilityServer, NamedConfiguration
-from ._form import to_form
+from ._form import escaped, to_form
 from ._running import STORE_CLASS, Running, RunningDevice, as_facility
 
 HEAD: Final = "# Written by 'pykarabo export'. 'pykarabo plan FILE' compares it with what runs.\n"
 INCOMPLETE: Final = "# Incomplete: what is named here does not run, or does not answer.\n"
 _WIDTH: Final = 100
 _CLASS: Final = "class"
+_SOURCE: Final = "time_source"
 
 
 class _Variable(str):
@@ -33,6 +35,7 @@ class Export:
 
     Attributes:
         missing: why servers, devices and configurations are not in the text that belong there.
+        outside: per device that no facility file can describe the server that it runs on.
         left_out: per device why properties are not in the text.
         variables: by name of the variable that stands for a secret text, whose it is.
 
@@ -42,6 +45,11 @@ class Export:
 
     def __init__(self, running: Running, schema_of: Callable[[str], Schema] | None = None) -> None:
         self.missing = _missing(running)
+        self.outside = {
+            device_id: home
+            for device_id, home in sorted(running.others.items())
+            if device_id != DIRECTORY_ID
+        }
         self.left_out: dict[str, dict[str, str]] = {}
         self.variables: dict[str, str] = {}
         if not running.servers:
@@ -76,9 +84,20 @@ class Export:
                 left_out[key] = "'class' means the device's class in a file"
             else:
                 found[key] = value
+        found, refused = self._fitting(device, found)
+        left_out |= refused
         if left_out:
             self.left_out[device.device_id] = left_out
         return self._nested(device.schema, found)
+
+    def _fitting(
+        self, device: RunningDevice, found: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """Return what reading the file would not refuse; a device may know limits of its own."""
+        plain = {key: item for key, item in found.items() if not isinstance(item, _Variable)}
+        taken, refused = fitting(device.schema, plain, device.device_id)
+        kept = {key: item for key, item in found.items() if key in taken or key not in plain}
+        return kept, refused
 
     def _variable(self, device_id: str, key: str) -> _Variable:
         """Name a variable for a secret: who applies the file without it is told so."""
@@ -109,7 +128,7 @@ class Export:
     def _content(self, facility: Facility) -> dict[str, Any]:
         content: dict[str, Any] = {}
         if facility.time_source is not None:
-            content["time_source"] = facility.time_source
+            content[_SOURCE] = facility.time_source
         content["servers"] = {
             server_id: _server(facility.servers[server_id])
             for server_id in sorted(facility.servers)
@@ -149,7 +168,7 @@ class Export:
             told[_CLASS] = named.class_id
         for entry in ("comment", "priority", "active"):
             if getattr(named, entry):
-                told[entry] = getattr(named, entry)
+                told[entry] = escaped(getattr(named, entry))
         values, refused = fitting(schema, named.values, device_id)
         for key, reason in refused.items():
             place = f"configurations.{name}.{key}"
@@ -177,8 +196,8 @@ def _unknown(class_id: str) -> Schema:
 def _server(server: FacilityServer) -> dict[str, Any]:
     told: dict[str, Any] = {
         "classes": None if server.classes is None else list(server.classes),
-        "host": server.host,
-        "advertise": server.advertise,
+        "host": escaped(server.host),
+        "advertise": escaped(server.advertise),
         "ports": dict(server.ports),
         "trusted_networks": list(server.trusted_networks),
         "memory": server.memory,
@@ -188,7 +207,8 @@ def _server(server: FacilityServer) -> dict[str, Any]:
         device_id: {_CLASS: item.class_id, **item.configuration}
         for device_id, item in sorted(server.devices.items())
     }
-    return {**{name: value for name, value in told.items() if value}, "devices": devices}
+    source = {} if server.time_source == "" else {_SOURCE: server.time_source}
+    return {**{name: value for name, value in told.items() if value}, **source, "devices": devices}
 
 
 def _to_yaml(content: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@
       HALL/MOTORS:
         classes: [SimulatedMotor]      # optional: offer only these
         memory: 512                    # optional: MiB that the process may take
+        time_source: null              # optional: another one than all others, or none
         devices:
           HALL/MOTOR/X: {class: SimulatedMotor, velocity: 2.5}
     configurations:                    # optional: named configurations in the store
@@ -46,14 +47,15 @@ from ._names import MOST_PRIORITY, check_comment, check_configuration_name
 from ._yaml import Document, read_document
 
 _CONFIGURATIONS: Final = "configurations"
-FACILITY_ENTRIES: Final = frozenset({"domain", "time_source", "servers", _CONFIGURATIONS})
 _TRUSTED: Final = "trusted_networks"
+_SOURCE: Final = "time_source"
 SERVER_ENTRIES: Final = frozenset(
-    {"classes", "devices", "host", "advertise", "ports", "memory", "own_process", _TRUSTED}
+    {"classes", "devices", "host", "advertise", "ports", "memory", "own_process", _TRUSTED, _SOURCE}
 )
 _CLOCK: Final = "TIMING/CLOCK/1"
 _ARCHIVING: Final = ("sqlalchemy", "alembic", "zstandard")
 ACCOUNTS_CLASS: Final = "Accounts"
+FACILITY_ENTRIES: Final = frozenset({"domain", _SOURCE, "servers", _CONFIGURATIONS})
 PORT_ENTRIES: Final = frozenset({"rpc", "events", "data"})
 LAST_PORT: Final = 65_535
 LEAST_MEMORY: Final = 256
@@ -76,6 +78,7 @@ class FacilityServer:
     Attributes:
         trusted_networks: where its data goes in plain text, such as ``192.0.2.0/24``.
         own_process: those of the devices that run in processes of their own.
+        time_source: its train clock; empty for that of the facility, None for none.
     """
 
     devices: Mapping[str, FacilityDevice]
@@ -86,6 +89,7 @@ class FacilityServer:
     trusted_networks: tuple[str, ...] = ()
     memory: int | None = None
     own_process: frozenset[str] = frozenset()
+    time_source: str | None = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,10 @@ class Facility:
     domain: str | None = None
     configurations: Mapping[str, Mapping[str, NamedConfiguration]] | None = None
     document: Document | None = field(default=None, compare=False, repr=False)
+
+    def source_of(self, server: FacilityServer) -> str | None:
+        """Return the train clock of a server."""
+        return self.time_source if server.time_source == "" else server.time_source
 
     @property
     def homes(self) -> dict[str, str]:
@@ -195,10 +203,9 @@ class _Reader:
             raise self._wrong("servers", "there is no server", "add one")
         found = {self._id(name, "servers"): self._server(name, servers) for name in servers}
         self._refuse_doubles(found)
-        source = self._text(whole, "time_source", "")
         return Facility(
             found,
-            None if source is None else self._id(source, "time_source"),
+            self._source(whole, ""),
             domain,
             self._configurations(whole.get(_CONFIGURATIONS), found),
             self._document,
@@ -304,7 +311,17 @@ class _Reader:
             self._networks(item.get(_TRUSTED, []), f"{place}.{_TRUSTED}"),
             self._memory(item.get("memory"), f"{place}.memory"),
             self._own_process(item.get("own_process", []), devices, f"{place}.own_process"),
+            self._source(item, place) if _SOURCE in item else "",
         )
+
+    def _source(self, item: Mapping[str, Any], place: str) -> str | None:
+        source = self._text(item, _SOURCE, place)
+        if source is None:
+            return None
+        try:
+            return check_device_id(source)
+        except InvalidNameError as error:
+            raise self._wrong(_join(place, _SOURCE), error.message, error.remedy) from None
 
     def _own_process(self, content: Any, devices: Mapping[str, Any], place: str) -> frozenset[str]:
         if not isinstance(content, list):

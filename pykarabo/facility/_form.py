@@ -43,7 +43,7 @@ def to_form(value: Any, info: PropertyInfo) -> Any:
     simple = _simple(value, info)
     try:
         if all(map(_is_plain, _parts(simple))) and same(info.validate(simple), value):
-            return _escaped(simple)
+            return escaped(simple)
     except BadInputError:
         pass  # what is simple is not always what the property takes
     return json.loads(to_json(value))["value"]
@@ -83,9 +83,10 @@ def _is_plain(value: Any) -> bool:
     return type(value) in _PLAIN
 
 
-def _escaped(value: Any) -> Any:
+def escaped(value: Any) -> Any:
+    """Return a value so that reading replaces no variable in its texts."""
     if isinstance(value, str):
         return value.replace("${", "$${")
     if isinstance(value, dict):
-        return {key: _escaped(item) for key, item in value.items()}
-    return [_escaped(item) for item in value] if isinstance(value, list) else value
+        return {key: escaped(item) for key, item in value.items()}
+    return [escaped(item) for item in value] if isinstance(value, list) else value

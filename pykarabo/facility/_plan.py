@@ -62,7 +62,8 @@ class _Planner:
             if server_id not in self._wanted.servers:
                 self._extra_server(server_id)
                 continue
-            changes = option_changes(server, self._wanted.servers[server_id], self._source)
+            wanted = self._wanted.servers[server_id]
+            changes = option_changes(server, wanted, self._wanted.source_of(wanted))
             if changes:
                 if not server.is_here:
                     self._problems.append(
@@ -84,10 +85,6 @@ class _Planner:
     def _has_accounts(self, server_id: str) -> bool:
         devices = self._running.servers[server_id].devices.values()
         return any(device.class_id == ACCOUNTS_CLASS for device in devices)
-
-    @property
-    def _source(self) -> str | None:
-        return self._wanted.time_source
 
     # -- devices --------------------------------------------------------------------------------
 
@@ -231,7 +228,7 @@ class _Planner:
             server_id,
             changes=self._beginning[server_id],
             options=options,
-            time_source=self._source,
+            time_source=self._wanted.source_of(options),
             why=self._ending.get(server_id, ""),
         )
 

@@ -1,6 +1,7 @@
 """What runs in a domain, in the words of a facility file."""
 
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -281,10 +282,16 @@ class _Asking:
 
 
 def as_facility(running: Running, kept: Callable[[RunningDevice], dict[str, Any]]) -> Facility:
-    """Return what runs as a facility; `kept` tells what is written of each device."""
+    """Return what runs as a facility; `kept` tells what is written of each device.
+
+    Its time source is the one that most servers have.
+    """
+    used = Counter(server.time_source for server in running.servers.values())
+    source = min(used, key=lambda name: (-used[name], name is None, name or ""), default=None)
     servers = {
         server_id: replace(
             server.options,
+            time_source="" if server.time_source == source else server.time_source,
             devices={
                 device_id: FacilityDevice(device.class_id, kept(device))
                 for device_id, device in server.devices.items()
@@ -295,6 +302,4 @@ def as_facility(running: Running, kept: Callable[[RunningDevice], dict[str, Any]
         )
         for server_id, server in running.servers.items()
     }
-    sources = {server.time_source for server in running.servers.values()} - {None}
-    source = sources.pop() if len(sources) == 1 else None
     return Facility(servers, source, None, running.configurations)

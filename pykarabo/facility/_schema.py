@@ -34,6 +34,7 @@ def file_schema() -> dict[str, Any]:
         "ports": _or_nothing(_closed(dict.fromkeys(sorted(PORT_ENTRIES), _PORT))),
         "memory": {"anyOf": [{"type": "integer", "minimum": LEAST_MEMORY}, _NULL]},
         "own_process": _list(_ID),
+        "time_source": _or_nothing(_ID),
         "trusted_networks": _list(_TEXT),
     }
     named: dict[str, Any] = {

@@ -84,7 +84,12 @@ def test_the_configurations_of_a_device_that_was_stopped_are_in_the_file_and_sta
     text(pykarabo("config", "save", "T/MOTOR/2", "good"))
     text(pykarabo("shutdown", "T/MOTOR/2"))
     path = running.with_name("exported.yaml")
-    assert _exported(pykarabo, path) == ""
+    text(pykarabo("instantiate", "SimulatedMotor", "T/MOTOR/3", "--server", "DIRECTORY/HOST"))
+    told = _exported(pykarabo, path)
+    assert told == (
+        "warning: 'T/MOTOR/3' is left out: it runs on 'DIRECTORY/HOST', which no facility file "
+        "describes\n"
+    )
     assert "T/MOTOR/2" not in read_facility(path, {}).homes
     assert "no changes" in text(pykarabo("plan", str(path), "--check"))
     running.write_text(f"{_FACILITY}configurations: {{T/MOTOR/1: {{}}}}\n")

@@ -30,7 +30,9 @@ servers:
     memory: 512
     devices:
       M/1: {class: Motor, path: "${DATA}/m", steps: [1, "${HOST}"], axis: {'on': true, gap: null}}
+    time_source: null
   EMPTY:
+    time_source: T/CLOCK/2
 configurations:
   T/CLOCK/1:
     slow: {comment: at night, priority: 2, active: true, values: {period: 1.0}}
@@ -120,6 +122,7 @@ BAD: Final[list[tuple[str, str, str]]] = [
         "4000",
     ),
     ("time_source: 5\nservers: {A: {}}", "line 1, time_source", "quotes"),
+    ("servers:\n  A:\n    time_source: a b", "line 3, servers.A.time_source", "letters"),
     ("domain: 'a/b'\nservers: {A: {}}", "line 1, domain: 'a/b' is no name", "letters"),
 ]
 UNSEEN: Final = {
@@ -164,6 +167,8 @@ def test_servers_and_devices_are_read(path: Path) -> None:
         "path": "/d/m", "steps": [1, "h1"], "axis": {"on": True, "gap": None},
     }  # fmt: skip
     assert empty.devices == {}
+    sources = [facility.source_of(server) for server in facility.servers.values()]
+    assert sources == ["T/CLOCK/1", None, "T/CLOCK/2"]
     assert facility.homes == {"T/CLOCK/1": "T/SERVER", "M/1": "M/SERVER"}
     assert facility.configurations == {
         "T/CLOCK/1": {
