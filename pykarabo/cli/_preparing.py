@@ -146,7 +146,10 @@ class Classes:
         from pykarabo.device import DeviceClasses
 
         try:
-            return DeviceClasses(server.classes).require(class_id).schema()
+            offered = server.classes
+            if offered is not None and class_id in offered:
+                offered = None  # of the others it is told when they are looked for
+            return DeviceClasses(offered).require(class_id).schema()
         except UnknownClassError:
             offering = [] if server_id else self._offering(class_id)
             if not offering:

@@ -1,7 +1,7 @@
 """Whether a facility file names classes and properties that there are, with values that fit."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
 from pykarabo.data import Schema, checked_configuration, class_property, without_defaults
@@ -10,6 +10,7 @@ from pykarabo.errors import (
     BadInputError,
     InvalidValuesError,
     MissingValueError,
+    UnknownClassError,
 )
 
 from ._file import Facility, FacilityServer, NamedConfiguration
@@ -81,7 +82,8 @@ def check_facility(facility: Facility, schema_of: SchemaOf) -> CheckedFacility:
             and values that do not fit: all of them, each with its line.
     """
     checker = _Checker(facility)
-    for server_id, server in facility.servers.items():
+    for server_id, given in facility.servers.items():
+        server = checker.offering(server_id, given, schema_of)
         for device_id, device in server.devices.items():
             place = f"servers.{server_id}.devices.{device_id}"
             try:
@@ -122,6 +124,22 @@ class _Checker:
         for error in errors:
             self._add_value(place, error)
         return found
+
+    def offering(
+        self, server_id: str, server: FacilityServer, schema_of: SchemaOf
+    ) -> FacilityServer:
+        """Return a server without those of its classes that there are not, which are noted."""
+        if server.classes is None:
+            return server
+        known: list[str] = []
+        for number, name in enumerate(server.classes):
+            try:
+                schema_of(server_id, server, name)
+            except UnknownClassError as error:
+                self.add(f"servers.{server_id}.classes[{number}]", error)
+            else:
+                known.append(name)
+        return replace(server, classes=tuple(known))
 
     def schema_of_named(
         self, device_id: str, named: NamedConfiguration, schema_of: SchemaOf

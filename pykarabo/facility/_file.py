@@ -324,11 +324,11 @@ class _Reader:
             raise self._wrong(_join(place, _SOURCE), error.message, error.remedy) from None
 
     def _own_process(self, content: Any, devices: Mapping[str, Any], place: str) -> frozenset[str]:
-        if not isinstance(content, list):
+        if not isinstance(content, list) or not all(isinstance(item, str) for item in content):
             raise self._wrong(place, "this is no list of devices", "write [DEVICE, DEVICE]")
         for device_id in content:
             if device_id not in devices:
-                near = near_matches(str(device_id), devices)
+                near = near_matches(device_id, devices)
                 remedy = f"did you mean '{near[0]}'?" if near else "name a device of this server"
                 raise self._wrong(place, f"the server has no device '{device_id}'", remedy)
         return frozenset(content)

@@ -1,8 +1,9 @@
 """A YAML file with the lines of its entries, so that an error can say where to look.
 
 A file that comes from somewhere else must do no harm: it may not be large or deep, an alias is
-refused, because a few lines of aliases can stand for gigabytes, and so is a name that stands twice
-in one place, of which YAML silently takes the last.
+refused, because a few lines of aliases can stand for gigabytes, a tag, which makes something else
+of what is written, and a name that stands twice in one place, of which YAML silently takes the
+last.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,10 @@ MAX_BYTES: Final = 8 * 2**20
 """Ten thousand devices with twenty properties each; reading it takes seconds."""
 MAX_DEPTH: Final = 40
 """Values may be 32 deep, below a device of a server."""
+
+_YAML_TAG: Final = "tag:yaml.org,2002:"
+_NO_TAGS: Final = (None, f"{_YAML_TAG}str")
+"""Everything can be a text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,7 @@ def read_document(path: Path) -> Document:
 
     Raises:
         BadConfigurationError: it cannot be read, is no YAML, is too large or too deep, has an
-            alias, or has a name twice in one place.
+            alias or a tag, or has a name twice in one place.
     """
     import yaml
 
@@ -107,7 +112,7 @@ def _text_of(path: Path) -> str:
 
 
 def _refuse_bombs(path: Path, events: "Iterator[yaml.Event]") -> None:
-    """Refuse aliases and deep nesting before anything is built of them."""
+    """Refuse aliases, tags and deep nesting before anything is built of them."""
     import yaml
 
     depth = 0
@@ -119,6 +124,12 @@ def _refuse_bombs(path: Path, events: "Iterator[yaml.Event]") -> None:
             raise _wrong(
                 path, line, f"there is an alias, '*{event.anchor}'", "write out what it stands for"
             )
+        tag = getattr(event, "tag", None)
+        if tag not in _NO_TAGS:
+            name = str(tag).replace(_YAML_TAG, "!!")
+            raise _wrong(
+                path, line, f"there is a tag, '{name}'", "write the value alone, a text in quotes"
+            )
         if depth > MAX_DEPTH:
             raise _wrong(path, line, f"is nested deeper than {MAX_DEPTH} levels", "make it flatter")
 
@@ -129,6 +140,7 @@ def _entries(node: "yaml.Node | None", place: str) -> Iterator[tuple[str, int]]:
 
     if isinstance(node, yaml.SequenceNode):
         for number, item in enumerate(node.value):
+            yield f"{place}[{number}]", item.start_mark.line + 1
             yield from _entries(item, f"{place}[{number}]")
     if not isinstance(node, yaml.MappingNode):
         return

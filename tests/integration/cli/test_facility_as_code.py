@@ -188,6 +188,13 @@ def test_B9_unknown_classes_and_properties_are_named_with_line_and_near_match(
     wrong = start("apply", str(config), "--yes")
     assert "line 7, servers.T/TIMING.devices.T/CLOCK/1.class" in wrong.err
     assert "did you mean 'TrainClock'?" in wrong.err
+    for devices in ("devices: {}", "devices: {T/CLOCK/1: {class: TrainClock}}"):
+        classes = "classes:\n    - TrainClock\n    - TrainClok"
+        config.write_text(f"servers:\n  T/TIMING:\n    {classes}\n    {devices}\n")
+        wrong = pykarabo("plan", str(config))
+        assert wrong.code == 3
+        assert f"{config}, line 5, servers.T/TIMING.classes[1]: there is no device" in wrong.err
+        assert "did you mean 'TrainClock'?" in wrong.err
 
 
 class _NoProcesses:

@@ -121,6 +121,18 @@ BAD: Final[list[tuple[str, str, str]]] = [
         "line 2, configurations.D.n.comment: a comment of 4001 characters",
         "4000",
     ),
+    ("servers:\n  A: {own_process: [[x]]}", "line 2, servers.A.own_process", "[DEVICE, DEVICE]"),
+    ("servers:\n  A: {own_process: [5]}", "line 2, servers.A.own_process", "[DEVICE, DEVICE]"),
+    *(
+        (f"servers:\n  A: {{devices: {{D: {{class: C, x: {tagged}}}}}}}", told, "alone")
+        for tagged, told in (
+            ('!!int ""', "line 2: there is a tag, '!!int'"),
+            ("!!timestamp x", "line 2: there is a tag, '!!timestamp'"),
+            ("!!bool x", "line 2: there is a tag, '!!bool'"),
+            ("!!set {a}", "line 2: there is a tag, '!!set'"),
+            ("!mine x", "line 2: there is a tag, '!mine'"),
+        )
+    ),
     ("time_source: 5\nservers: {A: {}}", "line 1, time_source", "quotes"),
     ("servers:\n  A:\n    time_source: a b", "line 3, servers.A.time_source", "letters"),
     ("domain: 'a/b'\nservers: {A: {}}", "line 1, domain: 'a/b' is no name", "letters"),
@@ -135,6 +147,7 @@ UNSEEN: Final = {
     "line 2, configurations.D: n and m are both active",
     "servers.A.devices.D.x",
 }
+_TAGGED: Final = "there is a tag"
 """What a schema cannot tell."""
 
 
@@ -214,7 +227,9 @@ def test_the_schema_for_editors_takes_what_is_read() -> None:
     assert _schema_takes("servers: {A: }")
 
 
-@pytest.mark.parametrize("text", [text for text, where, _ in BAD if where not in UNSEEN])
+@pytest.mark.parametrize(
+    "text", [text for text, where, _ in BAD if where not in UNSEEN and _TAGGED not in where]
+)
 def test_the_schema_for_editors_refuses_what_is_refused(text: str) -> None:
     assert not _schema_takes(text)
 
@@ -301,3 +316,9 @@ def test_the_default_facility_has_ids_that_are_ids(host: str) -> None:
     for server_id, server in facility.servers.items():
         for name in [server_id, *server.devices]:
             check_device_id(name)
+
+
+def test_a_text_can_have_its_tag(path: Path) -> None:
+    path.write_text("servers: {A: {devices: {D: {class: C, x: !!str 5}}}}")
+    facility = read_facility(path, {})
+    assert facility.servers["A"].devices["D"].configuration == {"x": "5"}
