@@ -21,13 +21,14 @@ from pykarabo.client import (
     ServerRecord,
     own_server_id,
 )
-from pykarabo.data import AccessLevel
+from pykarabo.data import AccessLevel, Schema
 from pykarabo.errors import NotConnectedError, PykaraboError
 from pykarabo.facility import (
     Facility,
     FacilityServer,
     default_facility,
     read_facility,
+    resolve_variables,
     with_accounts,
 )
 from pykarabo.transport import (
@@ -74,6 +75,7 @@ def up_command(config: Path | None, data: Path | None, *, as_json: bool) -> int:
         named = os.environ.get(DOMAIN_VARIABLE)
         facility = read_facility(config, os.environ, domain=named, data=home)
         os.environ[DOMAIN_VARIABLE] = domain_name(facility.domain)
+        facility = resolve_variables(facility, _schema_here)
     if serves_accounts(accounts_folder()):
         facility = with_accounts(facility, socket.gethostname())
     if not as_json:
@@ -93,6 +95,13 @@ def up_command(config: Path | None, data: Path | None, *, as_json: bool) -> int:
         for problem in launcher.problems:
             click.echo(f"error: {problem}", err=True)
     return 1 if launcher.problems else 0
+
+
+def _schema_here(_server_id: str, server: FacilityServer, class_id: str) -> Schema:
+    # It takes long to import, and most files have no variables.
+    from pykarabo.device import DeviceClasses
+
+    return DeviceClasses(server.classes).require(class_id).schema()
 
 
 def _not_kept(facility: Facility, config: Path | None) -> list[str]:

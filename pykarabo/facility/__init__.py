@@ -5,7 +5,7 @@ the two agree, `Applier` does it, and `Export` writes what runs as such a file.
 """
 
 from ._apply import Applier, Outcome, Processes, Result
-from ._checking import Checked, CheckedFacility, SchemaOf, check_facility
+from ._checking import Checked, CheckedFacility, SchemaOf, check_facility, resolve_variables
 from ._export import Export
 from ._file import (
     ACCOUNTS_CLASS,
@@ -63,6 +63,7 @@ __all__ = [
     "look",
     "make_plan",
     "read_facility",
+    "resolve_variables",
     "same_steps",
     "start_options",
     "with_accounts",

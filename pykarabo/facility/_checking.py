@@ -13,7 +13,8 @@ from pykarabo.errors import (
     UnknownClassError,
 )
 
-from ._file import Facility, FacilityServer, NamedConfiguration
+from ._file import Facility, FacilityDevice, FacilityServer, NamedConfiguration
+from ._form import from_variables, variables_in
 
 SchemaOf: TypeAlias = Callable[[str, FacilityServer, str], Schema]
 """Tells the schema of a class on a server; raises `UnknownClassError`."""
@@ -108,6 +109,61 @@ def check_facility(facility: Facility, schema_of: SchemaOf) -> CheckedFacility:
     return CheckedFacility(facility, checker.devices, checker.named)
 
 
+def with_variables(schema: Schema, configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration with its variables as its properties take them."""
+    return {key: _from_variables(schema, key, value) for key, value in configuration.items()}
+
+
+def _from_variables(schema: Schema, key: str, value: Any) -> Any:
+    info = class_property(schema, key)
+    if info is None:
+        return value
+    if info.node and isinstance(value, dict):
+        return {
+            name: _from_variables(schema, f"{key}.{name}", item) for name, item in value.items()
+        }
+    return from_variables(value, info)
+
+
+def _value_at(configuration: Mapping[str, Any], key: str) -> Any:
+    if key in configuration:
+        return configuration[key]
+    above, _dot, below = key.partition(".")
+    inner = configuration.get(above)
+    return _value_at(inner, below) if isinstance(inner, dict) and below else None
+
+
+def resolve_variables(facility: Facility, schema_of: SchemaOf) -> Facility:
+    """Return a facility with the variables of its devices as their properties take them.
+
+    Classes are asked for only where there are such; of one that there is not, whoever starts the
+    device will tell.
+    """
+
+    def device(server_id: str, server: FacilityServer, item: FacilityDevice) -> FacilityDevice:
+        if not variables_in(dict(item.configuration)):
+            return item
+        try:
+            schema = schema_of(server_id, server, item.class_id)
+        except UnknownClassError:
+            return item
+        return replace(item, configuration=with_variables(schema, item.configuration))
+
+    return replace(
+        facility,
+        servers={
+            server_id: replace(
+                server,
+                devices={
+                    device_id: device(server_id, server, item)
+                    for device_id, item in server.devices.items()
+                },
+            )
+            for server_id, server in facility.servers.items()
+        },
+    )
+
+
 class _Checker:
     def __init__(self, facility: Facility) -> None:
         self.devices: dict[str, Checked] = {}
@@ -120,9 +176,10 @@ class _Checker:
     ) -> dict[str, Any]:
         """Return a configuration as plain values; what does not fit is noted."""
         errors: list[BadInputError] = []
-        found = checked_configuration(schema, configuration, device_id, errors=errors)
+        given = with_variables(schema, configuration)
+        found = checked_configuration(schema, given, device_id, errors=errors)
         for error in errors:
-            self._add_value(place, error)
+            self._add_value(place, error, configuration)
         return found
 
     def offering(
@@ -158,20 +215,26 @@ class _Checker:
         What is missing does no harm as long as the store has it so already.
         """
         errors: list[BadInputError] = []
-        found = checked_configuration(schema, configuration, device_id, errors=errors)
+        given = with_variables(schema, configuration)
+        found = checked_configuration(schema, given, device_id, errors=errors)
         missing: list[str] = []
         for error in errors:
             if isinstance(error, MissingValueError):
                 missing.append(str(self._located(f"{place}.{error.key}", error)))
             else:
-                self._add_value(place, error)
+                self._add_value(place, error, configuration)
         for key in found:
             if _is_secret(schema, key):
                 problem = f"'{device_id}.{key}' is secret, and no configuration keeps it"
                 self.add(f"{place}.{key}", BadConfigurationError(problem, remedy="leave it out"))
         return Checked(schema, without_secrets(schema, found), tuple(missing))
 
-    def _add_value(self, place: str, error: BadInputError) -> None:
+    def _add_value(
+        self, place: str, error: BadInputError, configuration: Mapping[str, Any]
+    ) -> None:
+        names = variables_in(_value_at(configuration, error.key or ""))
+        if names:
+            error.message += f"; it comes from {', '.join(f'${{{name}}}' for name in names)}"
         self.add(f"{place}.{error.key}" if error.key else place, error)
 
     def add(self, place: str, error: BadInputError) -> None:

@@ -42,7 +42,7 @@ from pykarabo.errors import (
 from pykarabo.transport import data_directory, domain_name
 from pykarabo.trust import ACCOUNTS_ID
 
-from ._form import from_form, is_formed, replaced_text
+from ._form import FromVariable, from_form, is_formed, replaced_whole, scalar
 from ._names import MOST_PRIORITY, check_comment, check_configuration_name
 from ._yaml import Document, read_document
 
@@ -255,9 +255,10 @@ class _Reader:
     def _named(self, content: Any, place: str) -> NamedConfiguration:
         item = self._map(content or {}, place, NAMED_ENTRIES)
         values = self._map(item.get("values") or {}, f"{place}.values")
-        priority, active = item.get("priority", 0), item.get("active", False)
+        priority, shown = self._scalar(item.get("priority", 0), f"{place}.priority")
+        active, _shown = self._scalar(item.get("active", False), f"{place}.active")
         if type(priority) is not int or not 0 <= priority <= MOST_PRIORITY:
-            problem = f"'{priority}' is no priority"
+            problem = f"{shown} is no priority"
             raise self._wrong(f"{place}.priority", problem, f"give 0 to {MOST_PRIORITY}")
         if type(active) is not bool:
             raise self._wrong(f"{place}.active", "this is neither true nor false", "write true")
@@ -343,11 +344,10 @@ class _Reader:
                 raise self._wrong(place, str(error), "write it like 192.0.2.0/24") from None
         return tuple(content)
 
-    def _memory(self, value: Any, place: str) -> int | None:
+    def _memory(self, given: Any, place: str) -> int | None:
+        value, shown = self._scalar(given, place)
         if value is not None and (type(value) is not int or value < LEAST_MEMORY):
-            raise self._wrong(
-                place, f"'{value}' is no number of MiB", f"give {LEAST_MEMORY} or more"
-            )
+            raise self._wrong(place, f"{shown} is no number of MiB", f"give {LEAST_MEMORY} or more")
         return None if value is None else int(value)
 
     def _device(self, place: str, content: Any) -> FacilityDevice:
@@ -370,12 +370,20 @@ class _Reader:
         value = item.get(key)
         if value is not None and not isinstance(value, str):
             raise self._wrong(_join(place, key), "this is no text", "put it in quotes")
-        return None if value is None else self._replaced_text(value, _join(place, key))
+        return None if value is None else str(self._replaced_text(value, _join(place, key)))
 
-    def _port(self, value: Any, place: str) -> int:
+    def _scalar(self, value: Any, place: str) -> tuple[Any, str]:
+        """Return a number, which a variable may stand for, and how one shows what was given."""
+        found = self._replaced_text(value, place) if isinstance(value, str) else value
+        if isinstance(found, FromVariable):
+            return scalar(found), f"'{found}', which {value} stands for,"
+        return value, f"'{value}'"
+
+    def _port(self, given: Any, place: str) -> int:
+        value, shown = self._scalar(given, place)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LAST_PORT:
             remedy = f"give 0 to {LAST_PORT}; with 0 the system chooses"
-            raise self._wrong(place, f"'{value}' is no port", remedy)
+            raise self._wrong(place, f"{shown} is no port", remedy)
         return value
 
     def _map(self, content: Any, place: str, known: frozenset[str] | None = None) -> Any:
@@ -428,7 +436,7 @@ class _Reader:
                 raise self._wrong(place, f"${{{name}}} is not set", f"set it: export {name}=...")
             return self._variables[name]
 
-        return replaced_text(text, variable)
+        return replaced_whole(text, variable)
 
     def _wrong(self, place: str, problem: str, remedy: str | None) -> BadConfigurationError:
         return self._document.wrong(place, problem, remedy)

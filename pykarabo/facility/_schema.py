@@ -18,7 +18,8 @@ _TEXT: Final = {"type": "string"}
 _ID: Final = {"type": "string", "pattern": f"^{DEVICE_ID_PATTERN}$"}
 _IDS: Final = {"pattern": f"^{DEVICE_ID_PATTERN}$"}
 _NULL: Final = {"type": "null"}
-_PORT: Final = {"type": "integer", "minimum": 0, "maximum": LAST_PORT}
+_VARIABLE: Final = {"type": "string", "pattern": r"^\$\{\w+\}$"}
+_PORT: Final = {"anyOf": [{"type": "integer", "minimum": 0, "maximum": LAST_PORT}, _VARIABLE]}
 
 
 def file_schema() -> dict[str, Any]:
@@ -32,7 +33,7 @@ def file_schema() -> dict[str, Any]:
         "host": _or_nothing(_TEXT),
         "advertise": _or_nothing(_TEXT),
         "ports": _or_nothing(_closed(dict.fromkeys(sorted(PORT_ENTRIES), _PORT))),
-        "memory": {"anyOf": [{"type": "integer", "minimum": LEAST_MEMORY}, _NULL]},
+        "memory": {"anyOf": [{"type": "integer", "minimum": LEAST_MEMORY}, _VARIABLE, _NULL]},
         "own_process": _list(_ID),
         "time_source": _or_nothing(_ID),
         "trusted_networks": _list(_TEXT),
@@ -40,8 +41,10 @@ def file_schema() -> dict[str, Any]:
     named: dict[str, Any] = {
         "values": _or_nothing(values),
         "comment": _or_nothing({**_TEXT, "maxLength": MAX_COMMENT}),
-        "priority": {"type": "integer", "minimum": 0, "maximum": MOST_PRIORITY},
-        "active": {"type": "boolean"},
+        "priority": {
+            "anyOf": [{"type": "integer", "minimum": 0, "maximum": MOST_PRIORITY}, _VARIABLE]
+        },
+        "active": {"anyOf": [{"type": "boolean"}, _VARIABLE]},
         "class": _or_nothing(_TEXT),
     }
     names = {

@@ -134,6 +134,18 @@ def test_what_is_done_in_the_store_was_shown_before_also_where_it_is_restarted(
     assert "no changes" in text(pykarabo("plan", str(config), "--check"))
 
 
+def test_numbers_can_come_from_the_environment(
+    config: Path, pykarabo: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPEED", "12.5")
+    monkeypatch.setenv("MIB", "1024")
+    wanted = _TOGETHER.replace("velocity: 25.0", "velocity: '${SPEED}'")
+    config.write_text(wanted.replace("memory: 1024", "memory: '${MIB}'"))
+    text(start("up", "--config", str(config)))
+    assert connect("T/MOTOR/1").velocity == 12.5
+    assert "no changes" in text(pykarabo("plan", str(config), "--check"))
+
+
 def test_a_step_that_fails_takes_back_what_was_done_before(running: Path, pykarabo: Run) -> None:
     before = text(pykarabo("export"))
     wanted = _TOGETHER.replace("velocity: 25.0", "velocity: 3.0")

@@ -303,6 +303,20 @@ def test_dollar_signs_can_be_written(path: Path) -> None:
     assert facility.servers["A"].devices["D"].configuration == {"x": "${HOME} $x $$ y"}
 
 
+def test_a_variable_can_stand_for_a_number_of_a_server_or_configuration(path: Path) -> None:
+    path.write_text(
+        "servers: {A: {memory: '${MIB}', ports: {rpc: '${PORT}'}, devices: {D: {class: C}}}}\n"
+        "configurations: {D: {n: {priority: '${FIRST}', active: '${ON}'}}}"
+    )
+    numbers = {"MIB": "512", "PORT": "45001", "FIRST": "3", "ON": "true"}
+    facility = read_facility(path, numbers)
+    assert (facility.servers["A"].memory, facility.servers["A"].ports) == (512, {"rpc": 45001})
+    assert facility.configurations == {"D": {"n": NamedConfiguration({}, "", 3, True)}}
+    with pytest.raises(BadConfigurationError) as refused:
+        read_facility(path, {**numbers, "PORT": "http"})
+    assert "servers.A.ports.rpc: 'http', which ${PORT} stands for, is no port" in str(refused.value)
+
+
 def test_another_host_of_a_site_has_a_monitor_of_its_own_and_no_clock() -> None:
     facility = default_facility("ctrl2.example.org", alone=False)
     assert list(facility.servers) == ["CTRL2/MAIN"]
