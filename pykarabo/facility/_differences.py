@@ -1,7 +1,7 @@
 """How what runs differs from what a facility file says."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from pykarabo.data import AccessMode, class_property, filled_configuration, same
@@ -91,12 +91,18 @@ def of_new(checked: Checked) -> tuple[Change, ...]:
 
 
 def named_in(values: Mapping[str, Any]) -> list[str]:
-    """Return what may be device ids in texts, such as ``DEVICE``, ``DEVICE:output`` and lists."""
-    found: list[str] = []
-    for value in values.values():
-        items = value if isinstance(value, list | tuple) else [value]
-        for item in items:
-            match = _TARGET.match(item) if isinstance(item, str) else None
-            if match is not None:
-                found.append(match[0])
-    return found
+    """Return what may be device ids: ``DEVICE``, ``DEVICE:output``, also in lists and tables."""
+    found = (_TARGET.match(text) for value in values.values() for text in _texts(value))
+    return [match[0] for match in found if match is not None]
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):  # a table, by column, or a hash
+        for key, item in value.items():
+            yield from _texts(key)
+            yield from _texts(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)

@@ -9,10 +9,12 @@ from pykarabo.data import (
     ChoiceOfNodes,
     Configurable,
     Float64,
+    HashProperty,
     ListOfNodes,
     PropertyValue,
     Schema,
     String,
+    Table,
     Timestamp,
     VectorString,
     live_configuration,
@@ -50,9 +52,15 @@ class Motor(Configurable):
     drive = ChoiceOfNodes({"a": Axis, "b": Axis})
 
 
+class Row(Configurable):
+    device = String()
+
+
 class Scan(Configurable):
     motor = String()
     inputs = VectorString()
+    rows = Table(Row)
+    more = HashProperty()
 
 
 CLASSES = {cls.__name__: cls for cls in (Motor, Scan)}
@@ -152,6 +160,23 @@ def test_servers_start_before_devices_and_devices_before_those_that_name_them() 
         ("stop server", "T"),
         ("start server", "U"),
     ]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"inputs": ["M/1.velocity"]},
+        {"rows": [{"device": "X/1"}, {"device": "M/1:output"}]},
+        {"more": {"a": {"b": ["M/1"]}}},
+        {"more": {"M/1": 5}},
+    ],
+)
+def test_devices_are_named_in_values_of_every_form(names: dict[str, Any]) -> None:
+    servers: dict[str, Any] = {"S": {"SCAN/1": (Scan, names), "M/1": (Motor, {})}}
+    started = _steps(_plan(_facility(servers), Running()))
+    assert started[1:] == [("start", "M/1"), ("start", "SCAN/1")]
+    stopped = _steps(_plan(_facility({"U": {}}), _running(servers)))
+    assert stopped[:2] == [("stop", "SCAN/1"), ("stop", "M/1")]
 
 
 def test_devices_that_name_each_other_start_in_their_order_and_it_is_told() -> None:
