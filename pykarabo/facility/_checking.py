@@ -220,7 +220,7 @@ class _Checker:
         missing: list[str] = []
         for error in errors:
             if isinstance(error, MissingValueError):
-                missing.append(str(self._located(f"{place}.{error.key}", error)))
+                missing.append(self._why_missing(schema, error, device_id, place))
             else:
                 self._add_value(place, error, configuration)
         for key in found:
@@ -228,6 +228,18 @@ class _Checker:
                 problem = f"'{device_id}.{key}' is secret, and no configuration keeps it"
                 self.add(f"{place}.{key}", BadConfigurationError(problem, remedy="leave it out"))
         return Checked(schema, without_secrets(schema, found), tuple(missing))
+
+    def _why_missing(
+        self, schema: Schema, error: MissingValueError, device_id: str, place: str
+    ) -> str:
+        if not _is_secret(schema, error.key or ""):
+            return str(self._located(f"{place}.{error.key}", error))
+        problem = (
+            f"the store takes this from the running device only: class '{schema.class_id}' "
+            f"requires '{error.key}', which is secret and is kept nowhere"
+        )
+        remedy = f"set the device, and save it: pykarabo config save {device_id} NAME"
+        return str(self._located(place, BadConfigurationError(problem, remedy=remedy)))
 
     def _add_value(
         self, place: str, error: BadInputError, configuration: Mapping[str, Any]

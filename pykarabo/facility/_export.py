@@ -15,6 +15,7 @@ from ._running import STORE_CLASS, Running, RunningDevice, as_facility
 
 HEAD: Final = "# Written by 'pykarabo export'. 'pykarabo plan FILE' compares it with what runs.\n"
 INCOMPLETE: Final = "# Incomplete: what is named here does not run, or does not answer.\n"
+_WITH_STORE: Final = ", and with it all named configurations"
 _WIDTH: Final = 100
 _CLASS: Final = "class"
 _SOURCE: Final = "time_source"
@@ -183,9 +184,10 @@ def _missing(running: Running) -> dict[str, str]:
         home = record.server_id
         found[device_id] = "is gone" if home == device_id else f"is gone with its server '{home}'"
         if record.class_id == STORE_CLASS and running.store is None:
-            found[device_id] += ", and with it all named configurations"
+            found[device_id] += _WITH_STORE
     for device_id, error in sorted(running.silent.items()):
-        found[device_id] = f"does not answer: {error.message}"
+        store = _WITH_STORE if device_id == running.store else ""
+        found[device_id] = f"does not answer{store}: {error.message}"
     return found
 
 

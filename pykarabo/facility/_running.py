@@ -177,8 +177,8 @@ def with_configurations(running: Running, client: BlockingClient, store: str | N
     """
     if store is None:
         return running
-    device = client.device(store)
     try:
+        device = client.device(store)
         kept = {
             device_id: {
                 name: NamedConfiguration(

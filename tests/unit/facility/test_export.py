@@ -130,6 +130,11 @@ def test_a_store_that_is_gone_has_taken_the_configurations_with_it() -> None:
     lost = {"C": _gone("C", "ConfigurationStore", "B")}
     running = replace(_running(), configurations=None, store=None, gone=lost)
     assert "all named configurations" in Export(running).missing["C"]
+    frozen = CallTimeoutError("no answer within 5 s", remedy="look at it")
+    silent = replace(_running(), configurations=None, store="C", silent={"C": frozen})
+    assert Export(silent).missing == {
+        "C": "does not answer, and with it all named configurations: no answer within 5 s"
+    }
 
 
 def test_where_nothing_runs_nothing_is_written() -> None:

@@ -30,11 +30,15 @@ class Vault(Configurable):
     level = Float64(default=1.0)
 
 
+class Wired(Configurable):
+    port = String(required=True)
+
+
 class ConfigurationStore(Configurable):
     database = String(init_only=True)
 
 
-_CLASSES: Final = {cls.__name__: cls for cls in (Motor, Vault, ConfigurationStore)}
+_CLASSES: Final = {cls.__name__: cls for cls in (Motor, Vault, Wired, ConfigurationStore)}
 _KEPT: Final = {
     "M": {
         "a": NamedConfiguration({"velocity": 1.0}, class_id="Motor"),
@@ -127,7 +131,11 @@ def test_what_the_store_would_refuse_is_a_problem_unless_it_has_it_so() -> None:
     wanted = {"V": {"n": NamedConfiguration({"level": 2.0})}}
     running = _running(M="Motor", C="ConfigurationStore", V="Vault")
     new = _plan(_facility(wanted, {}, devices=vault), running)
-    assert [problem for problem in new.problems if "'V.pin' must be configured" in problem]
+    (problem,) = new.problems
+    assert "requires 'pin', which is secret" in problem
+    assert "pykarabo config save V" in problem
+    lacking = _plan(_facility({"W": {"n": NamedConfiguration(class_id="Wired")}}, {}), running)
+    assert ["'W.port' must be configured" in problem for problem in lacking.problems] == [True]
     kept = {"V": {"n": NamedConfiguration({"level": 2.0}, class_id="Vault")}}
     same = _plan(_facility(wanted, {}, devices=vault), replace(running, configurations=kept))
     assert (same.problems, _in_store(same)) == ((), [])
