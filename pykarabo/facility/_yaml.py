@@ -74,13 +74,17 @@ def read_document(path: Path) -> Document:
     except ValueError as error:  # such as the 40th of May
         raise _wrong(path, None, str(error), "correct it, or put it in quotes") from None
     lines: dict[str, int] = {}
-    for place, line in _entries(root, ""):
+    items: dict[str, int] = {}
+    for place, line, is_item in _entries(root, ""):
+        if is_item:
+            items[place] = line
+            continue
         if place in lines:
             raise Document(path, None, {place: line}).wrong(
                 place, f"the same name is on line {lines[place]}", "give every entry its own name"
             )
         lines[place] = line
-    return Document(path, content, lines)
+    return Document(path, content, {**items, **lines})
 
 
 def _read(loader: Any) -> "tuple[yaml.Node | None, Any]":
@@ -134,13 +138,13 @@ def _refuse_bombs(path: Path, events: "Iterator[yaml.Event]") -> None:
             raise _wrong(path, line, f"is nested deeper than {MAX_DEPTH} levels", "make it flatter")
 
 
-def _entries(node: "yaml.Node | None", place: str) -> Iterator[tuple[str, int]]:
-    """Yield the dotted place and the line of every named entry."""
+def _entries(node: "yaml.Node | None", place: str) -> Iterator[tuple[str, int, bool]]:
+    """Yield the dotted place and the line of every entry, and whether it is one of a list."""
     import yaml
 
     if isinstance(node, yaml.SequenceNode):
         for number, item in enumerate(node.value):
-            yield f"{place}[{number}]", item.start_mark.line + 1
+            yield f"{place}[{number}]", item.start_mark.line + 1, True
             yield from _entries(item, f"{place}[{number}]")
     if not isinstance(node, yaml.MappingNode):
         return
@@ -148,5 +152,5 @@ def _entries(node: "yaml.Node | None", place: str) -> Iterator[tuple[str, int]]:
         if not isinstance(key, yaml.ScalarNode):
             continue
         below = f"{place}.{key.value}" if place else str(key.value)
-        yield below, key.start_mark.line + 1
+        yield below, key.start_mark.line + 1, False
         yield from _entries(value, below)

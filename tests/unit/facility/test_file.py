@@ -239,6 +239,12 @@ def test_one_name_twice_in_one_place_is_refused(path: Path) -> None:
     assert "line 5, servers.A.devices.D: the same name is on line 4" in str(_refused(path, text))
 
 
+def test_a_name_that_looks_like_the_place_in_a_list_is_no_second_one(path: Path) -> None:
+    path.write_text("servers: {A: {devices: {D: {class: C, x: {'a': [1], 'a[0]': 2}}}}}")
+    facility = read_facility(path, {})
+    assert facility.servers["A"].devices["D"].configuration == {"x": {"a": [1], "a[0]": 2}}
+
+
 def test_a_device_in_two_servers_is_refused(path: Path) -> None:
     text = "servers:\n  A: {devices: {D: {class: C}}}\n  B: {devices: {D: {class: C}}}"
     assert "line 3, servers.B.devices.D: 'D' is also in 'A'" in str(_refused(path, text))
