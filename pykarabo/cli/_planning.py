@@ -90,6 +90,7 @@ def export_command(*, as_json: bool) -> int:
         classes = Classes(client, running)
         anywhere = FacilityServer({})
         export = Export(running, lambda class_id: classes.schema_of("", anywhere, class_id))
+    export.require_servers()
     code = 1 if export.missing else 0
     if as_json:
         told = {

@@ -39,9 +39,6 @@ class Export:
         outside: per device that no facility file can describe the server that it runs on.
         left_out: per device why properties are not in the text.
         variables: by name of the variable that stands for a secret text, whose it is.
-
-    Raises:
-        NotConnectedError: no server runs that could be in the text.
     """
 
     def __init__(self, running: Running, schema_of: Callable[[str], Schema] | None = None) -> None:
@@ -53,12 +50,6 @@ class Export:
         }
         self.left_out: dict[str, dict[str, str]] = {}
         self.variables: dict[str, str] = {}
-        if not running.servers:
-            told = "".join(f"; '{name}' {why}" for name, why in self.missing.items())
-            raise NotConnectedError(
-                f"no server runs that a facility file could describe{told}",
-                remedy="start the facility: pykarabo up",
-            )
         self._schema_of = schema_of or _unknown
         self._schemas = {
             device_id: device.schema
@@ -67,8 +58,20 @@ class Export:
         }
         facility = as_facility(running, self._configuration)
         text = _to_yaml(self._content(facility))
-        lines = "".join(f"#   {name} {why}\n" for name, why in self.missing.items())
+        told = [(name, " ".join(why.split())) for name, why in self.missing.items()]
+        lines = "".join(f"#   {name} {why}\n" for name, why in told)
         self.text = HEAD + (INCOMPLETE + lines if lines else "") + text
+        self._has_servers = bool(running.servers)
+
+    def require_servers(self) -> None:
+        """Refuse a text without any server, which nobody could read; raises `NotConnectedError`."""
+        if self._has_servers:
+            return
+        told = "".join(f"; '{name}' {why}" for name, why in self.missing.items())
+        raise NotConnectedError(
+            f"no server runs that a facility file could describe{told}",
+            remedy="start the facility: pykarabo up",
+        )
 
     def _configuration(self, device: RunningDevice) -> dict[str, Any]:
         """Return what differs from the defaults, as YAML can hold it."""

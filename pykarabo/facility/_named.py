@@ -12,6 +12,7 @@ from ._running import STORE_CLASS, Running
 from ._steps import Change, Kind, Plan, Step
 
 _ABSENT: Final = object()
+_LIVE: Final = "live"
 _DATABASE: Final = "database"
 
 
@@ -43,6 +44,11 @@ def with_configurations_of(
     for step in steps:
         if step.kind is Kind.SAVE:
             problems += checked.named[step.target][step.name].missing
+            if step.name == _LIVE:
+                problems.append(
+                    f"no configuration of '{step.target}' can be kept as '{_LIVE}', which means "
+                    "what the device has now: choose another name"
+                )
     notes = list(plan.notes)
     if not compared and store:
         notes.append(

@@ -141,6 +141,15 @@ def test_what_the_store_would_refuse_is_a_problem_unless_it_has_it_so() -> None:
     assert (same.problems, _in_store(same)) == ((), [])
 
 
+def test_a_name_that_the_store_refuses_is_a_problem_unless_it_has_it_so() -> None:
+    running = _running(M="Motor", C="ConfigurationStore")
+    wanted = {"M": {"live": NamedConfiguration()}}
+    (problem,) = _plan(_facility(wanted, {}), running, keep=True).problems
+    assert "choose another name" in problem
+    kept = {"M": {"live": NamedConfiguration(class_id="Motor")}}
+    assert _plan(_facility(wanted, {}), replace(running, configurations=kept)).problems == ()
+
+
 def test_steps_are_the_same_only_where_the_store_has_the_same() -> None:
     running = _running(M="Motor", C="ConfigurationStore")
     steps = _plan(_facility(store={}), running).steps
