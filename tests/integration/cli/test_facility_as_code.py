@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
 import pytest
 
 from pykarabo.client import BlockingClient, connect
@@ -22,6 +23,7 @@ from pykarabo.facility import (
     make_plan,
     read_facility,
 )
+from pykarabo.testing import until_blocking
 from pykarabo.transport import run_directory
 
 from .conftest import Run, start, text
@@ -176,6 +178,9 @@ def test_a_file_does_not_stop_the_accounts_service_and_starts_it_where_it_is_mis
     assert "no changes" in text(pykarabo("plan", str(config), "--check"))
     config.write_text("servers: {T/TIMING: {devices: {}}}\n")
     assert "ACCOUNTS" not in text(pykarabo("plan", str(config)))
+    pids = [item["pid"] for item in json.loads(text(pykarabo("status", "--json")))["servers"]]
+    text(pykarabo("down"))
+    until_blocking(lambda: not any(map(psutil.pid_exists, pids)), timeout_s=20)
 
 
 def test_nothing_is_done_without_the_role_or_a_yes(config: Path, pykarabo: Run) -> None:
