@@ -18,7 +18,7 @@ from ._file import (
     with_accounts,
 )
 from ._named import configuration_steps, same_steps, with_configurations_of
-from ._names import check_configuration_name, check_priority
+from ._names import check_comment, check_configuration_name, check_priority
 from ._plan import make_plan
 from ._running import (
     STORE_CLASS,
@@ -54,6 +54,7 @@ __all__ = [
     "RunningServer",
     "SchemaOf",
     "Step",
+    "check_comment",
     "check_configuration_name",
     "check_facility",
     "check_priority",

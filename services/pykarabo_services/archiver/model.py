@@ -26,7 +26,6 @@ table                  a row is
 `archive_described`    from when on a device had a schema
 `archive_mark`         up to which message of a device everything is here
 `archive_spool`        up to which record a spool is here; written with what the records brought
-`archive_assignment`   which archiver follows a device
 `archive_about`        a fact about the archive itself, such as its id
 =====================  =========================================================================
 

@@ -440,26 +440,6 @@ def store_id(connection: Connection) -> str:
     return str(connection.execute(query).scalar_one())
 
 
-def write_assignments(
-    connection: Connection, archiver: str, device_ids: Collection[str], time_ns: int
-) -> None:
-    """Note which devices an archiver follows from now on."""
-    table = tables.assignment
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(table)
-    statement = statement.on_conflict_do_update(
-        index_elements=[table.c.device_id],
-        set_={"archiver": statement.excluded.archiver, "since_ns": statement.excluded.since_ns},
-        where=table.c.archiver != statement.excluded.archiver,
-    )
-    rows = [
-        {"device_id": device_id, "archiver": archiver, "since_ns": time_ns}
-        for device_id in device_ids
-    ]
-    for part in _parts(rows):
-        connection.execute(statement, part)
-
-
 def _parts(items: Iterable[T]) -> Iterator[list[T]]:
     everything = list(items)
     for at in range(0, len(everything), _AT_ONCE):

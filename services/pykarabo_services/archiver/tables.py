@@ -134,14 +134,6 @@ spool: Final = Table(
     Column("time_ns", BigInteger, nullable=False),
 )
 
-assignment: Final = Table(
-    "archive_assignment",
-    metadata,
-    Column("device_id", String(_LONGEST_ID), primary_key=True),
-    Column("archiver", String(_LONGEST_ID), nullable=False),
-    Column("since_ns", BigInteger, nullable=False),
-)
-
 about: Final = Table(
     "archive_about",
     metadata,

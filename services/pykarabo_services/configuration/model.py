@@ -15,12 +15,11 @@ from enum import StrEnum
 from typing import Any, Final, NamedTuple, Protocol
 
 from pykarabo.data import AccessMode, Schema, Timestamp, moment_ns
-from pykarabo.errors import InvalidNameError, OutOfRangeError, WrongTypeError
+from pykarabo.errors import InvalidNameError, WrongTypeError
 from pykarabo.facility import check_configuration_name
 
 LIVE: Final = "live"
 """Stands for what the device has now, where a configuration is named."""
-MAX_COMMENT: Final = 4_000
 MAX_CONTENT_BYTES: Final = 4 * 2**20
 """A table of ten thousand rows; a device that is configured with more keeps a file."""
 REPLY_BYTES: Final = 512 * 2**10
@@ -217,16 +216,6 @@ def check_new_name(name: str) -> str:
             remedy="choose another name",
         )
     return check_name(name)
-
-
-def check_comment(comment: str) -> str:
-    """Return `comment` if it can be kept; raises `OutOfRangeError`."""
-    if len(comment) > MAX_COMMENT or "\0" in comment:
-        raise OutOfRangeError(
-            f"a comment of {len(comment)} characters cannot be kept",
-            remedy=f"give {MAX_COMMENT} at most, without NUL",
-        )
-    return comment
 
 
 def kept_schema(schema: Schema) -> Schema:

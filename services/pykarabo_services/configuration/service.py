@@ -27,7 +27,7 @@ from pykarabo.errors import (
     NotConnectedError,
     PykaraboError,
 )
-from pykarabo.facility import check_priority
+from pykarabo.facility import check_comment, check_priority
 from pykarabo.transport import Caller
 from pykarabo_services.configuration.applying import (
     refuse_conflicts,
@@ -54,7 +54,6 @@ from pykarabo_services.configuration.model import (
     Saving,
     Stored,
     Which,
-    check_comment,
     check_name,
     check_new_name,
     kept_schema,

@@ -18,13 +18,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_archive_about")),
     )
     op.create_table(
-        "archive_assignment",
-        sa.Column("device_id", sa.String(length=128), nullable=False),
-        sa.Column("archiver", sa.String(length=128), nullable=False),
-        sa.Column("since_ns", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("device_id", name=op.f("pk_archive_assignment")),
-    )
-    op.create_table(
         "archive_chunk",
         sa.Column("series_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("first_ns", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -151,5 +144,4 @@ def downgrade() -> None:
     op.drop_table("archive_described")
     op.drop_table("archive_chunk_data")
     op.drop_table("archive_chunk")
-    op.drop_table("archive_assignment")
     op.drop_table("archive_about")
