@@ -189,20 +189,22 @@ def decode_chunk(
 def _columns(data: memoryview) -> tuple[int, dict[int, memoryview]]:
     end = len(data) - _CRC.size
     if end < _HEAD.size or zlib.crc32(data[:end]) != _CRC.unpack_from(data, end)[0]:
-        raise _malformed("a chunk of the archive is damaged: its checksum does not fit")
+        raise MalformedMessageError(
+            "a chunk of the archive is damaged: its checksum does not fit",
+            remedy="restore a backup: pykarabo db restore archive FILE",
+        )
     version, count, number = _HEAD.unpack_from(data)
     if version != VERSION:
-        raise _malformed(f"a chunk of the archive has the form {version}, known is {VERSION}")
+        raise MalformedMessageError(
+            f"a chunk of the archive has the form {version}, known is {VERSION}",
+            remedy="update pykarabo",
+        )
     entries = [_ENTRY.unpack_from(data, _HEAD.size + i * _ENTRY.size) for i in range(number)]
     start = _HEAD.size + number * _ENTRY.size
     ends = accumulate((length for _name, length in entries), initial=start)
     return count, {
         name: data[at : at + length] for (name, length), at in zip(entries, ends, strict=False)
     }
-
-
-def _malformed(message: str) -> MalformedMessageError:
-    return MalformedMessageError(message, remedy="see 'pykarabo db check', or update pykarabo")
 
 
 def _unpack_pieces(column: memoryview, count: int) -> tuple[list[bytes], Ints]:
