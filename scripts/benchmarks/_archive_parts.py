@@ -69,7 +69,10 @@ def _inserting(
 
 
 def _compacting(series: Crowded, now_ns: int) -> Callable[[Connection], int]:
-    return lambda connection: compact(connection, series, now_ns, now_ns)
+    def work(connection: Connection) -> int:
+        return sum(iter(lambda: compact(connection, series, now_ns, now_ns), 0))
+
+    return work
 
 
 # -- the writer ---------------------------------------------------------------------------------

@@ -1,45 +1,91 @@
-"""Turning rows into chunks, and forgetting what is too old; functions of a connection.
+"""Turning rows into chunks; functions of a connection.
 
 Rows become chunks when they are so old that no more are expected among them. If some come all the
-same, out of a spool that was emptied late, the chunks in whose time they lie are made anew: chunks
-of a series never overlap.
+same, out of a spool that was emptied late, the chunk in whose time they lie is made anew: chunks of
+a series never overlap. One transaction takes a bounded part, so that what comes in need not wait.
+
+A chunk that is damaged stays where it is, and so do the rows of its time: whoever reads there is
+told that its samples are missing.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
-from sqlalchemy import Connection, and_, delete, func, insert, select, text
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, text
 
 from pykarabo.data import ValueType
+from pykarabo.errors import MalformedMessageError
 from pykarabo_services.archiver import tables
 from pykarabo_services.archiver.codec import decode_chunk, encode_chunk
-from pykarabo_services.archiver.model import CHUNK_SAMPLES, EventKind, Sample, is_number
+from pykarabo_services.archiver.model import (
+    CHUNK_SAMPLES,
+    ELEMENT_BYTES,
+    Sample,
+    is_number,
+    size_of,
+)
 from pykarabo_services.archiver.store import sample_of
 
-MAX_CHUNKS: Final = 16
-"""Chunks made in one transaction, so that what comes in need not wait for long."""
+TRANSACTION_S: Final = 0.1
+"""A transaction begins no other chunk after so long; one takes 10 ms, and 0.1 s with arrays."""
 MAX_BYTES: Final = 1 << 20
 """Samples whose values are together larger do not share a chunk: whoever wants one reads all."""
 # So many rows are worth a chunk when the oldest of them is so old.
 _SEALED: Final = ((CHUNK_SAMPLES, 0.0), (256, 3_600.0), (32, 86_400.0))
-_FIXED_BYTES: Final = 16
+_FEW: Final = 32
+"""Fewer rows between two chunks go into the later one."""
+_EARLIEST: Final = -(2**63)
 _LOCK: Final = 7071 << 40
 """Advisory locks of PostgreSQL with this bit pattern are for series."""
 
 
 class Crowded(NamedTuple):
-    """A series with rows that might become chunks."""
+    """A series with rows that might become chunks.
+
+    Attributes:
+        name: the property as people write it.
+    """
 
     series_id: int
     value_type: ValueType
     rows: int
     oldest_ns: int
+    name: str = ""
 
     def is_worth_it(self, now_ns: int) -> bool:
         """Tell whether a chunk can be made of its rows."""
-        age_s = (now_ns - self.oldest_ns) / 1e9
-        return any(self.rows >= rows and age_s >= age for rows, age in _SEALED)
+        return _is_sealed(self.rows, self.oldest_ns, now_ns)
+
+
+def _is_sealed(rows: int, oldest_ns: int, now_ns: int) -> bool:
+    age_s = (now_ns - oldest_ns) / 1e9
+    return any(rows >= enough and age_s >= age for enough, age in _SEALED)
+
+
+class StoredChunk(NamedTuple):
+    """Where a chunk is, and how many samples it has."""
+
+    series_id: int
+    first_ns: int
+    last_ns: int
+    samples: int
+
+
+class DamagedChunk(NamedTuple):
+    """A chunk that cannot be read, and why."""
+
+    chunk: StoredChunk
+    reason: str
+
+
+OnDamage: TypeAlias = Callable[[DamagedChunk], None]
+
+
+def unheard(_damaged: DamagedChunk) -> None:
+    """Hear of a damaged chunk where nobody wants to know."""
 
 
 def crowded(connection: Connection, before_ns: int, devices: Sequence[str] = ()) -> list[Crowded]:
@@ -56,57 +102,163 @@ def crowded(connection: Connection, before_ns: int, devices: Sequence[str] = ())
         .group_by(rows.c.series_id)
         .subquery()
     )
-    joined = select(query, series.c.value_type).join(series, series.c.id == query.c.series_id)
+    columns = (query, series.c.value_type, series.c.device_id, series.c.key)
+    joined = select(*columns).join(series, series.c.id == query.c.series_id)
     if devices:
         joined = joined.where(series.c.device_id.in_(devices))
     found = connection.execute(joined.order_by(query.c.number.desc()))
-    return [Crowded(row[0], ValueType(row[3]), row[1], row[2]) for row in found]
+    return [
+        Crowded(series_id, ValueType(value_type), count, oldest_ns, f"{device_id}.{key}")
+        for series_id, count, oldest_ns, value_type, device_id, key in found
+    ]
 
 
-def compact(connection: Connection, series: Crowded, before_ns: int, now_ns: int) -> int:
+def compact(
+    connection: Connection,
+    series: Crowded,
+    before_ns: int,
+    now_ns: int,
+    *,
+    on_damage: OnDamage = unheard,
+) -> int:
     """Make chunks of a series' rows that are older than a moment; returns how many rows went.
 
     A rest that is not worth a chunk stays. Call it again until it returns 0.
+
+    Args:
+        on_damage: told of each damaged chunk that rows should have been merged with.
     """
-    _lock(connection, series.series_id)
-    rows = tables.sample
-    times = connection.execute(
-        select(rows.c.time_ns)
-        .where(rows.c.series_id == series.series_id, rows.c.time_ns < before_ns)
-        .order_by(rows.c.time_ns)
-        .limit(MAX_CHUNKS * CHUNK_SAMPLES + 1)
-    ).scalars()
-    gone = 0
-    for first_ns, last_ns, number in _spans(list(times)):
-        if not series._replace(rows=number, oldest_ns=first_ns).is_worth_it(now_ns):
+    if not claim(connection, [series.series_id]):
+        return 0
+    gone, from_ns = 0, _EARLIEST
+    ends_at = time.monotonic() + TRANSACTION_S
+    while not gone or time.monotonic() < ends_at:
+        piece = _next_piece(connection, series.series_id, from_ns, before_ns)
+        if piece is None or not piece.is_worth_it(now_ns):
             break
-        samples = _take_rows(connection, series, first_ns, last_ns)
-        gone += len(samples)
-        merged = _take_chunks(connection, series.series_id, first_ns, last_ns)
-        if merged:
-            samples = sorted(
-                {_identity(item): item for item in [*merged, *samples]}.values(), key=_identity
-            )
-        for part in _chunks_of(samples):
-            _write_chunk(connection, series, part)
+        merged = _taken_chunk(connection, piece.chunk, on_damage)
+        if piece.chunk is not None and merged is None:
+            from_ns = piece.chunk.last_ns + 1
+            continue
+        rows = _take_rows(connection, series, piece.first_ns, piece.last_ns)
+        for part in _parts_of(_joined(merged or [], rows)):
+            write_chunk(connection, series.series_id, series.value_type, part)
+        gone += len(rows)
+        from_ns = piece.last_ns + 1
     return gone
 
 
-def _lock(connection: Connection, series_id: int) -> None:
-    """Keep other archivers from making chunks of the same series; in SQLite there are none."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK + series_id})
+def claim(connection: Connection, series_ids: Collection[int]) -> bool:
+    """Keep other archivers from the chunks of some series; returns whether none is at one of them.
+
+    In SQLite there is one archiver. In PostgreSQL nobody waits here: a writer that waited for
+    another one that hangs would write nothing.
+    """
+    if connection.dialect.name != "postgresql":
+        return True
+    statement = text("SELECT pg_try_advisory_xact_lock(:key)")
+    return all(
+        connection.execute(statement, {"key": _LOCK + series_id}).scalar_one()
+        for series_id in sorted(series_ids)
+    )
 
 
-def _spans(times: list[int]) -> Iterator[tuple[int, int, int]]:
-    """Yield first and last time and number of rows that make up a chunk; equal times together."""
-    at = 0
-    while at < len(times):
-        end = min(at + CHUNK_SAMPLES, len(times))
-        while end < len(times) and times[end] == times[end - 1]:
-            end += 1
-        yield times[at], times[end - 1], end - at
-        at = end
+# -- what goes together ---------------------------------------------------------------------------
+
+
+class _Piece(NamedTuple):
+    """Rows that become one chunk, or go into one that is there.
+
+    Attributes:
+        is_full: more would not fit.
+        is_last: no chunk comes after it.
+    """
+
+    first_ns: int
+    last_ns: int
+    rows: int
+    chunk: StoredChunk | None
+    is_full: bool
+    is_last: bool
+
+    def is_worth_it(self, now_ns: int) -> bool:
+        return self.is_full or not self.is_last or _is_sealed(self.rows, self.first_ns, now_ns)
+
+
+def _next_piece(
+    connection: Connection, series_id: int, from_ns: int, before_ns: int
+) -> _Piece | None:
+    """Return what the first rows from a moment on become; no more than fits into a chunk."""
+    times, is_full = _fitting_times(connection, series_id, from_ns, before_ns)
+    if not times:
+        return None
+    first_ns = times[0]
+    chunk = _chunk_around(connection, series_id, first_ns)
+    later = chunk or _chunk_after(connection, series_id, first_ns)
+    if later is None:
+        return _Piece(first_ns, times[-1], len(times), None, is_full, is_last=True)
+    before_it = bisect_right(times, later.first_ns - 1)
+    fills_one = before_it >= _FEW or (is_full and before_it == len(times))
+    if chunk is None and not fills_one:
+        chunk = later
+    number = before_it if chunk is None else bisect_right(times, chunk.last_ns)
+    return _Piece(first_ns, times[number - 1], number, chunk, is_full=False, is_last=False)
+
+
+def _fitting_times(
+    connection: Connection, series_id: int, from_ns: int, before_ns: int
+) -> tuple[list[int], bool]:
+    """Return the times of the first rows that fit into a chunk, and whether it is full then."""
+    rows = tables.sample.c
+    statement = (
+        select(rows.time_ns, row_size(connection))
+        .where(rows.series_id == series_id, rows.time_ns >= from_ns, rows.time_ns < before_ns)
+        .order_by(rows.time_ns)
+        .limit(CHUNK_SAMPLES)
+    )
+    times: list[int] = []
+    size = 0
+    with connection.execute(statement) as found:
+        for time_ns, own in found:
+            size += own
+            if times and size > MAX_BYTES:
+                return times, True
+            times.append(time_ns)
+    return times, len(times) == CHUNK_SAMPLES or size > MAX_BYTES
+
+
+def row_size(connection: Connection) -> ColumnElement[int]:
+    """Return about how many bytes the value of a row takes, told without reading it."""
+    # SQLite knows the length of bytes without reading them, PostgreSQL that of text as well.
+    length = func.octet_length if connection.dialect.name == "postgresql" else func.length
+    rows = tables.sample.c
+    size: ColumnElement[int] = (
+        func.coalesce(length(rows.blob_value), 0)
+        + func.coalesce(length(rows.text_value), 0)
+        + ELEMENT_BYTES
+    )
+    return size
+
+
+def _chunk_around(connection: Connection, series_id: int, time_ns: int) -> StoredChunk | None:
+    """Return the chunk in whose time a moment is."""
+    chunk = tables.chunk.c
+    before = select(*PLACE).where(chunk.series_id == series_id, chunk.first_ns <= time_ns)
+    row = connection.execute(before.order_by(chunk.first_ns.desc()).limit(1)).first()
+    return None if row is None or row.last_ns < time_ns else StoredChunk(*row)
+
+
+def _chunk_after(connection: Connection, series_id: int, time_ns: int) -> StoredChunk | None:
+    chunk = tables.chunk.c
+    later = select(*PLACE).where(chunk.series_id == series_id, chunk.first_ns > time_ns)
+    row = connection.execute(later.order_by(chunk.first_ns).limit(1)).first()
+    return None if row is None else StoredChunk(*row)
+
+
+PLACE: Final = tuple(tables.chunk.c[name] for name in ("series_id", "first_ns", "last_ns", "count"))
+"""What a `StoredChunk` is made of."""
+
+# -- taking ---------------------------------------------------------------------------------------
 
 
 def _take_rows(
@@ -120,44 +272,69 @@ def _take_rows(
         .where(rows.c.series_id == series.series_id, rows.c.time_ns.between(first_ns, last_ns))
         .returning(*columns)
     )
-    return sorted((sample_of(series.value_type, row) for row in found), key=_identity)
+    return sorted((sample_of(series.value_type, row) for row in found), key=identity)
 
 
-def _identity(sample: Sample) -> tuple[int, int, int, int]:
+def identity(sample: Sample) -> tuple[int, int, int, int]:
+    """Return what tells a sample from all others of its series; they are in this order."""
     return sample.time_ns, sample.epoch, sample.seq, sample.step
 
 
-def _take_chunks(
-    connection: Connection, series_id: int, first_ns: int, last_ns: int
-) -> list[Sample]:
-    """Remove the chunks that overlap a time and return what was in them."""
-    chunk, data = tables.chunk, tables.chunk_data
-    found = connection.execute(
-        select(data.c.first_ns, data.c.data)
-        .join(
-            chunk, (chunk.c.series_id == data.c.series_id) & (chunk.c.first_ns == data.c.first_ns)
-        )
-        .where(
-            chunk.c.series_id == series_id, chunk.c.first_ns <= last_ns, chunk.c.last_ns >= first_ns
-        )
-    ).all()
-    samples: list[Sample] = []
-    for start_ns, content in found:
-        samples += decode_chunk(content).samples()
-        for table in (chunk, data):
-            connection.execute(
-                delete(table).where(table.c.series_id == series_id, table.c.first_ns == start_ns)
-            )
+def _joined(merged: list[Sample], rows: list[Sample]) -> list[Sample]:
+    if not merged:
+        return rows
+    return sorted({identity(item): item for item in [*merged, *rows]}.values(), key=identity)
+
+
+def _taken_chunk(
+    connection: Connection, chunk: StoredChunk | None, on_damage: OnDamage
+) -> list[Sample] | None:
+    """Remove a chunk and return what was in it; None if it stays, or there is none."""
+    if chunk is None:
+        return None
+    samples = samples_in(connection, chunk, on_damage)
+    if samples is not None:
+        remove_chunk(connection, chunk)
     return samples
 
 
-def _chunks_of(samples: list[Sample]) -> Iterator[list[Sample]]:
-    """Yield samples in chunks that are not too long and not too large."""
+def samples_in(
+    connection: Connection, chunk: StoredChunk, on_damage: OnDamage = unheard
+) -> list[Sample] | None:
+    """Return what is in a chunk; None if it is damaged, which is told."""
+    data = tables.chunk_data.c
+    content = connection.execute(
+        select(data.data).where(data.series_id == chunk.series_id, data.first_ns == chunk.first_ns)
+    ).scalar()
+    try:
+        return decode_chunk(b"" if content is None else content).samples()
+    except MalformedMessageError as error:
+        on_damage(DamagedChunk(chunk, error.message))
+        return None
+
+
+def remove_chunk(connection: Connection, chunk: StoredChunk) -> None:
+    """Remove a chunk and its summary."""
+    for table in (tables.chunk, tables.chunk_data):
+        connection.execute(
+            delete(table).where(
+                table.c.series_id == chunk.series_id, table.c.first_ns == chunk.first_ns
+            )
+        )
+
+
+# -- writing --------------------------------------------------------------------------------------
+
+
+def _parts_of(samples: list[Sample]) -> Iterator[list[Sample]]:
+    """Yield samples in parts about as long as each other, not too long and not too large."""
+    number = -(-len(samples) // CHUNK_SAMPLES)
+    longest = -(-len(samples) // max(number, 1))
     part: list[Sample] = []
     size = 0
     for sample in samples:
-        own = _size_of(sample.value)
-        is_full = len(part) >= CHUNK_SAMPLES or (part and size + own > MAX_BYTES)
+        own = size_of(sample.value)
+        is_full = len(part) >= longest or (part and size + own > MAX_BYTES)
         if is_full and part[-1].time_ns != sample.time_ns:
             yield part
             part, size = [], 0
@@ -167,21 +344,18 @@ def _chunks_of(samples: list[Sample]) -> Iterator[list[Sample]]:
         yield part
 
 
-def _size_of(value: Any) -> int:
-    if isinstance(value, str | bytes | list):
-        return _FIXED_BYTES * len(value)
-    return int(getattr(value, "nbytes", _FIXED_BYTES))
-
-
-def _write_chunk(connection: Connection, series: Crowded, samples: list[Sample]) -> None:
-    key = {"series_id": series.series_id, "first_ns": samples[0].time_ns}
-    content = encode_chunk(series.value_type, samples)
+def write_chunk(
+    connection: Connection, series_id: int, value_type: ValueType, samples: list[Sample]
+) -> None:
+    """Write samples, at least one, as a chunk with its summary."""
+    key = {"series_id": series_id, "first_ns": samples[0].time_ns}
+    content = encode_chunk(value_type, samples)
     summary = {
         "last_ns": samples[-1].time_ns,
         "last_epoch": samples[-1].epoch,
         "count": len(samples),
         "worst_quality": max(sample.quality for sample in samples),
-        **summarised(series.value_type, samples),
+        **summarised(value_type, samples),
     }
     connection.execute(insert(tables.chunk).values(**key, **summary))
     connection.execute(insert(tables.chunk_data).values(**key, data=content))
@@ -218,100 +392,3 @@ def _finite_ones(samples: Sequence[Sample]) -> list[tuple[int, float]]:
         if isinstance(sample.value, int | float)
     )
     return [(time_ns, value) for time_ns, value in numbers if np.isfinite(value)]
-
-
-# -- retention ------------------------------------------------------------------------------------
-
-
-def forget(connection: Connection, series_id: int, before_ns: int) -> int:
-    """Remove what a series has from before a moment, except for the value that it had then.
-
-    Chunks go as a whole. Whoever reads there later is told: an event of the property says up to
-    when and how many. Returns how many samples went.
-    """
-    _lock(connection, series_id)
-    kept_ns = _value_before(connection, series_id, before_ns)
-    if kept_ns is None:
-        return 0
-    first_ns = _first_ns(connection, series_id)
-    gone = _remove(connection, series_id, kept_ns)
-    if gone:
-        _note_forgotten(connection, series_id, first_ns, kept_ns, gone)
-    return gone
-
-
-def _remove(connection: Connection, series_id: int, kept_ns: int) -> int:
-    chunk, data, rows = tables.chunk, tables.chunk_data, tables.sample
-    old = connection.execute(
-        select(chunk.c.first_ns, chunk.c.count).where(
-            chunk.c.series_id == series_id, chunk.c.last_ns < kept_ns
-        )
-    ).all()
-    for table in (chunk, data):
-        for first_ns, _number in old:
-            connection.execute(
-                delete(table).where(table.c.series_id == series_id, table.c.first_ns == first_ns)
-            )
-    gone = connection.execute(
-        delete(rows).where(rows.c.series_id == series_id, rows.c.time_ns < kept_ns)
-    )
-    in_chunks: int = sum(number for _first_ns, number in old)
-    return int(gone.rowcount) + in_chunks
-
-
-def _first_ns(connection: Connection, series_id: int) -> int:
-    """Return the time of the first sample of a series that has some."""
-    rows, chunk = tables.sample.c, tables.chunk.c
-    row = connection.execute(select(func.min(rows.time_ns)).where(rows.series_id == series_id))
-    first = connection.execute(select(func.min(chunk.first_ns)).where(chunk.series_id == series_id))
-    return min(int(item) for item in (row.scalar(), first.scalar()) if item is not None)
-
-
-def _note_forgotten(
-    connection: Connection, series_id: int, first_ns: int, kept_ns: int, gone: int
-) -> None:
-    """Have one event say what is not kept any more; it grows with what follows."""
-    table = tables.series
-    device_id, key = connection.execute(
-        select(table.c.device_id, table.c.key).where(table.c.id == series_id)
-    ).one()
-    event = tables.event
-    ours = and_(
-        event.c.device_id == device_id,
-        event.c.key == key,
-        event.c.kind == EventKind.FORGOTTEN.value,
-    )
-    before = connection.execute(select(event.c.time_ns, event.c.lost).where(ours)).first()
-    if before is not None:
-        connection.execute(delete(event).where(ours))
-        first_ns, gone = min(first_ns, before.time_ns), gone + before.lost
-    connection.execute(
-        insert(event).values(
-            device_id=device_id,
-            time_ns=first_ns,
-            kind=EventKind.FORGOTTEN.value,
-            key=key,
-            epoch=0,
-            until_ns=kept_ns,
-            lost=gone,
-            reason="it was kept for as long as the archiver's retention says",
-            details="",
-        )
-    )
-
-
-def _value_before(connection: Connection, series_id: int, before_ns: int) -> int | None:
-    """Return the time of a sample that says which value a series had at a moment."""
-    rows, chunk = tables.sample, tables.chunk
-    row = connection.execute(
-        select(func.max(rows.c.time_ns)).where(
-            rows.c.series_id == series_id, rows.c.time_ns < before_ns
-        )
-    ).scalar()
-    last = connection.execute(
-        select(func.max(chunk.c.last_ns)).where(
-            chunk.c.series_id == series_id, chunk.c.last_ns < before_ns
-        )
-    ).scalar()
-    times = [item for item in (row, last) if item is not None]
-    return max(times, default=None)

@@ -15,19 +15,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from pykarabo.data import Timestamp
 from pykarabo.errors import (
     BusyError,
+    DatabaseDamagedError,
     DatabaseError,
     DatabaseRevisionError,
     DiskFullError,
     PykaraboError,
 )
-from pykarabo_services.archiver import compaction, store, tables
+from pykarabo_services.archiver import compaction, retention, store, tables
+from pykarabo_services.archiver.compaction import Crowded, DamagedChunk, OnDamage
 from pykarabo_services.archiver.intake import Intake
 from pykarabo_services.archiver.model import DeviceEvent, EventKind
 from pykarabo_services.archiver.spool_reader import SpoolReader
@@ -42,6 +45,10 @@ RECENT_S: Final = 120.0
 """Samples are rows as long as others may come in between them."""
 CARE_S: Final = 15.0
 RETENTION_S: Final = 600.0
+CARE_AGAIN_S: Final = 60.0
+"""After an error that nobody foresaw, care begins again."""
+CARE_DEADLINE_S: Final = 60.0
+"""To look through all rows may take longer than a call that somebody waits for."""
 FINISH_S: Final = 3.0
 """When it is told to end, it writes for so long what is there; the rest stays in the spool."""
 _RETRY_S: Final = 0.5
@@ -50,6 +57,7 @@ _DAY_NS: Final = 86_400 * 10**9
 _INT64: Final = 2**63
 _YOUNG: Final = 200_000
 """Objects after which Python looks for cycles: those of some batches."""
+_Work: TypeAlias = Callable[[Connection, OnDamage], int]
 _log = logging.getLogger(__name__)
 
 
@@ -119,6 +127,10 @@ class ArchiveWriter:
         self.forgotten = 0
         self.rejected = 0
         self.damaged = 0
+        self.care_errors = 0
+        self._damaged_chunks: set[compaction.StoredChunk] = set()
+        self._failing: set[int] = set()
+        self._forget_at = 0.0
 
     def durable(self, record: int) -> None:
         """All records up to this one are on the disk."""
@@ -137,6 +149,7 @@ class ArchiveWriter:
             await self._drain()
         finally:
             care.cancel()
+            await asyncio.gather(care, return_exceptions=True)
 
     @property
     def _is_over(self) -> bool:
@@ -259,6 +272,8 @@ class ArchiveWriter:
                 "forgotten": self.forgotten,
                 "rejected": self.rejected,
                 "damaged": self.damaged,
+                "damaged_chunks": len(self._damaged_chunks),
+                "care_errors": self.care_errors,
                 "error": None if error is None else error.to_wire(),
             }
         )
@@ -266,24 +281,40 @@ class ArchiveWriter:
     # -- care -----------------------------------------------------------------------------------
 
     async def _care(self) -> None:
-        """Make chunks of old rows, and forget what need not be kept."""
-        forget_at = time.monotonic() + CARE_S
+        """Tend what is there, for ever: what ends one round is told, and another one begins."""
+        self._forget_at = time.monotonic() + CARE_S
         while True:
             await asyncio.sleep(min(CARE_S, self.settings.recent_s))
-            await self._compact()
-            if time.monotonic() >= forget_at:
-                await self._forget()
-                forget_at = time.monotonic() + RETENTION_S
+            try:
+                await self._tend()
+            except _PASSING as error:
+                self._tell(error)
+            except Exception:  # noqa: BLE001 - the end of a round
+                _log.exception(
+                    "compressing and forgetting has failed, and begins again in %g s; if it does "
+                    "not mend: pykarabo db check archive",
+                    CARE_AGAIN_S,
+                )
+                self.care_errors += 1
+                self._tell()
+                await asyncio.sleep(CARE_AGAIN_S)
+
+    async def _tend(self) -> None:
+        """Make chunks of old rows, and forget what need not be kept."""
+        await self._compact()
+        if time.monotonic() >= self._forget_at:
+            await self._forget()
+            self._forget_at = time.monotonic() + RETENTION_S
 
     async def _compact(self) -> None:
         now_ns = time.time_ns()
         before_ns = now_ns - round(self.settings.recent_s * 1e9)
         found = await self._look(lambda connection: compaction.crowded(connection, before_ns))
-        for series in found or []:
+        for series in found:
             if not series.is_worth_it(now_ns):
                 continue
             work = _compaction(series, before_ns, now_ns)
-            while gone := await self._try(work):
+            while gone := await self._tended(series.series_id, series.name, work):
                 self.chunked += gone
 
     async def _forget(self) -> None:
@@ -292,11 +323,14 @@ class ArchiveWriter:
         query = select(tables.series.c.id, tables.series.c.device_id, tables.series.c.key)
         found = await self._look(lambda connection: connection.execute(query).all())
         now_ns = time.time_ns()
-        for series_id, device_id, key in found or []:
-            days = self._kept_days(f"{device_id}.{key}")
-            if days is not None:
-                gone = await self._try(_forgetting(series_id, now_ns - round(days * _DAY_NS)))
-                self.forgotten += gone or 0
+        for series_id, device_id, key in found:
+            name = f"{device_id}.{key}"
+            days = self._kept_days(name)
+            if days is None:
+                continue
+            work = _forgetting(series_id, now_ns - round(days * _DAY_NS))
+            while gone := await self._tended(series_id, name, work):
+                self.forgotten += gone
 
     def _kept_days(self, name: str) -> float | None:
         fitting = (
@@ -305,18 +339,64 @@ class ArchiveWriter:
         return next(fitting, None)
 
     async def _look(self, work: Callable[[Connection], Any]) -> Any:
+        return await self._database.read(work, deadline_s=CARE_DEADLINE_S)
+
+    async def _tended(self, series_id: int, name: str, work: _Work) -> int:
+        """Return how many samples `work` took from a series; what ails one holds up no other."""
+        damaged: list[DamagedChunk] = []
         try:
-            return await self._database.read(work)
+            gone = await self._database.write(lambda connection: work(connection, damaged.append))
         except _PASSING as error:
-            self._tell(error)
-            return None
+            if not isinstance(error, DatabaseDamagedError):
+                raise
+            self._note_failure(series_id, name, error)
+            return 0
+        except Exception as error:  # noqa: BLE001 - the end of what is done for one series
+            self._note_failure(series_id, name, error)
+            return 0
+        self._note_damage(name, damaged)
+        return gone
+
+    def _note_failure(self, series_id: int, name: str, error: Exception) -> None:
+        """Count what cannot be done for a series, and log it once."""
+        self.care_errors += 1
+        if series_id not in self._failing:
+            self._failing.add(series_id)
+            _log.error(
+                "the samples of %s cannot be compressed or forgotten, and stay as they are: %s; "
+                "to mend it: pykarabo db check archive",
+                name,
+                error,
+                exc_info=error,
+            )
+        self._tell()
+
+    def _note_damage(self, name: str, damaged: list[DamagedChunk]) -> None:
+        new = {
+            item.chunk: item.reason for item in damaged if item.chunk not in self._damaged_chunks
+        }
+        for chunk, reason in new.items():
+            _log.error(
+                "%d samples of %s from %s to %s are missing: %s; to have them again: "
+                "pykarabo db restore archive FILE",
+                chunk.samples,
+                name,
+                Timestamp.from_ns(chunk.first_ns).iso(),
+                Timestamp.from_ns(chunk.last_ns).iso(),
+                reason,
+            )
+        if new:
+            self._damaged_chunks |= new.keys()
+            self._tell()
 
 
-def _compaction(
-    series: compaction.Crowded, before_ns: int, now_ns: int
-) -> Callable[[Connection], int]:
-    return lambda connection: compaction.compact(connection, series, before_ns, now_ns)
+def _compaction(series: Crowded, before_ns: int, now_ns: int) -> _Work:
+    return lambda connection, on_damage: compaction.compact(
+        connection, series, before_ns, now_ns, on_damage=on_damage
+    )
 
 
-def _forgetting(series_id: int, before_ns: int) -> Callable[[Connection], int]:
-    return lambda connection: compaction.forget(connection, series_id, before_ns)
+def _forgetting(series_id: int, before_ns: int) -> _Work:
+    return lambda connection, on_damage: retention.forget(
+        connection, series_id, before_ns, on_damage=on_damage
+    )
