@@ -57,6 +57,8 @@ _DAY_NS: Final = 86_400 * 10**9
 _INT64: Final = 2**63
 _YOUNG: Final = 200_000
 """Objects after which Python looks for cycles: those of some batches."""
+_YOUNGER: Final = 1
+"""Of Python's generations of objects, the youngest two."""
 _Work: TypeAlias = Callable[[Connection, OnDamage], int]
 _log = logging.getLogger(__name__)
 
@@ -354,6 +356,9 @@ class ArchiveWriter:
         except Exception as error:  # noqa: BLE001 - the end of what is done for one series
             self._note_failure(series_id, name, error)
             return 0
+        finally:
+            # What a statement was given, as large as arrays are, is freed with the cycles it is in.
+            gc.collect(_YOUNGER)
         self._note_damage(name, damaged)
         return gone
 

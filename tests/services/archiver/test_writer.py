@@ -2,12 +2,16 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import time
+import tracemalloc
 from collections.abc import AsyncGenerator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pytest
 from sqlalchemy import Connection, func, select, update
 
@@ -269,3 +273,30 @@ async def test_care_that_meets_a_damaged_place_of_the_database_writes_on(
         await tended.insert("speed", 0, CHUNK_SAMPLES)
         await tended.until_rows(2 * CHUNK_SAMPLES)
     assert {report["error"] for report in tended.reports} == {None}
+
+
+@async_test
+async def test_compressing_arrays_takes_the_memory_of_a_few_of_them(
+    databases: Databases, tmp_path: Path
+) -> None:
+    """As in the writer's own process, where Python looks for cycles seldom."""
+    count, elements = 100, 50_000
+    key = SeriesKey(DEVICE, "spectrum", "vector_float64")
+    samples = [
+        Sample(START_S * 10**9 + i, np.full(elements, float(i)), epoch=1, seq=i)
+        for i in range(count)
+    ]
+    tails = [tail_of(ValueType.VECTOR_FLOAT64, item) for item in samples]
+    async with _tended(databases, tmp_path / "spool") as tended:
+        work = partial(write, batch=Batch(by_series={key: tails}), numbers=tended.numbers)
+        await tended.database.write(work)
+        gc.collect()
+        gc.disable()
+        tracemalloc.start()
+        try:
+            await until(lambda: tended.writer.chunked > count - 3, timeout_s=60)
+            _now, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+            gc.enable()
+    assert peak < count * elements * 8 / 2
