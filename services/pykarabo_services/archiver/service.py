@@ -197,6 +197,18 @@ class Archiver(Device):
         warn_high=0,
         description="Errors of the spool's disk, and damaged records.",
     )
+    damaged_chunks = UInt32(
+        read_only=True,
+        archive_interval=OWN_S,
+        warn_high=0,
+        description="Chunks of the archive that cannot be read; the writer's log says which.",
+    )
+    care_errors = UInt32(
+        read_only=True,
+        archive_interval=OWN_S,
+        warn_high=0,
+        description="Errors of compressing and of forgetting; the writer's log says more.",
+    )
 
     _is_ready = False
 
@@ -418,6 +430,8 @@ class Archiver(Device):
             "limited": totals.limited,
             "limiting": self._limited_now(),
             "rejected": self._told.get("rejected", 0) + totals.rejected,
+            "damaged_chunks": self._told.get("damaged_chunks", 0),
+            "care_errors": self._told.get("care_errors", 0),
             "spool_errors": self._spool.sync_errors + self._told.get("damaged", 0),
         }
         self._samples_before = totals.stored
