@@ -1,9 +1,9 @@
 """What an archive does not know of a device, from when to when, and why."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import ColumnElement, Connection, case, or_, select
 
 from pykarabo_services.archiver import tables
 from pykarabo_services.archiver.gaps import Outage
@@ -14,7 +14,18 @@ _AWAY: Final[dict[str, str]] = {
     EventKind.STOPPED: "it was not running",
 }
 _HERE: Final = frozenset({EventKind.BACK, EventKind.STARTED})
-_TURNS: Final = (*_AWAY, *_HERE)
+TURNS: Final = (*_AWAY, *_HERE)
+"""The kinds of events by which a device comes or goes."""
+
+
+def in_turn() -> Sequence[ColumnElement[int]]:
+    """Return what comings and goings are sorted by: by life, each of which begins with its start.
+
+    Their times alone do not tell: a start has the time of the device's clock, all else that of the
+    archiver's, and the two may differ.
+    """
+    event = tables.event.c
+    return event.epoch, case((event.kind == EventKind.STARTED, 0), else_=1), event.time_ns
 
 
 def outages_of(
@@ -23,9 +34,9 @@ def outages_of(
     """Return what is missing of a device, or of one of its properties, in or around a span."""
     event = tables.event.c
     turns = select(event.time_ns, event.kind, event.reason).where(
-        event.device_id == device_id, event.kind.in_(_TURNS), event.time_ns < end_ns
+        event.device_id == device_id, event.kind.in_(TURNS), event.time_ns < end_ns
     )
-    absences = _absences(connection.execute(turns.order_by(event.time_ns, event.epoch)), start_ns)
+    absences = _absences(connection.execute(turns.order_by(*in_turn())), start_ns)
     kinds = [*HOLES, EventKind.REJECTED, EventKind.FORGOTTEN]
     holes = select(event.time_ns, event.until_ns, event.kind, event.lost, event.reason).where(
         event.device_id == device_id,
@@ -44,14 +55,21 @@ def _hole(row: Any) -> Outage:
 
 
 def _absences(turns: Iterable[Any], start_ns: int) -> list[Outage]:
-    """Make spans of comings and goings; those that ended before a moment are left out."""
+    """Make spans of comings and goings; those that ended before a moment are left out.
+
+    None is left out because the clocks differ: what seems to end before it begins has no length.
+    """
     spans: list[Outage] = []
     away: Outage | None = None
+    started_ns = 0
     for time_ns, kind, reason in turns:
+        if kind == EventKind.STARTED:
+            started_ns = time_ns
         if kind in _HERE:
             if away is not None and time_ns >= start_ns:
-                spans.append(away._replace(to_ns=time_ns))
+                spans.append(away._replace(from_ns=min(away.from_ns, time_ns), to_ns=time_ns))
             away = None
         elif away is None:
-            away = Outage(time_ns, None, kind, None, reason or _AWAY[kind])
+            from_ns = max(time_ns, started_ns)
+            away = Outage(from_ns, None, kind, None, reason or _AWAY[kind])
     return spans if away is None else [*spans, away]

@@ -12,7 +12,7 @@ from pykarabo_services.archiver.catalog import Described
 from pykarabo_services.archiver.codec import decode_chunk
 from pykarabo_services.archiver.gaps import Outage
 from pykarabo_services.archiver.model import EventKind, Sample, Series, from_columns
-from pykarabo_services.archiver.outages import outages_of
+from pykarabo_services.archiver.outages import TURNS, in_turn, outages_of
 
 
 class PastValue(NamedTuple):
@@ -78,11 +78,10 @@ def past_device(connection: Connection, device_id: str, time_ns: int) -> PastDev
 def _away(connection: Connection, device_id: str, time_ns: int) -> str:
     """Return why a device was not there at a moment; empty if it was."""
     event = tables.event.c
-    kinds = (EventKind.STARTED, EventKind.STOPPED, EventKind.AWAY, EventKind.BACK)
     statement = select(event.kind, event.reason).where(
-        event.device_id == device_id, event.kind.in_(kinds), event.time_ns <= time_ns
+        event.device_id == device_id, event.kind.in_(TURNS), event.time_ns <= time_ns
     )
-    newest = statement.order_by(event.time_ns.desc(), event.epoch.desc()).limit(1)
+    newest = statement.order_by(*(column.desc() for column in in_turn())).limit(1)
     last = connection.execute(newest).first()
     if last is None:
         return "nothing of it is archived from before"
