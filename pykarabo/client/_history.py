@@ -4,6 +4,7 @@ Any device that keeps the interface `History` can be asked. Nothing here knows h
 tells.
 """
 
+import math
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,7 @@ from pykarabo.errors import (
     HelloRequiredError,
     NotConnectedError,
     OutcomeUnknownError,
+    OutOfRangeError,
     PykaraboError,
     UnknownDeviceError,
     WrongInstanceError,
@@ -49,6 +51,9 @@ without a zone), a `Timestamp`, or seconds since 1970."""
 
 INTERFACE: Final = "History"
 RUNS: Final = "RunRecorder"
+OPEN_END: Final = Timestamp.from_ns(2**63 - 1)
+"""The last moment that an archive can name, in ns since 1970."""
+_EARLIEST_NS: Final = -(2**63)
 TIMEOUT_S: Final = 60.0
 """A history of years is read from the disk."""
 _TRY_ANOTHER: Final = (
@@ -115,12 +120,26 @@ class HistoryRequest:
         }
 
 
-def moment_of(moment: Moment, now_ns: int) -> int:
+def moment_of(moment: Moment, now_ns: int, name: str = "time") -> int:
     """Return a moment in ns since 1970.
+
+    Args:
+        name: of the argument that it was given as.
 
     Raises:
         WrongTypeError: it names none.
+        OutOfRangeError: an archive has no number for it.
     """
+    found = _moment_ns(moment, now_ns)
+    if not _EARLIEST_NS <= found <= OPEN_END.to_ns():
+        raise OutOfRangeError(
+            f"'{name}' is {moment}, and an archive reaches from 1678 to 2262",
+            remedy=f"give '{name}' between these, or 'now'",
+        )
+    return found
+
+
+def _moment_ns(moment: Moment, now_ns: int) -> int:
     if isinstance(moment, str):
         return moment_ns(moment, now_ns)
     if isinstance(moment, Timestamp):
@@ -128,7 +147,7 @@ def moment_of(moment: Moment, now_ns: int) -> int:
     if isinstance(moment, datetime):
         whole = moment.replace(microsecond=0).astimezone().timestamp()
         return int(whole) * 10**9 + moment.microsecond * 1000
-    if type(moment) in (int, float):
+    if type(moment) in (int, float) and math.isfinite(moment):
         return round(moment * 10**9)
     raise WrongTypeError(
         f"{moment!r} is no moment", remedy="give text, a datetime, or seconds since 1970"
@@ -245,7 +264,7 @@ def _span(request: HistoryRequest, readers: Sequence[str], now_ns: int) -> Steps
         )
         return start_ns, end_ns
     since = request.since if request.since is not None else "now"
-    return moment_of(since, now_ns), moment_of(request.until, now_ns)
+    return moment_of(since, now_ns, "since"), moment_of(request.until, now_ns, "until")
 
 
 def _span_of_run(run: int, now_ns: int) -> Steps[tuple[int, int]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from pykarabo.data import PropertyValue
 
-from ._history import HistoryPages, HistoryRequest, now_ns
+from ._history import OPEN_END, HistoryPages, HistoryRequest, now_ns
 from ._history_types import History, HistoryGap
 from ._steps import acarry_out, carry_out
 
@@ -35,8 +35,9 @@ class _Join:
         self._deadline = time.monotonic() + BEHIND_S
 
     def pages(self) -> HistoryPages:
-        """Return what reads the history up to now."""
-        return HistoryPages(replace(self._request, until="now", operator="raw"), now_ns(), [])
+        """Return what reads the history to its end, which by the device's clock may be to come."""
+        request = replace(self._request, until=OPEN_END, operator="raw")
+        return HistoryPages(request, now_ns(), [])
 
     def is_over(self, pages: HistoryPages) -> bool:
         """Tell whether the archive has all up to the meeting, or is too far behind."""
@@ -51,12 +52,13 @@ class _Join:
         epochs, numbers = history["epoch"], history["seq"]
         kept = (epochs < epoch) | ((epochs == epoch) & (numbers <= sequence))
         columns = {name: column[kept] for name, column in history.columns.items()}
+        last_ns = int(columns["time_ns"][-1]) if kept.any() else history.start_ns
+        end_ns = max(pages.now_ns, last_ns + 1)
         gaps = history.gaps
         if not self._has_all(pages):
-            last_ns = int(columns["time_ns"][-1]) if kept.any() else history.start_ns
             reason = "the archive has not got them yet"
-            gaps = (*gaps, HistoryGap(last_ns, history.end_ns, "behind", None, reason))
-        return replace(history, columns=columns, gaps=gaps)
+            gaps = (*gaps, HistoryGap(last_ns, end_ns, "behind", None, reason))
+        return replace(history, columns=columns, gaps=gaps, end_ns=end_ns)
 
 
 class AsyncTail(AsyncIterator[PropertyValue]):

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 
 from pykarabo.errors import OutOfRangeError
 from pykarabo_services.archiver import catalog, tables
-from pykarabo_services.archiver.buckets import equal_buckets
+from pykarabo_services.archiver.buckets import require_span
 from pykarabo_services.archiver.decimation import Answer, Question, answer
 from pykarabo_services.archiver.figures import kept
 from pykarabo_services.archiver.gaps import Outage
@@ -42,7 +42,7 @@ def history(
     """
     # Who asks is told of a wrong operator and of an empty span whatever the archive has.
     operator, _parameter = operator_of(question.operator)
-    equal_buckets(question.start_ns, question.end_ns, 1)
+    require_span(question.start_ns, question.end_ns)
     source = ArchivedProperty(connection, device_id, catalog.series_of(connection, device_id, key))
     if operator.name == "raw":
         made, following = _page(source, question, after, trains)

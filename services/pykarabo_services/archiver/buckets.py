@@ -62,12 +62,17 @@ def regular_buckets(start_ns: int, end_ns: int, every_ns: int) -> Buckets:
     return Buckets(np.concatenate([[start_ns], inside, [end_ns]]).astype(np.int64))
 
 
-def _require(start_ns: int, end_ns: int, count: int, every_ns: int = 1) -> None:
+def require_span(start_ns: int, end_ns: int) -> None:
+    """Raise `OutOfRangeError` where nothing can be in a span of time."""
     if end_ns <= start_ns:
         raise OutOfRangeError(
             "the span of time is empty: its end is not after its beginning",
             remedy="let 'since' be earlier than 'until'",
         )
+
+
+def _require(start_ns: int, end_ns: int, count: int, every_ns: int = 1) -> None:
+    require_span(start_ns, end_ns)
     if not 0 <= count <= MAX_BUCKETS or every_ns < 1:
         raise OutOfRangeError(
             f"{count} buckets are asked for, 1 to {MAX_BUCKETS} are possible",

@@ -1,6 +1,7 @@
 """History and what comes after it: a device changes, is archived, and is followed."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -9,7 +10,7 @@ import pytest
 
 from pykarabo.client import AsyncDeviceProxy, Client
 from pykarabo.data import Int64, State
-from pykarabo.device import Device
+from pykarabo.device import Device, command
 from pykarabo.testing import MemoryFacility, run_facility, until
 from pykarabo_services.archiver.main import Archiver
 from pykarabo_services.archiver.reader import HistoryReader
@@ -24,6 +25,12 @@ class Counter(Device):
 
     number = Int64(read_only=True, unit="m")
     constant = Int64(default=7)
+    ahead = Int64(default=0)
+
+    @command()
+    async def go_ahead(self, seconds: float) -> None:
+        """Count once more, by a clock that is ahead."""
+        self.set_values({"ahead": self.ahead + 1}, timestamp=self.now().later_by(seconds))
 
     async def on_start(self) -> None:
         """Count."""
@@ -88,3 +95,18 @@ def test_what_never_changes_has_a_history_too(run: Any) -> None:
     assert past.values["constant"].value == 7
     assert past.schema.properties["number"].unit == "m"
     assert past.present
+
+
+def test_what_a_clock_that_is_ahead_has_stamped_is_in_the_history(run: Any) -> None:
+    async def work(client: Client) -> tuple[Any, list[int]]:
+        proxy: AsyncDeviceProxy = await client.device(COUNTER, follow=False)
+        for _ in range(3):
+            await proxy.call("go_ahead", 20.0)
+        async with client.tail(COUNTER, "ahead", since="-10s") as tail:
+            await proxy.call("go_ahead", 20.0)
+            return tail.history, [(await anext(tail)).value]
+
+    found, live = run(work)
+    assert found.values.tolist()[-3:] + live == [1, 2, 3, 4]
+    assert "behind" not in {gap.kind for gap in found.gaps}
+    assert found.end_ns > found.time_ns[-1] > time.time_ns()
