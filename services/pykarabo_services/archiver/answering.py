@@ -18,6 +18,7 @@ from pykarabo_services.archiver.operators import operator_of
 from pykarabo_services.archiver.past import PastValue, past_device
 from pykarabo_services.archiver.reading import PAGE_BYTES, ArchivedProperty, Place
 from pykarabo_services.archiver.samples import Samples
+from pykarabo_services.archiver.trains import span_of
 
 MAX_GAPS: Final = 2_000
 """Of one answer, so that it stays within a message; further ones are told as one."""
@@ -182,13 +183,12 @@ def span_of_trains(
         UnknownDeviceError, UnknownPropertyError: nothing of it is archived.
         OutOfRangeError: no sample is of these trains.
     """
-    source = ArchivedProperty(connection, device_id, catalog.series_of(connection, device_id, key))
-    start_ns, end_ns = source.reaches_train(first), source.reaches_train(last + 1)
-    if start_ns >= end_ns:
+    found = span_of(connection, catalog.series_of(connection, device_id, key), first, last)
+    if found is None:
         raise OutOfRangeError(
-            f"'{source.name}' has no sample of the trains {first} to {last}",
+            f"'{device_id}.{key}' has no sample of the trains {first} to {last}",
             device=device_id,
             key=key,
             remedy="ask for other trains, or by time",
         )
-    return [start_ns, end_ns]
+    return list(found)
