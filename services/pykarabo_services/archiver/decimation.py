@@ -36,9 +36,8 @@ class PropertySource(Protocol):
         """The property as people write it."""
         ...
 
-    @property
-    def are_numbers(self) -> bool:
-        """Whether all its samples are single real numbers."""
+    def has_numbers(self, start_ns: int, end_ns: int) -> bool:
+        """Tell whether all its samples of a span are single real numbers."""
         ...
 
     def count(self, buckets: Buckets) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
@@ -127,7 +126,7 @@ def answer(source: PropertySource, question: Question) -> Answer:
         return Answer(operator.name, {"time_ns": whole.edges[:1], "ncount": total})
     if operator.raw_if_fewer and (few := _if_few(source, question)) is not None:
         return Answer("raw", kept(few))
-    if not source.are_numbers:
+    if not source.has_numbers(question.start_ns, question.end_ns):
         if operator.name == "optimized":
             chosen = _of_samples(source, OPERATORS["last"], question.buckets(), parameter)
             return Answer("last", chosen, sampled=True)
@@ -141,9 +140,10 @@ def _columns(
 ) -> Columns:
     if operator.name in FILLS:
         return _filled(source, operator.name, buckets)
-    if source.are_numbers and operator.of_times is not None:
+    are_numbers = source.has_numbers(buckets.start_ns, buckets.end_ns)
+    if are_numbers and operator.of_times is not None:
         return kept(source.at(operator.of_times(_groups(source, buckets)[0])))
-    if source.are_numbers and operator.of_pieces is not None:
+    if are_numbers and operator.of_pieces is not None:
         groups, filled = _groups(source, buckets)
         return operator.of_pieces(groups, buckets, filled)
     if operator.name in _WHOLE:
@@ -159,7 +159,7 @@ def _groups(source: PropertySource, buckets: Buckets) -> tuple[Pieces, Places]:
 
 
 def _number(source: PropertySource, whole: Buckets) -> int:
-    if source.are_numbers:
+    if source.has_numbers(whole.start_ns, whole.end_ns):
         return int(source.pieces(whole).count.sum())
     parts = max(1, int(source.count(whole)[0]) // SLAB * 2)
     fine = equal_buckets(whole.start_ns, whole.end_ns, parts)
@@ -170,7 +170,7 @@ def _number(source: PropertySource, whole: Buckets) -> int:
 def _if_few(source: PropertySource, question: Question) -> Samples | None:
     """Return all samples, unless there are more of them than points."""
     points = len(question.buckets())
-    if source.are_numbers:
+    if source.has_numbers(question.start_ns, question.end_ns):
         is_possible = _number(source, question.whole) <= points
     else:
         is_possible = source.count(question.whole)[0] <= points + SLAB
@@ -227,7 +227,7 @@ def _filled(source: PropertySource, name: str, buckets: Buckets) -> Columns:
 
 def _ends(source: PropertySource, buckets: Buckets) -> Iterator[Samples]:
     """Return the first and the last sample of each bucket."""
-    if source.are_numbers:
+    if source.has_numbers(buckets.start_ns, buckets.end_ns):
         groups, _numbers = _groups(source, buckets)
         yield source.at(np.union1d(groups.first_ns, groups.last_ns))
         return

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, select
 
-from pykarabo.data import ValueType
 from pykarabo.errors import MalformedMessageError
 from pykarabo_services.archiver import tables
 from pykarabo_services.archiver.buckets import Buckets
 from pykarabo_services.archiver.codec import ChunkSamples, decode_chunk
+from pykarabo_services.archiver.columns import of_chunks, of_rows
 from pykarabo_services.archiver.gaps import Holes, Outage
-from pykarabo_services.archiver.model import EventKind, Series, from_columns, is_number, packed
+from pykarabo_services.archiver.model import EventKind, Series, is_number, packed
 from pykarabo_services.archiver.outages import outages_of
 from pykarabo_services.archiver.samples import Pieces, Samples, Times
 
@@ -25,8 +25,6 @@ PAGE_SAMPLES: Final = 50_000
 """Of numbers: 2.5 MB of columns."""
 PAGE_BYTES: Final = 3 * 2**20
 """Of other values; one alone may be larger, as large as a message lets it be."""
-_EARLIEST: Final = -(2**63)
-_LATEST: Final = 2**63 - 1
 _BATCH: Final = 1000
 """Chunks that one statement asks for by name."""
 _IDENTITY: Final = (
@@ -97,16 +95,45 @@ class ArchivedProperty:
         self._series = list(series)
         self._damaged: dict[tuple[int, int], str] = {}
         self._known_summaries: dict[tuple[int, int, int], Pieces] = {}
+        self._known_spans: dict[tuple[int, int, int], bool] = {}
 
     @property
     def name(self) -> str:
         """The property as people write it."""
         return f"{self._device_id}.{self._series[0].key}"
 
-    @property
-    def are_numbers(self) -> bool:
-        """Whether all its samples are single real numbers."""
-        return all(is_number(item.value_type) for item in self._series)
+    def has_numbers(self, start_ns: int, end_ns: int) -> bool:
+        """Tell whether all its samples of a span are single real numbers.
+
+        What it was at another time, of another type, does not matter; where the span has no
+        samples, it is enough that it ever had numbers.
+        """
+        others = [item for item in self._series if not is_number(item.value_type)]
+        if any(self._has_some(item, start_ns, end_ns) for item in others):
+            return False
+        return len(others) < len(self._series)
+
+    def _has_some(self, item: Series, start_ns: int, end_ns: int) -> bool:
+        """Tell whether a series has samples in a span."""
+        span = (item.id, start_ns, end_ns)
+        if span not in self._known_spans:
+            self._known_spans[span] = self._find_some(item, start_ns, end_ns)
+        return self._known_spans[span]
+
+    def _find_some(self, item: Series, start_ns: int, end_ns: int) -> bool:
+        sample = tables.sample.c
+        row = select(sample.time_ns).where(
+            sample.series_id == item.id, sample.time_ns >= start_ns, sample.time_ns < end_ns
+        )
+        if self._connection.execute(row.limit(1)).first() is not None:
+            return True
+        chunks = self._index(item, start_ns, end_ns)
+        ends = chunks[:, :2]
+        if np.any((ends >= start_ns) & (ends < end_ns)):
+            return True
+        # A chunk that begins before the span and ends after it: it may have none within.
+        around = self._decoded(item, self._data(item, chunks[:, 0]), ("time_ns",))
+        return bool(np.any((around.time_ns >= start_ns) & (around.time_ns < end_ns)))
 
     # -- samples ----------------------------------------------------------------------------------
 
@@ -137,8 +164,8 @@ class ArchivedProperty:
             asked = np.searchsorted(times, chunks[:, 0], "left")
             has_some = asked < np.searchsorted(times, chunks[:, 1], "right")
             parts.append(self._decoded(item, self._data(item, chunks[has_some, 0]), columns))
-        found = Samples.joined([*rows, *parts])
-        return found[np.isin(found.time_ns, times)]
+        chosen = [part[np.isin(part.time_ns, times)] for part in (*rows, *parts)]
+        return Samples.joined(chosen)
 
     def before(self, time_ns: int) -> Samples:
         """Return the last sample before a moment, if there is one."""
@@ -149,21 +176,6 @@ class ArchivedProperty:
         """Return the first sample at or after a moment, if there is one."""
         later = [self._first_from(item, time_ns) for item in self._series]
         return Samples.joined(later)[:1]
-
-    def reaches_train(self, train_id: int) -> int:
-        """Return when the first sample of a train or of a later one is; trains grow with time."""
-        first, last = self.after(_EARLIEST), self.before(_LATEST)
-        if not len(first):
-            return 0
-        low, high = int(first.time_ns[0]), int(last.time_ns[0]) + 1
-        while low < high:
-            middle = (low + high) // 2
-            found = self.before(middle + 1)
-            if int(found.train_id[0]) >= train_id:
-                high = middle
-            else:
-                low = middle + 1
-        return low
 
     def _last_before(self, item: Series, time_ns: int) -> Samples:
         statement = select(*_ALL).where(
@@ -177,7 +189,7 @@ class ArchivedProperty:
         )
         found = self._connection.execute(last.order_by(data.first_ns.desc()).limit(1))
         chunk = self._decoded(item, found)
-        return Samples.joined([_of_rows(item, row), chunk[chunk.time_ns < time_ns][-1:]])[-1:]
+        return Samples.joined([of_rows(item, row), chunk[chunk.time_ns < time_ns][-1:]])[-1:]
 
     def _first_from(self, item: Series, time_ns: int) -> Samples:
         statement = select(*_ALL).where(
@@ -189,7 +201,7 @@ class ArchivedProperty:
         # The chunk before it may have such a sample, or all of its samples are earlier.
         first = select(data.first_ns, data.data).where(span).order_by(data.first_ns).limit(2)
         chunk = self._decoded(item, self._connection.execute(first))
-        return Samples.joined([_of_rows(item, row), chunk[chunk.time_ns >= time_ns][:1]])[:1]
+        return Samples.joined([of_rows(item, row), chunk[chunk.time_ns >= time_ns][:1]])[:1]
 
     def _rows(self, item: Series, start_ns: int, end_ns: int) -> Samples:
         statement = select(*_ALL).where(
@@ -197,7 +209,7 @@ class ArchivedProperty:
             tables.sample.c.time_ns >= start_ns,
             tables.sample.c.time_ns < end_ns,
         )
-        return _of_rows(item, self._connection.execute(statement.order_by(*_IDENTITY)).all())
+        return of_rows(item, self._connection.execute(statement.order_by(*_IDENTITY)).all())
 
     def _decoded(
         self,
@@ -212,7 +224,7 @@ class ArchivedProperty:
                 chunks.append(decode_chunk(content, columns))
             except MalformedMessageError as error:
                 self._damaged[item.id, first_ns] = error.message
-        return _of_chunks(item, chunks, columns)
+        return of_chunks(item, chunks, columns)
 
     def _data(self, item: Series, first_ns: Times) -> Iterable[Row[int, bytes]]:
         """Return the chunks of a series that begin at some moments."""
@@ -311,7 +323,8 @@ class ArchivedProperty:
         until_ns = self._page_end(start.time_ns, end_ns)
         found = self.samples(start.time_ns, until_ns)
         found = found[_is_after(found, start)]
-        fitting = _fitting(found) if not self.are_numbers else PAGE_SAMPLES
+        are_numbers = self.has_numbers(start.time_ns, until_ns)
+        fitting = PAGE_SAMPLES if are_numbers else _fitting(found)
         if len(found) > fitting:
             last = found[fitting - 1 : fitting]
             place = (last.time_ns, last.epoch, last.seq, last.step)
@@ -429,82 +442,6 @@ def _fitting(samples: Samples) -> int:
 
 _OVERHEAD: Final = 60
 """Bytes of a sample's columns besides its value."""
-
-
-# -- rows and chunks as samples -------------------------------------------------------------------
-
-
-def _of_rows(item: Series, rows: Sequence[Any]) -> Samples:
-    if not rows:
-        return Samples.none()
-    columns = list(zip(*rows, strict=True))
-    time_ns, epoch, seq, step = (np.array(column, np.int64) for column in columns[:4])
-    quality, train_id, flags = columns[4:7]
-    return Samples(
-        time_ns=time_ns,
-        values=_values_of(item.value_type, columns[7:]),
-        quality=np.array(quality, np.uint8),
-        train_id=np.array(train_id, np.int64),
-        flags=np.array(flags, np.uint8),
-        epoch=epoch,
-        seq=seq,
-        step=step,
-    )
-
-
-def _values_of(value_type: ValueType, columns: Sequence[Sequence[Any]]) -> NDArray[Any]:
-    values = [from_columns(value_type, *row) for row in zip(*columns, strict=True)]
-    if is_number(value_type) and all(value is not None for value in values):
-        return np.array(values, value_type.dtype)
-    return objects(values)
-
-
-def objects(values: Sequence[Any]) -> NDArray[Any]:
-    """Return an array of objects, whatever they are: numpy would look into vectors."""
-    array = np.empty(len(values), object)
-    for place, value in enumerate(values):
-        array[place] = value
-    return array
-
-
-def _of_chunks(item: Series, chunks: Sequence[ChunkSamples], columns: Collection[str]) -> Samples:
-    if not chunks:
-        return Samples.none()
-    count = sum(chunk.count for chunk in chunks)
-
-    def joined(name: str, dtype: Any = np.int64) -> NDArray[Any]:
-        if name not in columns:
-            return np.zeros(count, dtype)
-        return np.concatenate([chunk.numbers[name] for chunk in chunks]).astype(dtype, copy=False)
-
-    return Samples(
-        time_ns=joined("time_ns"),
-        values=_values_of_chunks(item.value_type, chunks),
-        quality=joined("quality", np.uint8),
-        train_id=joined("train_id"),
-        flags=joined("flags", np.uint8),
-        epoch=joined("epoch"),
-        seq=joined("seq"),
-        step=joined("step"),
-    )
-
-
-def _values_of_chunks(value_type: ValueType, chunks: Sequence[ChunkSamples]) -> NDArray[Any]:
-    are_numbers = all(
-        isinstance(chunk.values, np.ndarray) and chunk.missing is None for chunk in chunks
-    )
-    if are_numbers:
-        values = np.concatenate([chunk.values for chunk in chunks])
-        return values.astype(value_type.dtype, copy=False)
-    return objects([value for chunk in chunks for value in _plain(chunk)])
-
-
-def _plain(chunk: ChunkSamples) -> list[Any]:
-    values = chunk.values.tolist() if isinstance(chunk.values, np.ndarray) else chunk.values
-    if chunk.missing is None:
-        return values
-    missing = chunk.missing.tolist()
-    return [None if gone else value for value, gone in zip(values, missing, strict=True)]
 
 
 _INT: Final = (np.int64, -1)

@@ -48,10 +48,12 @@ class Samples:
 
     @property
     def numbers(self) -> Floats:
-        """The values as floats: NaN for None, 0 and 1 for bool."""
+        """The values as floats: 0 and 1 for bool, NaN for what is no number."""
         if self.values.dtype.kind in "biuf":
             return self.values.astype(np.float64)
-        found = [np.nan if value is None else float(value) for value in self.values]
+        found = [
+            float(value) if isinstance(value, int | float) else np.nan for value in self.values
+        ]
         return np.array(found, np.float64)
 
     @classmethod

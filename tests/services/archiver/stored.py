@@ -11,6 +11,7 @@ from sqlalchemy import Connection, insert
 from pykarabo.data import ValueType
 from pykarabo_services.archiver import tables
 from pykarabo_services.archiver.codec import encode_chunk
+from pykarabo_services.archiver.columns import objects
 from pykarabo_services.archiver.model import (
     VALUE_COLUMNS,
     DeviceEvent,
@@ -19,7 +20,7 @@ from pykarabo_services.archiver.model import (
     is_number,
     to_columns,
 )
-from pykarabo_services.archiver.reading import ArchivedProperty, objects
+from pykarabo_services.archiver.reading import ArchivedProperty
 from pykarabo_services.archiver.samples import Pieces, Samples
 
 DEVICE: Final = "LAB/PUMP/1"

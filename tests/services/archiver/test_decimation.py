@@ -418,6 +418,35 @@ def test_text_is_sampled_and_says_so_and_has_no_mean() -> None:
     assert found.columns["value"].tolist() == [f"text {n}" for n in range(9, 100, 10)]
 
 
+@pytest.mark.parametrize("form", ["rows", "a chunk before", "a chunk around"])
+def test_text_at_another_time_takes_no_numbers_away(form: str) -> None:
+    with archive() as stored:
+        text, numbers = stored.series_of(ValueType.STRING), stored.series_of(FLOAT)
+        texts = [Sample(at, "off", seq=at) for at in (1, 2, 900)]
+        if form == "rows":
+            stored.rows(text, texts)
+        elif form == "a chunk before":
+            stored.chunk(text, texts[:2])
+        else:
+            stored.chunk(text, texts)
+        samples = [Sample(100 + at, float(at % 50), seq=100 + at) for at in range(300)]
+        stored.chunk(numbers, samples[:150])
+        stored.rows(numbers, samples[150:])
+        source = stored.property(ValueType.STRING, FLOAT)
+        asked = Question(start_ns=50, end_ns=500, points=8)
+        mean = answer(source, replace(asked, operator="mean", points=1)).columns["mean"]
+        peaks = answer(source, replace(asked, operator="optimized"))
+        line = answer(source, replace(asked, operator="linear", every_ns=50)).columns
+        whole = Question(start_ns=0, end_ns=500, operator="mean")
+        with pytest.raises(WrongTypeError, match="no numbers that 'mean' could be made of"):
+            answer(source, whole)
+    assert mean.tolist() == [24.5]
+    assert (peaks.operator, peaks.sampled) == ("optimized", False)
+    assert {0.0, 49.0} <= set(peaks.columns["value"].tolist())
+    assert peaks.columns["value"].dtype == np.float64
+    assert line["time_ns"].tolist() == [100, 150, 200, 250, 300, 350]
+
+
 def test_page_of_the_reference_lists_the_operators() -> None:
     page = Path(__file__).resolve().parents[3] / "docs/reference/history-operators.md"
     written = re.findall(
