@@ -204,13 +204,19 @@ def _ask(readers: Sequence[str], command: str, *args: Any, **kwargs: Any) -> Ste
 
 @dataclass(slots=True)
 class HistoryPages:
-    """A history page by page."""
+    """A history page by page.
+
+    Attributes:
+        is_raw: whether the page before had every sample, as some operators have where there are
+            few; the next ones have them too.
+    """
 
     request: HistoryRequest
     now_ns: int
     readers: list[str]
     span: tuple[int, int] | None = None
     after: list[int] | None = None
+    is_raw: bool = False
     mark: tuple[int, int] | None = None
 
     def next_page(self) -> Steps[tuple[History, bool]]:
@@ -221,12 +227,15 @@ class HistoryPages:
         if self.span is None:
             self.span = yield from _span(request, self.readers, self.now_ns)
         arguments = request.arguments | {"after": self.after}
+        if self.is_raw:
+            arguments["operator"] = "raw"
         if request.trains is not None:
             arguments["trains"] = list(request.trains)
         answer = yield from _ask(
             self.readers, "history", request.device_id, request.key, *self.span, **arguments
         )
         self.after = answer["following"]
+        self.is_raw = answer["operator"] == "raw"
         self.mark = None if answer["mark"] is None else tuple(answer["mark"])
         return _history(answer, self.span), self.after is not None
 

@@ -15,8 +15,9 @@ from pykarabo_services.archiver.figures import kept
 from pykarabo_services.archiver.gaps import Outage
 from pykarabo_services.archiver.model import QUALITIES, packed, size_of
 from pykarabo_services.archiver.operators import operator_of
+from pykarabo_services.archiver.pages import PAGE_BYTES, Place
 from pykarabo_services.archiver.past import PastValue, past_device
-from pykarabo_services.archiver.reading import PAGE_BYTES, ArchivedProperty, Place
+from pykarabo_services.archiver.reading import ArchivedProperty
 from pykarabo_services.archiver.samples import Samples
 from pykarabo_services.archiver.trains import span_of
 
@@ -36,7 +37,10 @@ def history(
     after: Sequence[int] | None = None,
     trains: Sequence[int] | None = None,
 ) -> dict[str, Any]:
-    """Return what an operator makes of a property's samples, or a page of the samples themselves.
+    """Return what an operator makes of a property's samples, or the samples: a page of it.
+
+    Args:
+        after: what the page before gave as ``following``; the first page has all the rest.
 
     Raises:
         UnknownDeviceError, UnknownPropertyError: nothing of it is archived.
@@ -45,10 +49,17 @@ def history(
     operator, _parameter = operator_of(question.operator)
     require_span(question.start_ns, question.end_ns)
     source = ArchivedProperty(connection, device_id, catalog.series_of(connection, device_id, key))
+    place = Place(question.start_ns) if after is None else _place(after)
     if operator.name == "raw":
-        made, following = _page(source, question, after, trains)
+        page = source.page(place, question.end_ns)
+        identity = {"epoch": page.samples.epoch, "seq": page.samples.seq}
+        made = Answer("raw", kept(page.samples) | identity, following=page.following)
     else:
-        made, following = answer(source, question), None
+        made = answer(source, question, None if after is None else place)
+    columns = made.columns
+    if trains is not None and made.operator == "raw":
+        is_asked = (columns["train_id"] >= trains[0]) & (columns["train_id"] <= trains[1])
+        columns = {name: column[is_asked] for name, column in columns.items()}
     first = after is None
     outages = source.outages(question.start_ns, question.end_ns) if first else source.damages()
     return {
@@ -57,33 +68,21 @@ def history(
         "operator": made.operator,
         "sampled": made.sampled,
         "unit": catalog.unit_of(connection, device_id, key, question.end_ns),
-        "columns": {name: _travelling(column) for name, column in made.columns.items()},
+        "columns": {name: _travelling(column) for name, column in columns.items()},
         "before": _before(source, question.start_ns) if first else None,
         "gaps": _gaps(outages),
-        "following": None if following is None else list(following),
+        "following": None if made.following is None else list(made.following),
         "mark": _mark(connection, device_id),
     }
 
 
-def _page(
-    source: ArchivedProperty,
-    question: Question,
-    after: Sequence[int] | None,
-    trains: Sequence[int] | None,
-) -> tuple[Answer, Place | None]:
-    if after is not None and len(after) != len(Place._fields):
+def _place(after: Sequence[int]) -> Place:
+    if len(after) != len(Place._fields):
         raise OutOfRangeError(
             "'after' names no place in a history",
             remedy="give what the page before has returned as 'following'",
         )
-    start = Place(question.start_ns) if after is None else Place(*after)
-    page = source.page(start, question.end_ns)
-    samples = page.samples
-    if trains is not None:
-        first, last = trains
-        samples = samples[(samples.train_id >= first) & (samples.train_id <= last)]
-    columns = kept(samples) | {"epoch": samples.epoch, "seq": samples.seq}
-    return Answer("raw", columns), page.following
+    return Place(*after)
 
 
 def _travelling(column: NDArray[Any]) -> Any:

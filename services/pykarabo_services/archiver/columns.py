@@ -13,7 +13,7 @@ from pykarabo_services.archiver.samples import Samples
 
 
 def of_rows(item: Series, rows: Sequence[Any]) -> Samples:
-    """Return rows of a series, in order: identity, quality, train, flags and value columns."""
+    """Return rows of a series, in order: identity, quality, train, flags, and its value if read."""
     if not rows:
         return Samples.none()
     columns = list(zip(*rows, strict=True))
@@ -21,7 +21,7 @@ def of_rows(item: Series, rows: Sequence[Any]) -> Samples:
     quality, train_id, flags = columns[4:7]
     return Samples(
         time_ns=time_ns,
-        values=_values_of(item.value_type, columns[7:]),
+        values=_values_of(item.value_type, columns[7:]) if columns[7:] else nothing(len(rows)),
         quality=np.array(quality, np.uint8),
         train_id=np.array(train_id, np.int64),
         flags=np.array(flags, np.uint8),

@@ -1,6 +1,7 @@
 """How operators are computed: of pieces, or of all samples of some buckets; all buckets at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -12,8 +13,6 @@ from pykarabo_services.archiver.samples import Floats, Pieces, Places, Samples, 
 Columns: TypeAlias = dict[str, NDArray[Any]]
 OfPieces: TypeAlias = Callable[[Pieces, Buckets, Places], Columns]
 """Is given one piece for each bucket that has samples, and which buckets these are."""
-OfTimes: TypeAlias = Callable[[Pieces], Times]
-"""Is given one piece for each bucket that has samples; returns when those are that it keeps."""
 OfSamples: TypeAlias = Callable[[Samples, Buckets, float], Columns]
 """Is given all samples of some buckets, and the operator's parameter."""
 
@@ -65,10 +64,79 @@ def total(groups: Pieces) -> Floats:
     return np.where(groups.finite > 0, groups.total, np.nan)
 
 
-def peaks(groups: Pieces) -> Times:
-    """Return when the first, the smallest, the largest and the last sample of each bucket are."""
-    kept_ns = [groups.first_ns, groups.min_ns, groups.max_ns, groups.last_ns]
-    return np.unique(np.concatenate(kept_ns))
+class Kept(StrEnum):
+    """Which sample of a bucket is kept."""
+
+    FIRST = "first"
+    SMALLEST = "smallest"
+    LARGEST = "largest"
+    LAST = "last"
+
+
+PEAKS: Final = (Kept.LARGEST, Kept.SMALLEST, Kept.LAST, Kept.FIRST)
+"""What a plot needs of a bucket, the more important before the less."""
+
+
+def times_of(groups: Pieces, keeps: Sequence[Kept]) -> Times:
+    """Return when those samples of each bucket are that are to be kept, in order."""
+    times = {
+        Kept.FIRST: groups.first_ns,
+        Kept.SMALLEST: groups.min_ns,
+        Kept.LARGEST: groups.max_ns,
+        Kept.LAST: groups.last_ns,
+    }
+    return np.unique(np.concatenate([times[item] for item in keeps]))
+
+
+def places_of(
+    groups: Pieces, samples: Samples, keeps: Sequence[Kept], most: int | None = None
+) -> Places:
+    """Return which samples are kept of those at `times_of`, one for each reason, in order.
+
+    Args:
+        most: how many at most; the reasons come in the order of their importance.
+    """
+    found = [_KEEPERS[item](groups, samples) for item in keeps]
+    places, first = np.unique(np.concatenate(found), return_index=True)
+    return np.sort(places[np.argsort(first)][:most])
+
+
+def _firsts(groups: Pieces, samples: Samples) -> Places:
+    times = samples.time_ns
+    places = np.searchsorted(times, groups.first_ns, side="left")
+    return places[places < np.searchsorted(times, groups.first_ns, side="right")]
+
+
+def _lasts(groups: Pieces, samples: Samples) -> Places:
+    times = samples.time_ns
+    ends = np.searchsorted(times, groups.last_ns, side="right")
+    return ends[ends > np.searchsorted(times, groups.last_ns, side="left")] - 1
+
+
+def _best(samples: Samples, times: Times, sign: int) -> Places:
+    """Return the largest sample at each of some moments, or the smallest, and the first of these.
+
+    A moment at which there is no finite number has none.
+    """
+    begins = np.searchsorted(samples.time_ns, times, side="left")
+    sizes = np.searchsorted(samples.time_ns, times, side="right") - begins
+    of = np.repeat(np.arange(len(times)), sizes)
+    places = np.arange(len(of)) + np.repeat(begins - (np.cumsum(sizes) - sizes), sizes)
+    values = samples.numbers[places] * -sign
+    values[~np.isfinite(values)] = np.inf
+    order = np.lexsort((values, of))
+    _moments, first = np.unique(of[order], return_index=True)
+    best = order[first]
+    chosen: Places = places[best][np.isfinite(values[best])]
+    return chosen
+
+
+_KEEPERS: Final[Mapping[Kept, Callable[[Pieces, Samples], Places]]] = {
+    Kept.FIRST: _firsts,
+    Kept.SMALLEST: lambda groups, samples: _best(samples, groups.min_ns, -1),
+    Kept.LARGEST: lambda groups, samples: _best(samples, groups.max_ns, 1),
+    Kept.LAST: _lasts,
+}
 
 
 # -- of samples -----------------------------------------------------------------------------------
@@ -85,31 +153,9 @@ def kept(samples: Samples) -> Columns:
     }
 
 
-def all_samples(samples: Samples, _buckets: Buckets, _parameter: float) -> Columns:
-    """Keep every sample."""
-    return kept(samples)
-
-
-def first_sample(samples: Samples, buckets: Buckets, _parameter: float) -> Columns:
-    """Keep the first sample of each bucket."""
-    return kept(samples[buckets.of(samples.time_ns)[1]])
-
-
-def last_sample(samples: Samples, buckets: Buckets, _parameter: float) -> Columns:
-    """Keep the last sample of each bucket."""
-    starts = buckets.of(samples.time_ns)[1]
-    return kept(samples[np.append(starts, len(samples))[1:] - 1])
-
-
 def every_nth(samples: Samples, _buckets: Buckets, step: float) -> Columns:
     """Keep the first sample and every `step`-th one after it."""
     return kept(samples[:: max(1, int(step))])
-
-
-def number_of_samples(samples: Samples, buckets: Buckets, _parameter: float) -> Columns:
-    """Count the samples of each bucket."""
-    runs = _Runs(samples, buckets)
-    return runs.columns(count=runs.sizes)
 
 
 class _Runs:

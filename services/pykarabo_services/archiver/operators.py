@@ -14,7 +14,7 @@ import numpy as np
 
 from pykarabo.errors import NotAnOptionError, OutOfRangeError, WrongTypeError, near_matches
 from pykarabo_services.archiver import figures
-from pykarabo_services.archiver.figures import OfPieces, OfSamples, OfTimes, of_buckets
+from pykarabo_services.archiver.figures import PEAKS, Kept, OfPieces, OfSamples, of_buckets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,9 +24,9 @@ class Operator:
     Attributes:
         name: what it is called.
         meaning: what it returns, in one line; P is its parameter, N the points asked for.
-        of_pieces, of_times: how it is made of numbers without reading every sample.
-        of_samples: how it is made of samples.
-        per_bucket: how many rows a bucket may become.
+        of_pieces: how it is made without reading every sample.
+        of_samples: how it is made of all of them; these are numbers.
+        keeps: which samples of each bucket it keeps, the more important before the less.
         any_type: whether it is defined for what is no number.
         parameter: its default; None where it has none.
         raw_if_fewer: whether all samples are returned where they are no more than asked for.
@@ -36,23 +36,26 @@ class Operator:
     name: str
     meaning: str
     of_pieces: OfPieces | None = None
-    of_times: OfTimes | None = None
     of_samples: OfSamples | None = None
-    per_bucket: int = 1
+    keeps: tuple[Kept, ...] = ()
     any_type: bool = False
     parameter: float | None = None
     raw_if_fewer: bool = False
     aliases: tuple[str, ...] = ()
 
+    @property
+    def per_bucket(self) -> int:
+        """How many rows a bucket may become."""
+        return max(1, len(self.keeps))
+
 
 _KEEPING: Final = (
-    Operator(name="raw", meaning="every sample", of_samples=figures.all_samples, any_type=True),
+    Operator(name="raw", meaning="every sample", any_type=True),
     Operator(
         name="optimized",
         meaning="every sample if they are no more than N; else the first, smallest, largest and "
         "last one of each of N / 4 buckets; of what is no number, the last one of each of N",
-        of_times=figures.peaks,
-        per_bucket=4,
+        keeps=PEAKS,
         any_type=True,
         raw_if_fewer=True,
         aliases=("caplotbinning",),
@@ -60,8 +63,7 @@ _KEEPING: Final = (
     Operator(
         name="optimized_last",
         meaning="every sample if they are no more than N; else the last one of each bucket",
-        of_times=lambda groups: groups.last_ns,
-        of_samples=figures.last_sample,
+        keeps=(Kept.LAST,),
         any_type=True,
         raw_if_fewer=True,
         aliases=("optimlastsample",),
@@ -69,16 +71,14 @@ _KEEPING: Final = (
     Operator(
         name="first",
         meaning="the first sample of each bucket",
-        of_times=lambda groups: groups.first_ns,
-        of_samples=figures.first_sample,
+        keeps=(Kept.FIRST,),
         any_type=True,
         aliases=("firstsample",),
     ),
     Operator(
         name="last",
         meaning="the last sample of each bucket",
-        of_times=lambda groups: groups.last_ns,
-        of_samples=figures.last_sample,
+        keeps=(Kept.LAST,),
         any_type=True,
         aliases=("lastsample",),
     ),
@@ -132,7 +132,6 @@ _COMPUTING: Final = (
         name="count",
         meaning="how many samples",
         of_pieces=of_buckets(lambda groups: {"count": groups.count}),
-        of_samples=figures.number_of_samples,
         any_type=True,
     ),
     Operator(

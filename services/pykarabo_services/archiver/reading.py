@@ -4,8 +4,8 @@ Everything here works on one connection in one transaction, so that a chunk that
 meanwhile is seen either as rows or as a chunk.
 """
 
-from collections.abc import Collection, Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,16 +17,22 @@ from pykarabo_services.archiver.buckets import Buckets
 from pykarabo_services.archiver.codec import ChunkSamples, decode_chunk
 from pykarabo_services.archiver.columns import of_chunks, of_rows
 from pykarabo_services.archiver.gaps import Holes, Outage
-from pykarabo_services.archiver.model import EventKind, Series, is_number, packed
+from pykarabo_services.archiver.model import EventKind, Series, is_number
 from pykarabo_services.archiver.outages import outages_of
+from pykarabo_services.archiver.pages import (
+    PAGE_BYTES,
+    PAGE_SAMPLES,
+    Page,
+    Place,
+    fitting,
+    place_of,
+)
 from pykarabo_services.archiver.samples import Pieces, Samples, Times
 
-PAGE_SAMPLES: Final = 50_000
-"""Of numbers: 2.5 MB of columns."""
-PAGE_BYTES: Final = 3 * 2**20
-"""Of other values; one alone may be larger, as large as a message lets it be."""
 _BATCH: Final = 1000
-"""Chunks that one statement asks for by name."""
+"""Rows, or chunks of numbers, that one statement asks for by name."""
+_FEW: Final = 8
+"""Chunks of other values: each holds a megabyte of them, or a single value that is larger."""
 _IDENTITY: Final = (
     tables.sample.c.time_ns,
     tables.sample.c.epoch,
@@ -44,7 +50,8 @@ _DESCRIPTION: Final = (
     tables.sample.c.train_id,
     tables.sample.c.flags,
 )
-_ALL: Final = (*_IDENTITY, *_DESCRIPTION, *_VALUE)
+_NO_VALUE: Final = (*_IDENTITY, *_DESCRIPTION)
+_ALL: Final = (*_NO_VALUE, *_VALUE)
 _SUMMARY: Final = (
     tables.chunk.c.series_id,
     tables.chunk.c.first_ns,
@@ -65,22 +72,6 @@ _MOMENTS: Final = ("time_ns", "quality", "value")
 _SHOWN: Final = (*_MOMENTS, "train_id", "flags")
 _WHOLE: Final = (*_SHOWN, "epoch", "seq", "step")
 """Of samples that come from several places, what tells whether two are the same."""
-
-
-class Place(NamedTuple):
-    """Where a page ends: the next one begins with what is after it."""
-
-    time_ns: int
-    epoch: int = -1
-    seq: int = -1
-    step: int = -1
-
-
-class Page(NamedTuple):
-    """Some samples, and where to go on; None when these are the last."""
-
-    samples: Samples
-    following: Place | None
 
 
 class ArchivedProperty:
@@ -154,18 +145,30 @@ class ArchivedProperty:
         """Return the samples that are exactly at some of the sorted moments."""
         if not len(times):
             return Samples.none()
-        start_ns, end_ns = int(times[0]), int(times[-1]) + 1
-        rows = [self._rows(item, start_ns, end_ns) for item in self._series]
-        alone = len(self._series) == 1 and not len(rows[0])
+        rows = [part for item in self._series for part in self._rows_at(item, times)]
+        alone = len(self._series) == 1 and not rows
         columns = _SHOWN if alone else _WHOLE
-        parts: list[Samples] = []
-        for item in self._series:
-            chunks = self._index(item, start_ns, end_ns)
-            asked = np.searchsorted(times, chunks[:, 0], "left")
-            has_some = asked < np.searchsorted(times, chunks[:, 1], "right")
-            parts.append(self._decoded(item, self._data(item, chunks[has_some, 0]), columns))
-        chosen = [part[np.isin(part.time_ns, times)] for part in (*rows, *parts)]
-        return Samples.joined(chosen)
+        chunks = [part for item in self._series for part in self._chunks_at(item, times, columns)]
+        return Samples.joined([*rows, *chunks])
+
+    def _rows_at(self, item: Series, times: Times) -> Iterator[Samples]:
+        sample = tables.sample.c
+        for start in range(0, len(times), _BATCH):
+            some = times[start : start + _BATCH].tolist()
+            statement = select(*_ALL).where(sample.series_id == item.id, sample.time_ns.in_(some))
+            rows = self._connection.execute(statement.order_by(*_IDENTITY)).all()
+            if rows:
+                yield of_rows(item, rows)
+
+    def _chunks_at(self, item: Series, times: Times, columns: Collection[str]) -> Iterator[Samples]:
+        """Yield what chunks have at some moments; of values that are no numbers only that."""
+        chunks = self._index(item, int(times[0]), int(times[-1]) + 1)
+        asked = np.searchsorted(times, chunks[:, 0], "left")
+        has_some = asked < np.searchsorted(times, chunks[:, 1], "right")
+        found = self._data(item, chunks[has_some, 0])
+        for some in [found] if is_number(item.value_type) else ([chunk] for chunk in found):
+            part = self._decoded(item, some, columns)
+            yield part[np.isin(part.time_ns, times)]
 
     def before(self, time_ns: int) -> Samples:
         """Return the last sample before a moment, if there is one."""
@@ -203,8 +206,10 @@ class ArchivedProperty:
         chunk = self._decoded(item, self._connection.execute(first))
         return Samples.joined([of_rows(item, row), chunk[chunk.time_ns >= time_ns][:1]])[:1]
 
-    def _rows(self, item: Series, start_ns: int, end_ns: int) -> Samples:
-        statement = select(*_ALL).where(
+    def _rows(
+        self, item: Series, start_ns: int, end_ns: int, columns: Sequence[Any] = _ALL
+    ) -> Samples:
+        statement = select(*columns).where(
             tables.sample.c.series_id == item.id,
             tables.sample.c.time_ns >= start_ns,
             tables.sample.c.time_ns < end_ns,
@@ -229,8 +234,9 @@ class ArchivedProperty:
     def _data(self, item: Series, first_ns: Times) -> Iterable[Row[int, bytes]]:
         """Return the chunks of a series that begin at some moments."""
         data = tables.chunk_data.c
-        for start in range(0, len(first_ns), _BATCH):
-            some = first_ns[start : start + _BATCH].tolist()
+        batch = _BATCH if is_number(item.value_type) else _FEW
+        for start in range(0, len(first_ns), batch):
+            some = first_ns[start : start + batch].tolist()
             statement = select(data.first_ns, data.data).where(
                 data.series_id == item.id, data.first_ns.in_(some)
             )
@@ -271,14 +277,19 @@ class ArchivedProperty:
         return np.array(self._connection.execute(statement).scalars().all(), np.int64)
 
     def pieces(self, buckets: Buckets) -> Pieces:
-        """Return what is known of the samples, in order; no piece has samples of two buckets."""
+        """Return what is known of the samples, in order; no piece has samples of two buckets.
+
+        Of values that are no numbers it is known when and how many they were, and how good.
+        """
         parts: list[Pieces] = []
         for item in self._series:
             parts.extend(self._pieces_of(item, buckets))
         return Pieces.joined(parts)
 
     def _pieces_of(self, item: Series, buckets: Buckets) -> list[Pieces]:
-        rows = self._rows(item, buckets.start_ns, buckets.end_ns)
+        are_numbers = is_number(item.value_type)
+        columns = _ALL if are_numbers else _NO_VALUE
+        rows = self._rows(item, buckets.start_ns, buckets.end_ns, columns)
         chunks = self._summaries(item, buckets.start_ns, buckets.end_ns)
         first = np.searchsorted(buckets.edges, chunks.first_ns, "right")
         last = np.searchsorted(buckets.edges, chunks.last_ns, "right")
@@ -288,7 +299,9 @@ class ArchivedProperty:
         inside = (first == last) & (first > 0) & (last <= len(buckets))
         whole = inside & ~has_rows
         cut = chunks.first_ns[~whole]
-        needed = _WHOLE if has_rows.any() else _MOMENTS
+        needed = set(_WHOLE if has_rows.any() else _MOMENTS)
+        if not are_numbers:
+            needed.discard("value")
         samples = _within(
             self._decoded(item, self._data(item, cut), needed), buckets.start_ns, buckets.end_ns
         )
@@ -324,11 +337,9 @@ class ArchivedProperty:
         found = self.samples(start.time_ns, until_ns)
         found = found[_is_after(found, start)]
         are_numbers = self.has_numbers(start.time_ns, until_ns)
-        fitting = PAGE_SAMPLES if are_numbers else _fitting(found)
-        if len(found) > fitting:
-            last = found[fitting - 1 : fitting]
-            place = (last.time_ns, last.epoch, last.seq, last.step)
-            return Page(found[:fitting], Place(*(int(column[0]) for column in place)))
+        size = PAGE_SAMPLES if are_numbers else max(1, fitting(found.values, PAGE_BYTES)[0])
+        if len(found) > size:
+            return Page(found[:size], place_of(found, size - 1))
         return Page(found, None if until_ns >= end_ns else Place(until_ns))
 
     def _page_end(self, start_ns: int, end_ns: int) -> int:
@@ -363,12 +374,13 @@ class ArchivedProperty:
             sample.series_id == item.id, sample.time_ns >= start_ns, sample.time_ns < end_ns
         )
         total = 0
-        rows = self._connection.execute(statement.order_by(*_IDENTITY).limit(PAGE_SAMPLES)).all()
-        for time_ns, bytes_ in rows:
+        rows = self._connection.execute(statement.order_by(*_IDENTITY).limit(PAGE_SAMPLES))
+        for number, (time_ns, bytes_) in enumerate(rows, start=1):
             total += bytes_
-            if total >= PAGE_BYTES:
+            if total >= PAGE_BYTES or number == PAGE_SAMPLES:
+                rows.close()
                 return int(time_ns) + 1
-        return int(rows[-1][0]) + 1 if len(rows) == PAGE_SAMPLES else end_ns
+        return end_ns
 
     # -- what is missing --------------------------------------------------------------------------
 
@@ -428,20 +440,6 @@ def _is_after(samples: Samples, place: Place) -> NDArray[np.bool_]:
         after |= same & (column > bound)
         same &= column == bound
     return after
-
-
-def _fitting(samples: Samples) -> int:
-    """Return how many samples of any type fit into a message; one at least."""
-    total = 0
-    for number, value in enumerate(samples.values):
-        total += len(packed(value)) + _OVERHEAD
-        if total > PAGE_BYTES:
-            return max(1, number)
-    return len(samples)
-
-
-_OVERHEAD: Final = 60
-"""Bytes of a sample's columns besides its value."""
 
 
 _INT: Final = (np.int64, -1)

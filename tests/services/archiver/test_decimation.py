@@ -179,12 +179,66 @@ def test_count_first_and_last_are_those_of_a_plain_loop(
     expected = [bucket[2] for bucket in _buckets_of(asked.buckets(), samples)]
     assert counts["count"].tolist() == [len(bucket) for bucket in expected]
     assert total["ncount"].tolist() == [sum(len(bucket) for bucket in expected)]
-    assert set(first["time_ns"].tolist()) == {bucket[0].time_ns for bucket in expected}
-    assert set(last["time_ns"].tolist()) == {bucket[-1].time_ns for bucket in expected}
+    assert _shown(first) == [_fact(bucket[0]) for bucket in expected]
+    assert _shown(last) == [_fact(bucket[-1]) for bucket in expected]
+
+
+def _shown(columns: Any) -> list[tuple[int, str, int]]:
+    rows = zip(*(columns[name].tolist() for name in ("time_ns", "value", "quality")), strict=True)
+    return [(time_ns, _text(value), quality) for time_ns, value, quality in rows]
+
+
+def _fact(sample: Sample) -> tuple[int, str, int]:
+    return sample.time_ns, _text(sample.value), sample.quality
+
+
+def _text(value: Any) -> str:
+    return repr(None if value is None else float(value))
+
+
+@pytest.mark.parametrize("form", ["rows", "chunks"])
+def test_one_of_the_samples_of_a_moment_is_kept(form: str) -> None:
+    values = [5.0, 3.0, 9.0, 9.0, 1.0, 7.0]
+    samples = [
+        Sample(at, value, seq=10 * at + number, quality=number % 4)
+        for at in (10, 30)
+        for number, value in enumerate(values)
+    ]
+    with archive() as stored:
+        series = stored.series_of(FLOAT)
+        if form == "rows":
+            stored.rows(series, samples)
+        else:
+            stored.chunk(series, samples[:6])
+            stored.chunk(series, samples[6:])
+        source = stored.property(FLOAT)
+        asked = Question(start_ns=0, end_ns=40, every_ns=20)
+        kept = {
+            name: _shown(answer(source, replace(asked, operator=name)).columns)
+            for name in ("first", "last", "optimized_last", "optimized")
+        }
+    first, low, high, last = (samples[number] for number in (0, 4, 2, 5))
+    assert kept["first"] == [_fact(first), _fact(samples[6])]
+    assert kept["last"] == kept["optimized_last"] == [_fact(last), _fact(samples[11])]
+    assert kept["optimized"][:4] == [_fact(item) for item in (first, high, low, last)]
+    assert len(kept["optimized"]) == 8
+
+
+@pytest.mark.parametrize(("points", "values"), [(1, [9.0]), (2, [9.0, 1.0]), (3, [9.0, 1.0, 7.0])])
+def test_the_more_important_peaks_are_kept_where_there_is_no_room_for_four(
+    points: int, values: list[float]
+) -> None:
+    with archive() as stored:
+        numbers = [5.0, 9.0, 3.0, 1.0, math.nan, 7.0]
+        samples = [Sample(at, value, seq=at) for at, value in enumerate(numbers)]
+        stored.rows(stored.series_of(FLOAT), samples)
+        asked = Question(start_ns=0, end_ns=9, operator="optimized", points=points)
+        found = answer(stored.property(FLOAT), asked).columns
+    assert found["value"].tolist() == values
 
 
 @settings(max_examples=100)
-@given(history=histories(), points=st.integers(1, 40), start=st.integers(0, 200))
+@given(history=histories(), points=st.integers(4, 40), start=st.integers(0, 200))
 def test_optimized_keeps_the_ends_and_the_peaks_of_every_bucket_and_invents_nothing(
     history: Any, points: int, start: int
 ) -> None:
@@ -201,11 +255,13 @@ def test_optimized_keeps_the_ends_and_the_peaks_of_every_bucket_and_invents_noth
         assert found.operator == "raw"
         assert len(found.columns["value"]) == len(inside)
         return
-    times = {time_ns for time_ns, _train_id in kept}
-    for _start, _end, bucket in _buckets_of(question.buckets(4), samples):
-        numbers = finite(bucket)
-        assert {bucket[0].time_ns, bucket[-1].time_ns} <= times
-        at_kept = finite([item for item in bucket if item.time_ns in times])
+    shown = _shown(found.columns)
+    assert len(shown) <= points
+    for start_ns, end_ns, bucket in _buckets_of(question.buckets(4), samples):
+        of_bucket = [item for item in shown if start_ns <= item[0] < end_ns]
+        assert (of_bucket[0], of_bucket[-1]) == (_fact(bucket[0]), _fact(bucket[-1]))
+        values = [float(value) for _at, value, _quality in of_bucket if value != "None"]
+        at_kept, numbers = [v for v in values if math.isfinite(v)], finite(bucket)
         assert not numbers or (min(at_kept), max(at_kept)) == (min(numbers), max(numbers))
 
 

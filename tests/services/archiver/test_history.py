@@ -28,7 +28,7 @@ from pykarabo.errors import (
     WrongTypeError,
 )
 from pykarabo.testing import run_facility, until
-from pykarabo_services.archiver import answering, reading, tables
+from pykarabo_services.archiver import answering, decimation, reading, tables
 from pykarabo_services.archiver.compaction import compact, crowded
 from pykarabo_services.archiver.model import (
     CHUNK_SAMPLES,
@@ -224,6 +224,25 @@ def test_vectors_come_as_they_were(ask: Any, monkeypatch: pytest.MonkeyPatch) ->
     found = ask(work)
     assert len(found) == 20
     assert found.values[7].tolist() == [7.0, 8.0, 9.0, 10.0, 11.0]
+
+
+@pytest.mark.parametrize(("operator", "first"), [("last", 4.0), ("optimized", 0.0)])
+def test_chosen_vectors_come_in_pages(
+    ask: Any, operator: str, first: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (reading, decimation):
+        monkeypatch.setattr(module, "PAGE_BYTES", 200)
+
+    async def work(client: Client) -> History:
+        span: Any = {"since": moment(0), "until": moment(20)}
+        points = 4 if operator == "last" else 1000
+        return await client.history(PUMP, "spectrum", **span, operator=operator, points=points)
+
+    found = ask(work)
+    assert len(found) == (4 if operator == "last" else 20)
+    assert found.values[0][0] == first
+    assert found.before is None
+    assert set(found.columns) == {"time_ns", "value", "quality", "train_id", "flags"}
 
 
 def test_past_is_schema_and_values_with_their_age_and_what_is_not_sure(ask: Any) -> None:

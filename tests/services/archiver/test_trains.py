@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pykarabo.data import ValueType
-from pykarabo_services.archiver import trains
+from pykarabo_services.archiver import codec, trains
 from pykarabo_services.archiver.model import Sample, Series
 from pykarabo_services.archiver.trains import span_of
 from tests.services.archiver.stored import Stored
@@ -54,11 +54,10 @@ def test_no_sample_without_a_train_is_looked_at_twice(
 ) -> None:
     samples = [Sample(at, 1.0, train_id=1000 + at if at < 100 else 0, seq=at) for at in range(4000)]
     read: list[bytes] = []
-    decode = trains.decode_chunk
 
     def counted(content: bytes, wanted: tuple[str, ...]) -> object:
         read.append(bytes(content))
-        return decode(content, wanted)
+        return codec.decode_chunk(content, wanted)
 
     monkeypatch.setattr(trains, "decode_chunk", counted)
     with archive() as stored:
