@@ -1,7 +1,7 @@
 """Moments and spans of time as people write them."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from pykarabo.errors import WrongTypeError
@@ -25,7 +25,6 @@ _SECONDS_AND_ZONE: Final = re.compile(
     r"\d\d:?\d\d:?\d\d([.,]\d+)?(Z|[+-]\d\d(:?\d\d(:?\d\d)?)?)\s*\Z", re.ASCII
 )
 _LONGEST: Final = 100
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _REMEDY: Final = (
     "write -2h, -1h30min, now, today, yesterday, or a date and time such as "
     "2026-03-01T12:30:00 (local), 2026-03-01T12:30:00Z or 2026-03-01"
@@ -60,8 +59,9 @@ def span_ns(text: str) -> int:
 def moment_ns(text: str, now_ns: int) -> int:
     """Return the moment that a text names, in ns since 1970.
 
-    ``now``; ``-2h`` or ``now-1h30min`` before now; ``today`` and ``yesterday`` for their midnight;
-    or ISO 8601, of which the time may be left out for midnight. Without a zone it is local time.
+    ``now``; ``-2h`` or ``now-1h30min`` before now; ``today`` and ``yesterday`` for the beginning of
+    the day, ``today+9h`` for nine by the clock on the wall; or ISO 8601, of which the time may be
+    left out for midnight. Without a zone it is local time.
 
     Raises:
         WrongTypeError: it names no moment.
@@ -70,21 +70,31 @@ def moment_ns(text: str, now_ns: int) -> int:
     if relative is None or not text.strip():
         return _iso_ns(text)
     word, sign, span = relative.groups()
-    moment = now_ns if word in (None, "now") else _midnight_ns(now_ns, word == "yesterday")
-    if sign is None:
-        return moment
-    return moment + (span_ns(span) if sign == "+" else -span_ns(span))
+    later_ns = 0 if sign is None else span_ns(span) if sign == "+" else -span_ns(span)
+    if word in (None, "now"):
+        return now_ns + later_ns
+    try:
+        return _of_day_ns(now_ns, word == "yesterday", later_ns)
+    except (ValueError, OverflowError) as error:
+        raise WrongTypeError(f"'{text:.60}' names no moment", remedy=_REMEDY) from error
 
 
-def _midnight_ns(now_ns: int, yesterday: bool) -> int:
-    local = datetime.fromtimestamp(now_ns // 10**9).astimezone()
-    day = local.date() - timedelta(days=int(yesterday))
-    return _local_ns(datetime(day.year, day.month, day.day))
+def _of_day_ns(now_ns: int, yesterday: bool, later_ns: int) -> int:
+    """Return when the clock on the wall shows a time of a day, which may have 23 or 25 hours."""
+    day = datetime.fromtimestamp(now_ns // 10**9).date() - timedelta(days=int(yesterday))
+    seconds, below_ns = divmod(later_ns, 10**9)
+    midnight = datetime(day.year, day.month, day.day)
+    return _local_ns(midnight + timedelta(seconds=seconds)) + below_ns
 
 
 def _local_ns(moment: datetime) -> int:
-    """Return a moment in ns; local where it has no zone."""
-    return (moment.astimezone(UTC) - _EPOCH) // timedelta(microseconds=1) * 1000
+    """Return a moment in ns; local where it has no zone.
+
+    A time that the clock on the wall leaves out is as long after the leap as it was to be before.
+    """
+    # Not astimezone(): it would go from such a time to the hour before.
+    whole = int(moment.replace(microsecond=0).timestamp())
+    return whole * 10**9 + moment.microsecond * 1000
 
 
 def _iso_ns(text: str) -> int:

@@ -1,7 +1,7 @@
 """Moments and spans of time as people write them."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Final
 
@@ -25,13 +25,22 @@ NOW: Final = utc("2026-03-15T12:00:00Z")
 
 
 @pytest.fixture
-def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Put this process into a zone with summer time."""
-    monkeypatch.setenv("TZ", "Europe/Berlin")
-    time.tzset()
-    yield
+def in_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Put this process into a zone."""
+
+    def go(zone: str) -> None:
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+
+    yield go
     monkeypatch.undo()
     time.tzset()
+
+
+@pytest.fixture
+def berlin(in_zone: Callable[[str], None]) -> None:
+    """Put this process into a zone with summer time."""
+    in_zone("Europe/Berlin")
 
 
 @pytest.mark.parametrize(
@@ -105,6 +114,30 @@ def test_moment_without_a_zone_is_local(text: str, expected: str) -> None:
 def test_day_of_the_change_to_summer_time_begins_at_its_own_midnight() -> None:
     assert moment_ns("today", utc("2026-03-29T12:00:00Z")) == utc("2026-03-28T23:00:00Z")
     assert moment_ns("yesterday", utc("2026-03-30T12:00:00Z")) == utc("2026-03-28T23:00:00Z")
+
+
+@pytest.mark.usefixtures("berlin")
+def test_time_of_a_day_is_that_of_the_clock_on_the_wall() -> None:
+    longer, shorter = utc("2026-10-25T12:00:00Z"), utc("2026-03-29T12:00:00Z")
+    assert moment_ns("today+9h", longer) == utc("2026-10-25T08:00:00Z")
+    assert moment_ns("today+9h", shorter) == utc("2026-03-29T07:00:00Z")
+    assert moment_ns("yesterday+1d", longer) == moment_ns("today", longer)
+    assert moment_ns("today+1d1ns", longer) == utc("2026-10-25T23:00:00Z") + 1
+    assert moment_ns("now-24h", longer) == longer - 24 * HOUR
+
+
+def test_day_whose_midnight_is_left_out_begins_after_the_leap(
+    in_zone: Callable[[str], None],
+) -> None:
+    in_zone("America/Santiago")
+    assert moment_ns("today", utc("2026-09-06T16:00:00Z")) == utc("2026-09-06T04:00:00Z")
+    assert moment_ns("2026-09-06", NOW) == utc("2026-09-06T04:00:00Z")
+
+
+@pytest.mark.parametrize("text", ["today+9999999d", "yesterday-9999999d"])
+def test_day_that_no_calendar_has_is_no_moment(text: str) -> None:
+    with pytest.raises(WrongTypeError, match="names no moment"):
+        moment_ns(text, NOW)
 
 
 @pytest.mark.parametrize(
