@@ -77,8 +77,8 @@ class HistoryOptions(TypedDict, total=False):
         run: number of a recorded run, instead of times.
         points: how many points a plot has room for; it gets its peaks, see the operator
             ``optimized``. Without, every sample is returned.
-        every: how long a bucket is, as text such as ``1min`` or in seconds; all begin at multiples
-            of it. Without, the span is cut into equal ones.
+        every: how long a bucket of the operator is, as text such as ``1min`` or in seconds; all
+            begin at multiples of it. Without, the span is cut into equal ones.
         operator: what is made of the samples of a bucket: ``mean``, ``statistics``, ``last_fill``
             and others that the reference lists.
         reader: the device to ask; by default any that has the history.
@@ -113,6 +113,13 @@ class HistoryRequest:
     def arguments(self) -> dict[str, Any]:
         """What the device that knows is asked besides the span."""
         operator = self.operator or ("optimized" if self.points else "raw")
+        if self.every is not None and operator.strip().lower() == "raw":
+            raise BadInputError(
+                "'every' is how long the buckets of an operator are, and every sample is asked for",
+                device=self.device_id,
+                key=self.key,
+                remedy="name an operator too, such as mean, last or last_fill, or leave it out",
+            )
         return {
             "operator": operator,
             "points": self.points,
@@ -145,8 +152,8 @@ def _moment_ns(moment: Moment, now_ns: int) -> int:
     if isinstance(moment, Timestamp):
         return moment.to_ns()
     if isinstance(moment, datetime):
-        whole = moment.replace(microsecond=0).astimezone().timestamp()
-        return int(whole) * 10**9 + moment.microsecond * 1000
+        whole = int(moment.replace(microsecond=0).timestamp())
+        return whole * 10**9 + moment.microsecond * 1000
     if type(moment) in (int, float) and math.isfinite(moment):
         return round(moment * 10**9)
     raise WrongTypeError(

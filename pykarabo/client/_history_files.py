@@ -83,7 +83,10 @@ def _texts(column: NDArray[Any]) -> Iterator[str]:
 
 
 def text_of(value: Any) -> str:
-    """Return a value as it is in a table of text: what is neither text nor number as JSON."""
+    """Return a value as it is in a table of text: what is neither text nor number as JSON.
+
+    Of a complex vector each number is a pair: its real and its imaginary part.
+    """
     if value is None:
         return ""
     if isinstance(value, str):
@@ -92,7 +95,13 @@ def text_of(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, int | float):
         return repr(value)
-    return json.dumps(value.tolist()) if isinstance(value, np.ndarray) else to_json(value)
+    return json.dumps(_listed(value)) if isinstance(value, np.ndarray) else to_json(value)
+
+
+def _listed(values: NDArray[Any]) -> Any:
+    is_complex = values.dtype.kind == "c"
+    plain = np.stack([values.real, values.imag], axis=-1) if is_complex else values
+    return plain.tolist()
 
 
 def to_parquet(history: History, path: Path) -> None:

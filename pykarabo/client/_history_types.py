@@ -111,7 +111,7 @@ class History:
     def qualities(self) -> NDArray[Any]:
         """The qualities as text; of a bucket, the worst in it."""
         names = np.array([quality.value for quality in QUALITY_NAMES])
-        found: NDArray[Any] = names[self.columns["quality"]]
+        found: NDArray[Any] = names[self["quality"]]
         return found
 
     def rows(self) -> list[PropertyValue]:

@@ -1,6 +1,7 @@
 """`pykarabo history`: what a property was."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -47,7 +48,7 @@ reader_option = click.option(
     type=click.IntRange(min=1),
     help="About how many points; their peaks are kept. Default: every sample.",
 )
-@click.option("--every", help="Length of a bucket, such as 1min, for an operator.")
+@click.option("--every", help="Length of the buckets of --operator, such as 1min.")
 @click.option("--operator", help="What to make of the samples: mean, statistics, last_fill, ...")
 @click.option("--csv", type=click.Path(path_type=Path, dir_okay=False), help="Write a CSV file.")
 @click.option(
@@ -113,17 +114,31 @@ def _written(found: "History", given: dict[str, Any]) -> bool:
     for name in ("csv", "parquet", "hdf5"):
         path = given[name]
         if path is not None:
-            getattr(found, f"to_{name}")(path)
+            with _writing(name, path):
+                getattr(found, f"to_{name}")(path)
             click.echo(f"{len(found)} rows written to {path}", err=True)
     if given["plot"] is not None:
         from ._plot import print_plot, save_plot
 
         if given["plot"]:
-            save_plot(found, Path(given["plot"]))
+            with _writing("plot", given["plot"]):
+                save_plot(found, Path(given["plot"]))
             click.echo(f"drawn to {given['plot']}", err=True)
         else:
             print_plot(found, click.echo)
     return any(given[name] is not None for name in ("csv", "parquet", "hdf5", "plot"))
+
+
+@contextmanager
+def _writing(option: str, path: Path | str) -> Iterator[None]:
+    """Tell of a file that cannot be written which option names it."""
+    try:
+        yield
+    except OSError as error:
+        raise BadInputError(
+            f"'{path}' of --{option} cannot be written: {error.strerror or error}",
+            remedy=f"give --{option} a file in a directory that is there and may be written to",
+        ) from error
 
 
 # -- as text --------------------------------------------------------------------------------------
@@ -170,7 +185,7 @@ def _is_terminal() -> bool:
 
 
 def _rows(found: "History") -> Iterator[tuple[int, str]]:
-    qualities = found.qualities.tolist()
+    qualities = _qualities(found)
     trains = found.columns.get("train_id")
     figures = [(name, found[name].tolist()) for name in found.figures]
     for place, time_ns in enumerate(found.time_ns.tolist()):
@@ -181,8 +196,13 @@ def _rows(found: "History") -> Iterator[tuple[int, str]]:
             for name, column in figures
         ]
         train = f"  train {trains[place]}" if trains is not None and trains[place] else ""
-        quality = "" if qualities[place] == "valid" else f"  ({qualities[place]})"
+        quality = "" if not qualities or qualities[place] == "valid" else f"  ({qualities[place]})"
         yield time_ns, f"{_iso(time_ns)}  {'  '.join(values)}{quality}{train}"
+
+
+def _qualities(found: "History") -> list[str]:
+    """Return the qualities of the rows; none where an operator tells of no samples."""
+    return found.qualities.tolist() if "quality" in found.columns else []
 
 
 def _short(value: Any) -> str:
@@ -219,7 +239,7 @@ def _as_json(found: "History") -> dict[str, Any]:
         "start": iso9(found.start_ns),
         "end": iso9(found.end_ns),
         "before": found.before,
-        "columns": columns | {"quality": found.qualities.tolist()},
+        "columns": columns | ({"quality": _qualities(found)} if "quality" in columns else {}),
         "gaps": [gap_as_json(gap) for gap in found.gaps],
     }
 

@@ -1,7 +1,7 @@
 """Plots of a history: in the terminal and as a picture."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from pykarabo.client import History
 from pykarabo.data import Timestamp
-from pykarabo.errors import BadConfigurationError
+from pykarabo.errors import BadConfigurationError, BadInputError
 
 from ._curves import Axis, Curve, axis_of, curves
 
@@ -121,6 +121,7 @@ def save_plot(history: History, path: Path) -> None:
     """Draw a history as a picture; what kind of file it is says its name."""
     dates = _need("matplotlib.dates")
     figure = _need("matplotlib.figure").Figure(figsize=(10, 4), layout="constrained")
+    _check_kind(path, figure.canvas.get_supported_filetypes())
     axes = figure.add_subplot()
     ((name, axis, parts),) = _lines(history, history.figures[:1])
     _draw_lines(axes, name, parts)
@@ -138,6 +139,14 @@ def save_plot(history: History, path: Path) -> None:
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="best", fontsize="small")
     figure.savefig(path)
+
+
+def _check_kind(path: Path, kinds: Mapping[str, str]) -> None:
+    if path.suffix.lower().removeprefix(".") not in kinds:
+        raise BadInputError(
+            f"'{path}' of --plot names no kind of picture that can be drawn",
+            remedy=f"let its name end in .png, .svg or .pdf; {', '.join(sorted(kinds))} are known",
+        )
 
 
 def _dates(time_ns: Any) -> Any:

@@ -13,15 +13,40 @@ import pytest
 
 from pykarabo import State
 from pykarabo.client import connect, wait_until
-from pykarabo.device import serve
+from pykarabo.data import Float64, String, ValueType
+from pykarabo.device import Device, serve
+from pykarabo.errors import UnknownDeviceError
+from pykarabo_services.archiver.model import Sample
 from pykarabo_services.archiver.reader import HistoryReader
-from pykarabo_services.archiver.store import STORE
+from pykarabo_services.archiver.store import (
+    STORE,
+    Batch,
+    SeriesKey,
+    SeriesNumbers,
+    tail_of,
+    write,
+)
 from pykarabo_services.kernel.database import place_of
 from tests.integration.cli.conftest import Run
 from tests.services.archiver.pump import COUNT, PUMP, START, archive, fill, moment
 
 PRESSURE = f"{PUMP}.pressure"
 h5py: Any = import_module("h5py")  # it has no type information
+
+
+class Valve(Device):
+    """A valve with a password."""
+
+    opened = Float64(default=1.5)
+    password = String(default="123", secret=True)
+    passing = Float64(default=0.5, archive=False)
+
+
+async def _of_valve() -> None:
+    key = SeriesKey("VAC/PUMP/2", "opened", "float64")
+    value = tail_of(ValueType.FLOAT64, Sample(moment(1).to_ns(), 0.5))
+    async with archive(place_of(STORE.name)) as database:
+        await database.write(lambda c: write(c, Batch([(key, value)]), SeriesNumbers()))
 
 
 def at(seconds: float) -> str:
@@ -127,7 +152,7 @@ def test_past_is_a_table_with_ages_and_doubts(pykarabo: Run) -> None:
         "speed",
     ]
     assert all(line.endswith("uncertain") for line in table.lines[3:])
-    found = pykarabo("past", "VAC/*", at(50), "--json").json
+    (found,) = pykarabo("past", "VAC/*", at(50), "--json").json
     assert found["values"]["speed"]["value"] == 300
     assert (found["uncertain"], found["class_id"]) == ([], "Pump")
 
@@ -145,6 +170,32 @@ def test_difference_names_only_what_is_not_the_same(pykarabo: Run) -> None:
     assert missing["differences"]["speed"]["other"] is None
 
 
+def test_number_of_samples_is_shown_in_every_form(pykarabo: Run, tmp_path: Path) -> None:
+    options = ("--since", at(0), "--until", at(COUNT), "--operator", "ncount")
+    assert pykarabo("history", PRESSURE, *options).lines[0].endswith(f"ncount {COUNT}")
+    assert pykarabo("history", PRESSURE, *options, "--json").json["columns"]["ncount"] == [COUNT]
+    for kind in ("csv", "parquet", "hdf5"):
+        path = tmp_path / f"count.{kind}"
+        assert pykarabo("history", PRESSURE, *options, f"--{kind}", str(path)).code == 0
+
+
+def test_difference_to_now_shows_the_devices_that_are_there_and_names_the_others(
+    pykarabo: Run,
+) -> None:
+    with serve({"VAC/PUMP/2": Valve}, server_id="T/OTHER"):
+        asyncio.run(_of_valve())
+        found = pykarabo("past", "VAC/*", at(50), "--diff", "now", "--json")
+        table = pykarabo("past", "VAC/*", at(50), "--diff", "now")
+        alone = pykarabo("past", "VAC/PUMP/2", at(50), "--diff", "now", "--json").json
+    assert found.code == table.code == UnknownDeviceError.exit_code
+    assert found.err.startswith(f"{PUMP}: ")
+    assert found.json == [alone]
+    assert "opened" in alone["differences"]
+    assert not {"password", "passing"} & alone["differences"].keys()
+    count = len(alone["differences"])
+    assert table.lines[0] == f"VAC/PUMP/2: {count} of {count} properties differ"
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -152,9 +203,21 @@ def test_difference_names_only_what_is_not_the_same(pykarabo: Run) -> None:
         (("history", f"{PUMP}.presure"), 3, "did you mean 'pressure'"),
         (("history", PRESSURE, "--since", "soon"), 3, "names no moment"),
         (("history", PRESSURE, "--operator", "mea"), 3, "did you mean mean?"),
-        (("history", PRESSURE, "--every", "5m"), 3, "write min"),
+        (("history", PRESSURE, "--every", "5m", "--points", "3"), 3, "write min"),
         (("history", PRESSURE, "--trains", "a:b"), 3, "write FIRST:LAST"),
         (("history", PRESSURE, "--follow", "--points", "3"), 3, "cannot be used with --points"),
+        (("history", PRESSURE, "--every", "5min"), 3, "name an operator too"),
+        (("history", PRESSURE, "--until", "9999-12-31"), 3, "give 'until' between these"),
+        (("history", PRESSURE, "--since", at(0), "--csv", "/none/a.csv"), 3, "of --csv cannot be"),
+        (("history", PRESSURE, "--since", at(0), "--hdf5", "/none/a.h5"), 3, "of --hdf5 cannot be"),
+        (("history", PRESSURE, "--since", at(0), "--parquet", "/none/a"), 3, "of --parquet cannot"),
+        (("history", PRESSURE, "--since", at(0), "--plot", "/none/a.png"), 3, "of --plot cannot"),
+        (
+            ("history", PRESSURE, "--since", at(0), "--plot", "a.foo"),
+            3,
+            "end in .png, .svg or .pdf",
+        ),
+        (("past", PUMP, "9999-12-31"), 3, "give 'time' between these"),
         (("past", "X*", "now"), 3, "no device that matches 'X*' has a history"),
         (("past", "VAC/PUMP/2", "now"), 3, "did you mean 'VAC/PUMP/1'"),
     ],

@@ -14,7 +14,7 @@ from pykarabo.client import History, HistoryGap
 from pykarabo.client._history import HistoryRequest, _joined, moment_of
 from pykarabo.client._history_files import text_of
 from pykarabo.data import Quality, Timestamp
-from pykarabo.errors import BadInputError, NotAnOptionError, WrongTypeError
+from pykarabo.errors import BadInputError, NotAnOptionError, OutOfRangeError, WrongTypeError
 
 NOW: Final = 1_790_000_000_123_456_789
 
@@ -53,10 +53,23 @@ def test_moment_is_exact_however_it_is_given(moment: Any, expected: int) -> None
     assert moment_of(moment, NOW) == expected
 
 
-@pytest.mark.parametrize("moment", [None, True, [], b"now"])
+@pytest.mark.parametrize("moment", [None, True, [], b"now", float("inf"), float("nan")])
 def test_what_is_no_moment_is_refused(moment: Any) -> None:
     with pytest.raises(WrongTypeError, match="is no moment - give text"):
         moment_of(moment, NOW)
+
+
+@pytest.mark.parametrize("moment", ["9999-12-31", 1e12, -1e11, Timestamp(2**40, 0)])
+def test_moment_that_no_archive_can_name_is_told_with_its_argument(moment: Any) -> None:
+    with pytest.raises(OutOfRangeError, match=r"'until' is .+ 1678 to 2262 - give 'until' between"):
+        moment_of(moment, NOW, "until")
+
+
+def test_buckets_without_an_operator_are_refused() -> None:
+    for operator in (None, "raw"):
+        request = HistoryRequest(device_id="A", key="x", every="1min", operator=operator)
+        with pytest.raises(BadInputError, match="name an operator too, such as mean"):
+            request.arguments  # noqa: B018
 
 
 def test_points_alone_ask_for_what_a_plot_needs() -> None:
@@ -64,7 +77,7 @@ def test_points_alone_ask_for_what_a_plot_needs() -> None:
     request = HistoryRequest(device_id="A", key="x", points=5, every=0.5)
     assert request.arguments == {"operator": "optimized", "points": 5, "every_ns": 500_000_000}
     with pytest.raises(BadInputError, match="no length of a bucket"):
-        HistoryRequest(device_id="A", key="x", every=0).arguments  # noqa: B018
+        HistoryRequest(device_id="A", key="x", every=0, points=5).arguments  # noqa: B018
 
 
 def test_columns_are_found_by_name_and_times_are_dates() -> None:
@@ -106,7 +119,15 @@ def test_pandas_table_says_what_it_is_of() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, ""), (True, "true"), (0.1, "0.1"), (2**63, str(2**63)), ("a,b", "a,b")],
+    [
+        (None, ""),
+        (True, "true"),
+        (0.1, "0.1"),
+        (2**63, str(2**63)),
+        ("a,b", "a,b"),
+        (np.array([1, 2]), "[1, 2]"),
+        (np.array([1 + 2j, -0.5j]), "[[1.0, 2.0], [-0.0, -0.5]]"),
+    ],
 )
 def test_values_are_text_in_a_table(value: Any, text: str) -> None:
     assert text_of(value) == text
