@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pykarabo_services.archiver.buckets import Buckets
+from pykarabo_services.archiver.loess import smoothed
 from pykarabo_services.archiver.samples import Floats, Pieces, Places, Samples, Times, divided
 
 Columns: TypeAlias = dict[str, NDArray[Any]]
@@ -169,6 +170,8 @@ class _Runs:
         if len(filled):
             quality = np.maximum.reduceat(samples.quality, self.starts)
         self._head = _head(buckets, filled, quality)
+        begins, ends = buckets.edges[filled], buckets.edges[filled + 1]
+        self.middles = begins + (ends - begins) // 2
 
     def columns(self, **columns: NDArray[Any]) -> Columns:
         return self._head | columns
@@ -207,6 +210,19 @@ def median(samples: Samples, buckets: Buckets, _parameter: float) -> Columns:
     low, high = values[begins + (some - 1) // 2], values[begins + some // 2]
     medians[counts > 0] = low + (high - low) / 2
     return runs.columns(median=medians)
+
+
+def loess(samples: Samples, buckets: Buckets, share: float) -> Columns:
+    """Return where the smooth curve through the samples of each bucket is in its middle."""
+    runs = _Runs(samples, buckets)
+    values = samples.numbers
+    good = np.isfinite(values)
+    figure = np.empty(len(runs.starts))
+    for number, (first, count) in enumerate(zip(runs.starts, runs.sizes, strict=True)):
+        part = np.flatnonzero(good[first : first + count]) + first
+        places = (samples.time_ns[part] - runs.middles[number]).astype(np.float64)
+        figure[number] = smoothed(places, values[part], 0.0, share)
+    return runs.columns(loess=figure)
 
 
 def moment(power: int, name: str) -> OfSamples:

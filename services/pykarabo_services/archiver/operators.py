@@ -5,6 +5,7 @@ An operator returns columns. Where it computes a figure of the samples of a buck
 samples is left out. NaN and infinities are samples, but no part of a figure.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 from pykarabo.errors import NotAnOptionError, OutOfRangeError, WrongTypeError, near_matches
 from pykarabo_services.archiver import figures
 from pykarabo_services.archiver.figures import PEAKS, Kept, OfPieces, OfSamples, of_buckets
+from pykarabo_services.archiver.loess import SHARE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,7 @@ class Operator:
         keeps: which samples of each bucket it keeps, the more important before the less.
         any_type: whether it is defined for what is no number.
         parameter: its default; None where it has none.
+        largest: what its parameter may be at most.
         raw_if_fewer: whether all samples are returned where they are no more than asked for.
         aliases: other names, as the EPICS Archiver Appliance has them.
     """
@@ -40,6 +43,7 @@ class Operator:
     keeps: tuple[Kept, ...] = ()
     any_type: bool = False
     parameter: float | None = None
+    largest: float = math.inf
     raw_if_fewer: bool = False
     aliases: tuple[str, ...] = ()
 
@@ -179,6 +183,14 @@ _COMPUTING: Final = (
         of_samples=figures.without_flyers,
         parameter=3.0,
     ),
+    Operator(
+        name="loess",
+        meaning="the smooth curve in the middle of the bucket: a local regression of which each "
+        "line is made of a share P of the bucket's samples, 0.3 if not given",
+        of_samples=figures.loess,
+        parameter=SHARE,
+        largest=1.0,
+    ),
     Operator(name="ncount", meaning="how many samples there are in all", any_type=True),
 )
 _TELLING: Final = (
@@ -245,10 +257,12 @@ def _parameter_of(operator: Operator, text: str | None) -> float:
         value = float(text)
     except ValueError:
         value = np.nan
-    if not (np.isfinite(value) and value >= 0):
+    if not (np.isfinite(value) and 0 <= value <= operator.largest):
+        limit = "" if math.isinf(operator.largest) else f" and at most {operator.largest:g}"
         raise OutOfRangeError(
             f"'{text}' is no parameter of {operator.name}",
-            remedy=f"write a number that is not negative, such as {operator.name}:3",
+            remedy=f"write a number that is not negative{limit}, such as "
+            f"{operator.name}:{operator.parameter or 3:g}",
         )
     return value
 

@@ -433,7 +433,9 @@ def test_empty_span_and_too_many_buckets_are_refused() -> None:
         regular_buckets(0, 10**9, 1)
 
 
-@pytest.mark.parametrize("text", ["lastSample", "firstFill", "optimLastSample", "popvariance"])
+@pytest.mark.parametrize(
+    "text", ["lastSample", "firstFill", "optimLastSample", "popvariance", "loess", "errorbar"]
+)
 def test_names_of_the_archiver_appliance_are_known(text: str) -> None:
     assert operator_of(text)[0].name in OPERATORS
 
@@ -457,6 +459,8 @@ def test_wrong_operators_are_told_with_what_is_right() -> None:
         operator_of("mean:3")
     with pytest.raises(OutOfRangeError, match="not negative"):
         operator_of("nth:-3")
+    with pytest.raises(OutOfRangeError, match=r"negative and at most 1, such as loess:0\.3"):
+        operator_of("loess_900")
 
 
 def test_text_is_sampled_and_says_so_and_has_no_mean() -> None:
