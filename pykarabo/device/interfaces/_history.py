@@ -32,7 +32,7 @@ class History(Interface):
     ) -> dict[str, Any]:
         """Return what an operator makes of a property's samples from a moment up to another.
 
-        Of the raw samples, a page: `after` is what the page before gave as ``following``.
+        A page of it: `after` is what the page before gave as ``following``.
         """
         self.not_implemented("history")
 

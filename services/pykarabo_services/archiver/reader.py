@@ -97,7 +97,7 @@ class HistoryReader(History):
     ) -> dict[str, Any]:
         """Return what an operator makes of a property's samples from a moment up to another.
 
-        Of the raw samples, a page: `after` is what the page before gave as ``following``.
+        A page of it: `after` is what the page before gave as ``following``.
         """
         from pykarabo_services.archiver import answering
         from pykarabo_services.archiver.decimation import Question
