@@ -100,7 +100,7 @@ def text_of(value: Any) -> str:
 
 def _listed(values: NDArray[Any]) -> Any:
     is_complex = values.dtype.kind == "c"
-    plain = np.stack([values.real, values.imag], axis=-1) if is_complex else values
+    plain = np.stack([np.real(values), np.imag(values)], axis=-1) if is_complex else values
     return plain.tolist()
 
 

@@ -1,6 +1,6 @@
 """`pykarabo history`: what a property was."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -130,7 +130,7 @@ def _written(found: "History", given: dict[str, Any]) -> bool:
 
 
 @contextmanager
-def _writing(option: str, path: Path | str) -> Iterator[None]:
+def _writing(option: str, path: Path | str) -> Generator[None]:
     """Tell of a file that cannot be written which option names it."""
     try:
         yield
