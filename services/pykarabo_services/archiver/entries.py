@@ -14,7 +14,8 @@ EVENT     fields of `DeviceEvent`
 SCHEMA    device's number, time, seq, digest, schema as a plain map
 SEEN      device's number, seq, and until when everything is known, if that is told: a message
           that brought nothing to store, or a device of which nothing was missed
-IMPORT    device id, key, value type, rows of time, value, train id, quality code and seq
+IMPORT    device id, key, value type, rows as `importing.ImportedSample` has them; those of earlier
+          versions end with seq
 ========  ==================================================================
 
 A row is ``[series' number, value, seconds, attoseconds, train id, quality, flags, step]``.

@@ -9,6 +9,7 @@ from pykarabo.data import Quality, ValueType
 from pykarabo.errors import PykaraboError
 from pykarabo_services.archiver import entries
 from pykarabo_services.archiver.entries import decode_entries, event_of
+from pykarabo_services.archiver.importing import ImportedSample
 from pykarabo_services.archiver.model import (
     QUALITY_CODES,
     Columns,
@@ -198,9 +199,18 @@ class Intake:
     def _import(self, entry: list[Any]) -> None:
         _kind, device_id, key, type_name, rows = entry
         name, value_type = SeriesKey(device_id, key, type_name), ValueType(type_name)
-        flags = int(SampleFlag.IMPORTED)
-        for time_ns, value, train_id, quality, seq in rows:
-            sample = Sample(time_ns, value, 0, train_id, quality, flags, 0, seq)
+        for row in rows:
+            item = ImportedSample(*row)
+            sample = Sample(
+                time_ns=item.time_ns,
+                value=item.value,
+                train_id=item.train_id,
+                quality=item.quality,
+                flags=item.flags,
+                epoch=item.epoch,
+                seq=item.seq,
+                step=item.step,
+            )
             self.batch.samples.append((name, tail_of(value_type, sample)))
         self._rows += len(rows)
 

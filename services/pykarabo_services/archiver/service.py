@@ -15,7 +15,6 @@ from pykarabo.data import (
     String,
     UInt32,
     UInt64,
-    ValueType,
     VectorString,
 )
 from pykarabo.device import Device, command
@@ -23,7 +22,8 @@ from pykarabo.errors import BadConfigurationError, BusyError, DatabaseInUseError
 from pykarabo.transport import data_directory
 from pykarabo_services.archiver.entries import IMPORT, MAX_ROWS
 from pykarabo_services.archiver.following import Choice, Following, only_new
-from pykarabo_services.archiver.model import Position, unpacked
+from pykarabo_services.archiver.importing import Stored, samples_of, sort_out
+from pykarabo_services.archiver.model import Position
 from pykarabo_services.archiver.recorder import Recorder
 from pykarabo_services.archiver.recording import RecordingLimits
 from pykarabo_services.archiver.registry import Registry
@@ -36,8 +36,10 @@ TICK_S: Final = 0.1
 SILENT_S: Final = 5.0
 """A database that has not said for so long that it works is degraded."""
 POSITIONS_S: Final = 2.0
-IMPORT_ROWS: Final = 50_000
-"""Of one call of `import_samples`; a message above 8 MiB would be refused."""
+LOOK_ROWS: Final = 5_000
+"""Samples of which the database is asked at a time, whether it has them."""
+WRITTEN_NS: Final = 20_000_000_000
+"""A database that works is behind for less than a second."""
 SEGMENTS: Final = 16
 """A spool has so many segments at least: a whole one is freed at a time."""
 SHOWN: Final = 100
@@ -220,6 +222,10 @@ class Archiver(Device):
 
     async def read_positions(self, device_ids: Collection[str]) -> dict[str, Position]:
         """Return up to where the database has everything of some devices."""
+        raise NotImplementedError
+
+    async def read_samples(self, device_id: str, key: str, times: Collection[int]) -> Stored:
+        """Return what the database has of a property at some moments."""
         raise NotImplementedError
 
     async def close_store(self) -> None:
@@ -470,25 +476,52 @@ class Archiver(Device):
     @command(access_level=AccessLevel.EXPERT, idempotent=True)
     async def import_samples(
         self, device_id: str, key: str, value_type: str, columns: dict[str, Any]
-    ) -> int:
+    ) -> dict[str, int]:
         """Store values that come from elsewhere; the same ones a second time change nothing.
 
+        Returns how many were `new`, how many were `known` already, and of how many the archive has
+        a `different` value, which stays.
+
         Args:
-            columns: time_ns and value, and if known train_id and quality (its code). Values that
-                are no numbers and no texts are given as a map with `packed`.
+            columns: time_ns and value, and if known train_id, quality (its code), flags, and epoch
+                and seq of the message that brought it: without these, values of one time are told
+                apart by their order. Values that are no numbers and no texts are given as a map
+                with `packed`.
         """
-        rows = _import_rows(self.device_id, columns)
-        name = ValueType(value_type).value
-        for at in range(0, len(rows), MAX_ROWS):
-            part = rows[at : at + MAX_ROWS]
-            self._recorder.put([IMPORT, device_id, key, name, part], len(part))
+        samples = samples_of(device_id, key, value_type, columns)
+        await self._wait_written()
+        counts = {"new": 0, "known": 0, "different": 0}
+        for at in range(0, len(samples), LOOK_ROWS):
+            part = samples[at : at + LOOK_ROWS]
+            times = [sample.time_ns for sample in part]
+            found = sort_out(part, await self.read_samples(device_id, key, times))
+            for begin in range(0, len(found.new), MAX_ROWS):
+                rows = [list(sample) for sample in found.new[begin : begin + MAX_ROWS]]
+                self._recorder.put([IMPORT, device_id, key, value_type, rows], len(rows))
+            counts["new"] += len(found.new)
+            counts["known"] += found.known
+            counts["different"] += found.different
         if not await self._recorder.flush():
             raise BusyError(
                 f"'{self.device_id}' cannot store it now: {self._recorder.problem}",
                 device=self.device_id,
                 remedy="try again later: what was stored already is not stored twice",
             )
-        return len(rows)
+        return counts
+
+    async def _wait_written(self) -> None:
+        """Wait until what was received so far is in the database, where it is looked for."""
+        record = self._durables[-1][0] if self._durables else 0
+        until = self.clock.monotonic_ns() + WRITTEN_NS
+        while self._told.get("mark", 0) < record:
+            if self.clock.monotonic_ns() > until:
+                raise BusyError(
+                    f"'{self.device_id}' cannot tell what is there already: what it has received "
+                    f"waits for the database ({self.database_state})",
+                    device=self.device_id,
+                    remedy="try again when the database takes it; nothing is stored twice",
+                )
+            await asyncio.sleep(TICK_S)
 
     @command(access_level=AccessLevel.OBSERVER)
     async def health(self) -> dict[str, Any]:
@@ -503,31 +536,6 @@ class Archiver(Device):
             "writer_pid": self._writer.pid,
             "problem": str(self._recorder.problem or ""),
         }
-
-
-def _import_rows(device_id: str, columns: Mapping[str, Any]) -> list[list[Any]]:
-    """Return imported columns as rows; of equal times each has a number."""
-    times = [int(item) for item in columns["time_ns"]]
-    content = columns["value"]
-    if isinstance(content, dict):
-        values = [unpacked(item) for item in content["packed"]]
-    else:
-        values = content.tolist() if hasattr(content, "tolist") else list(content)
-    trains = [int(item) for item in columns.get("train_id", [0] * len(times))]
-    qualities = [int(item) for item in columns.get("quality", [0] * len(times))]
-    lengths = {len(times), len(values), len(trains), len(qualities)}
-    if lengths != {len(times)} or len(times) > IMPORT_ROWS:
-        raise BadConfigurationError(
-            f"the columns have {sorted(lengths)} rows",
-            device=device_id,
-            remedy=f"give each the same number, and {IMPORT_ROWS} at most",
-        )
-    seen: dict[int, int] = {}
-    rows: list[list[Any]] = []
-    for row in zip(times, values, trains, qualities, strict=True):
-        number = seen[row[0]] = seen.get(row[0], -1) + 1
-        rows.append([*row, number])
-    return rows
 
 
 def days_of(line: str) -> float | None:

@@ -1,5 +1,7 @@
 """`pykarabo history-import`: put values from elsewhere into the archive."""
 
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -7,12 +9,14 @@ import click
 
 from pykarabo.cli import common, complete_devices, print_json
 from pykarabo.client import BlockingClient, split_target
-from pykarabo.data import ValueType
+from pykarabo.data import PropertyInfo, ValueType
 from pykarabo.errors import InvalidNameError, NotConnectedError, UnknownDeviceError
+from pykarabo_services.archiver.importing import check_key
 from pykarabo_services.cli._importing import ImportFile, Target, batches
 
 _ARCHIVER: Final = "Archiver"
-_TIMEOUT_S: Final = 60.0
+_TIMEOUT_S: Final = 300.0
+"""Each of many samples may be looked for in a chunk of its own."""
 
 
 @click.command("history-import")
@@ -40,42 +44,66 @@ def history_import_command(
 
     Its first line names the columns: time (ISO 8601, local without a zone) or time_ns, value, and
     if known quality and train_id; device_id and key, or --into says what they are of. Files that
-    'pykarabo history --csv' has written are understood. All rows are checked before any is stored;
-    a second import of the same file adds nothing.
+    'pykarabo history --csv' has written are understood: epoch and seq tell which samples they are.
+    All rows are checked before any is stored. What the archive has already is not stored again, and
+    where it has another value, that stays; both are told.
     """
     with BlockingClient() as client:
         content = ImportFile(file, None if into is None else _target(into))
         for target in content.targets():
-            known = ValueType(value_type) if value_type else _type_of(client, target)
-            if known is not None:
-                content.types[target] = known
+            info = _info_of(client, target)
+            if info is not None and info.dtype is not None:
+                content.dtypes[target] = info.dtype
+            if value_type:
+                content.types[target] = ValueType(value_type)
+            elif info is not None:
+                content.types[target] = info.value_type
         counts = content.check()
-        if not check:
-            _store(client, content, archiver or _archiver(client))
+        outcomes = {} if check else _store(client, content, archiver or _archiver(client))
     if as_json:
-        print_json({f"{device_id}.{key}": count for (device_id, key), count in counts.items()})
+        print_json(
+            {
+                f"{target.device_id}.{target.key}": {
+                    "type": content.types[target].value,
+                    "values": count,
+                    **outcomes.get(target, {}),
+                }
+                for target, count in counts.items()
+            }
+        )
         return
-    for (device_id, key), count in counts.items():
-        verb = "can be stored" if check else "stored"
-        kind = content.types[Target(device_id, key)].value
-        click.echo(f"{device_id}.{key}: {count} values ({kind}) {verb}")
+    for target, count in counts.items():
+        kind = content.types[target].value
+        outcome = _in_words(outcomes[target]) if target in outcomes else "can be stored"
+        click.echo(f"{target.device_id}.{target.key}: {count} values ({kind}) {outcome}")
+
+
+def _in_words(outcome: Mapping[str, int]) -> str:
+    """Return what became of the values of a property."""
+    if not outcome["known"] and not outcome["different"]:
+        return "stored"
+    words = [f"of which {outcome['new']} are stored"]
+    if outcome["known"]:
+        words.append(f"{outcome['known']} were there already")
+    if outcome["different"]:
+        words.append(f"{outcome['different']} have another value there, which stays")
+    return ", ".join(words)
 
 
 def _target(text: str) -> Target:
     device_id, key = split_target(text)
     if key is None:
         raise InvalidNameError(f"'{text}' names no property", remedy=f"write {device_id}.NAME")
-    return Target(device_id, key)
+    return Target(device_id, check_key(key))
 
 
-def _type_of(client: BlockingClient, target: Target) -> ValueType | None:
-    """Return the type that a property has; None where no device of this name can tell."""
+def _info_of(client: BlockingClient, target: Target) -> PropertyInfo | None:
+    """Return what a property is; None where no device of this name can tell."""
     try:
         schema = client.schema(target.device_id)
     except (UnknownDeviceError, NotConnectedError):
         return None
-    info = schema.properties.get(target.key)
-    return None if info is None else info.value_type
+    return schema.properties.get(target.key)
 
 
 def _archiver(client: BlockingClient) -> str:
@@ -88,10 +116,14 @@ def _archiver(client: BlockingClient) -> str:
     return found[0].device_id
 
 
-def _store(client: BlockingClient, content: ImportFile, archiver: str) -> None:
+def _store(
+    client: BlockingClient, content: ImportFile, archiver: str
+) -> dict[Target, Counter[str]]:
+    """Have the archiver store what is new; returns by property how many were new, known, other."""
     device = client.device(archiver)
+    outcomes: dict[Target, Counter[str]] = {}
     for target, columns in batches(content.rows()):
-        device.call(
+        told = device.call(
             "import_samples",
             target.device_id,
             target.key,
@@ -99,3 +131,5 @@ def _store(client: BlockingClient, content: ImportFile, archiver: str) -> None:
             columns,
             timeout_s=_TIMEOUT_S,
         )
+        outcomes.setdefault(target, Counter()).update(told)
+    return outcomes

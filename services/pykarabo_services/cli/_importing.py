@@ -3,24 +3,36 @@
 import csv
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from pykarabo.client import check_device_id
-from pykarabo.data import Quality, ValueType, moment_ns
-from pykarabo.errors import BadInputError, PykaraboError
-from pykarabo_services.archiver.model import QUALITY_CODES, packed
+from pykarabo.data import PropertyInfo, Quality, ValueType, from_json, moment_ns
+from pykarabo.errors import BadInputError, NotAnOptionError, PykaraboError, WrongTypeError
+from pykarabo_services.archiver.importing import (
+    IMPORT_ROWS,
+    ImportedSample,
+    Numbering,
+    check_key,
+    checked_number,
+    checked_value,
+)
+from pykarabo_services.archiver.model import QUALITY_CODES, SampleFlag, packed, size_of
 
-ROWS: Final = 50_000
-"""Of one call."""
 _BYTES: Final = 3 * 2**20
+"""Of the values of one call."""
+_LONGEST_CELL: Final = 64 * 2**20
+"""Characters: a value as large as may be, written as JSON."""
 _NAMES: Final[Mapping[str, str]] = {"device": "device_id", "property": "key", "train": "train_id"}
-_KNOWN: Final = frozenset({"device_id", "key", "time", "time_ns", "value", "quality", "train_id"})
-_IGNORED: Final = frozenset({"flags", "epoch", "seq"})
-"""What `pykarabo history --csv` writes besides."""
-_GUESSES: Final = (ValueType.INT64, ValueType.FLOAT64, ValueType.BOOL)
+_ORIGIN: Final = ("epoch", "seq")
+_KNOWN: Final = frozenset(
+    {"device_id", "key", "time", "time_ns", "value", "quality", "train_id", "flags", *_ORIGIN}
+)
+_GUESSES: Final = (ValueType.INT64, ValueType.UINT64, ValueType.FLOAT64, ValueType.BOOL)
+_TEXTS: Final = frozenset({ValueType.STRING, ValueType.STATE, ValueType.DATETIME})
+_PLAIN: Final = (str, bool, int, float)
 
 
 class Target(NamedTuple):
@@ -34,10 +46,7 @@ class ImportRow(NamedTuple):
     """A row of the file."""
 
     target: Target
-    time_ns: int
-    value: Any
-    quality: int
-    train_id: int
+    sample: ImportedSample
 
 
 @dataclass(slots=True)
@@ -47,12 +56,15 @@ class ImportFile:
     Args:
         into: the property of all rows; None where columns name device and key.
         types: of properties that are known; of others it is what all their values can be.
+        dtypes: of those that are arrays.
     """
 
     path: Path
     into: Target | None = None
     types: dict[Target, ValueType] = field(default_factory=dict[Target, ValueType])
+    dtypes: dict[Target, str] = field(default_factory=dict[Target, str])
     now_ns: int = field(default_factory=time.time_ns)
+    _in_order: dict[Target, bool] = field(default_factory=dict[Target, bool])
 
     def check(self) -> dict[Target, int]:
         """Read every row and return how many each property has.
@@ -62,8 +74,14 @@ class ImportFile:
         """
         self._guess()
         counts: dict[Target, int] = {}
-        for row in self.rows():
-            counts[row.target] = counts.get(row.target, 0) + 1
+        latest: dict[Target, int] = {}
+        in_order: dict[Target, bool] = {}
+        for target, sample in self.rows():
+            counts[target] = counts.get(target, 0) + 1
+            goes_on = sample.time_ns >= latest.get(target, sample.time_ns)
+            in_order[target] = goes_on and in_order.get(target, True)
+            latest[target] = sample.time_ns
+        self._in_order = in_order
         return counts
 
     def targets(self) -> set[Target]:
@@ -85,48 +103,86 @@ class ImportFile:
 
     def rows(self) -> Iterator[ImportRow]:
         """Yield the rows, in the order of the file."""
+        infos: dict[Target, PropertyInfo] = {}
+        numberings: dict[Target, Numbering] = {}
         for line, cells in self._cells():
             target = self._target(cells, line)
+            if target not in infos:
+                infos[target] = self._info(target)
+                numberings[target] = Numbering(in_order=self._in_order.get(target, False))
             try:
-                yield ImportRow(
-                    target,
-                    self._time(cells),
-                    converted(self.types[target], cells["value"]),
-                    _quality(cells.get("quality") or ""),
-                    int(cells.get("train_id") or 0),
-                )
-            except (ValueError, PykaraboError) as error:
+                yield ImportRow(target, self._sample(cells, infos[target], numberings[target]))
+            except (ValueError, RecursionError) as error:
                 raise self._wrong(line, str(error)) from error
+            except PykaraboError as error:
+                raise self._wrong(line, error.message, error.remedy) from error
+
+    def _info(self, target: Target) -> PropertyInfo:
+        dtype = self.dtypes.get(target)
+        return PropertyInfo(target.key, self.types[target], dtype=dtype)
+
+    def _sample(
+        self, cells: Mapping[str, str], info: PropertyInfo, numbering: Numbering
+    ) -> ImportedSample:
+        time_ns = checked_number("time_ns", self._time(cells))
+        epoch, seq, step = numbering.of(time_ns, _origin(cells))
+        value = checked_value(info, converted(info.value_type, cells["value"]), "")
+        if not isinstance(value, _PLAIN):
+            packed(value)  # raises where it cannot travel
+        return ImportedSample(
+            time_ns=time_ns,
+            value=value,
+            train_id=_number(cells, "train_id"),
+            quality=_quality(cells.get("quality") or ""),
+            seq=seq,
+            epoch=epoch,
+            step=step,
+            flags=_number(cells, "flags") | int(SampleFlag.IMPORTED),
+        )
 
     def _cells(self) -> Iterator[tuple[int, dict[str, str]]]:
-        """Yield line number and cells of each row."""
+        """Yield each row's cells and the line where it begins; empty lines are none."""
+        csv.field_size_limit(_LONGEST_CELL)
+        line = 1
         try:
-            with self.path.open(encoding="utf-8", newline="") as file:
+            # A byte order mark is what some programs begin with.
+            with self.path.open(encoding="utf-8-sig", newline="") as file:
                 reader = csv.reader(file)
                 header = self._header(next(reader, []))
+                line = reader.line_num + 1
                 for cells in reader:
-                    if len(cells) != len(header):
+                    if cells and len(cells) != len(header):
                         words = f"it has {len(cells)} cells, the first line has {len(header)}"
-                        raise self._wrong(reader.line_num, words)
-                    yield reader.line_num, dict(zip(header, cells, strict=True))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
+                        raise self._wrong(line, words)
+                    if cells:
+                        yield line, dict(zip(header, cells, strict=True))
+                    line = reader.line_num + 1
+        except csv.Error as error:
+            raise self._wrong(line, str(error)) from error
+        except UnicodeDecodeError as error:
             raise BadInputError(
-                f"{self.path} cannot be read: {error}", remedy="give a CSV file in UTF-8"
+                f"{self.path} is no UTF-8: {error}", remedy="give a CSV file in UTF-8"
+            ) from error
+        except OSError as error:
+            raise BadInputError(
+                f"{self.path} cannot be read: {error.strerror}", remedy="let this user read it"
             ) from error
 
     def _header(self, cells: list[str]) -> list[str]:
         names = [_NAMES.get(name.strip().lower(), name.strip().lower()) for name in cells]
         needed = {"value"} | (set() if self.into else {"device_id", "key"})
+        if set(_ORIGIN) & set(names):
+            needed |= set(_ORIGIN)
         missing = sorted(needed - set(names))
         if not {"time", "time_ns"} & set(names):
             missing.append("time")
-        unknown = sorted(set(names) - _KNOWN - _IGNORED)
+        unknown = sorted(set(names) - _KNOWN)
         if missing or unknown or len(set(names)) != len(names):
             problem = f"has no column {', '.join(missing)}" if missing else "has other columns"
             raise BadInputError(
                 f"the first line of {self.path} {problem}: {','.join(cells)[:80]}",
-                remedy="name columns: time (or time_ns), value, and if you like quality and "
-                "train_id; device_id and key, or give --into DEVICE.PROPERTY",
+                remedy="name columns: time (or time_ns), value, and if you like quality, train_id, "
+                "and epoch with seq; device_id and key, or give --into DEVICE.PROPERTY",
             )
         return names
 
@@ -134,32 +190,63 @@ class ImportFile:
         if self.into is not None:
             return self.into
         try:
-            return Target(check_device_id(cells["device_id"]), cells["key"])
+            return Target(check_device_id(cells["device_id"]), check_key(cells["key"]))
         except PykaraboError as error:
-            raise self._wrong(line, str(error)) from error
+            raise self._wrong(line, error.message, error.remedy) from error
 
     def _time(self, cells: Mapping[str, str]) -> int:
         if cells.get("time_ns"):
             return int(cells["time_ns"])
-        return moment_ns(cells["time"], self.now_ns)
+        if cells.get("time"):
+            return moment_ns(cells["time"], self.now_ns)
+        raise WrongTypeError("it has no time", remedy="write ISO 8601, or ns since 1970")
 
-    def _wrong(self, line: int, words: str) -> BadInputError:
+    def _wrong(self, line: int, words: str, remedy: str | None = None) -> BadInputError:
         return BadInputError(
             f"{self.path}, line {line}: {words}",
-            remedy="correct the file; nothing of it was stored",
+            remedy=f"{remedy or 'correct the file'}; nothing of it was stored",
         )
 
 
 def _fits(kind: ValueType, text: str) -> bool:
     try:
-        converted(kind, text)
-    except ValueError:
+        value = converted(kind, text)
+        checked_value(PropertyInfo("value", kind), value, "")
+    except (ValueError, PykaraboError):
         return False
-    return True
+    return kind is not ValueType.FLOAT64 or value is None or _keeps_digits(text, value)
+
+
+def _keeps_digits(text: str, value: float) -> bool:
+    """Tell whether a float is what a text says, if that is an integer."""
+    try:
+        return int(text) == value
+    except ValueError:
+        return True
 
 
 def _quality(text: str) -> int:
-    return QUALITY_CODES[Quality(text or "valid")]
+    try:
+        return QUALITY_CODES[Quality(text or "valid")]
+    except ValueError as error:
+        raise NotAnOptionError(
+            str(error), remedy=f"write one of {', '.join(QUALITY_CODES)}"
+        ) from None
+
+
+def _number(cells: Mapping[str, str], name: str) -> int:
+    return checked_number(name, int(cells.get(name) or 0))
+
+
+def _origin(cells: Mapping[str, str]) -> tuple[int, int] | None:
+    """Return the message that a value came from, where the file says it."""
+    if "seq" not in cells:
+        return None
+    if not cells["epoch"] or not cells["seq"]:
+        raise WrongTypeError(
+            "it has no epoch and seq", remedy="give both of every row, or leave the columns out"
+        )
+    return _number(cells, "epoch"), _number(cells, "seq")
 
 
 def converted(kind: ValueType, text: str) -> Any:
@@ -167,67 +254,77 @@ def converted(kind: ValueType, text: str) -> Any:
 
     Raises:
         ValueError: it stands for none of this type.
+        PykaraboError: it is JSON of a value that cannot be read.
     """
-    if kind in (ValueType.STRING, ValueType.STATE, ValueType.DATETIME):
+    if kind in _TEXTS:
         return text
     if not text:
         return None
     if kind.is_integer:
         return int(text)
-    if kind in (ValueType.FLOAT32, ValueType.FLOAT64):
-        return float(text)
-    if kind is ValueType.BOOL:
-        return _BOOLS[text.lower()] if text.lower() in _BOOLS else _no_bool(text)
-    return _vector(kind, json.loads(text))
+    return _CONVERTERS.get(kind, _from_json)(text)
+
+
+def _bool(text: str) -> bool:
+    if text.lower() not in _BOOLS:
+        raise ValueError(f"'{text:.20}' is neither true nor false")
+    return _BOOLS[text.lower()]
 
 
 _BOOLS: Final = {"true": True, "false": False, "1": True, "0": False}
 
 
-def _no_bool(text: str) -> bool:
-    raise ValueError(f"'{text:.20}' is neither true nor false")
+def _complex(text: str) -> Any:
+    return _from_json(text) if text.lstrip().startswith("{") else complex(text)
 
 
-def _vector(kind: ValueType, values: Any) -> Any:
-    import numpy as np
+def _from_json(text: str) -> Any:
+    """Return a value that is written as `pykarabo.data.to_json` does, or as plain JSON."""
+    try:
+        plain = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"'{text:.40}' is no JSON: {error}") from None
+    is_document = isinstance(plain, dict) and plain.get("pykarabo") == "value"
+    return from_json(text) if is_document else plain
 
-    if kind.is_vector and kind.dtype is not None:
-        return np.array(values, kind.dtype)
-    return values
+
+_CONVERTERS: Final[Mapping[ValueType, Callable[[str], Any]]] = {
+    ValueType.FLOAT32: float,
+    ValueType.FLOAT64: float,
+    ValueType.BOOL: _bool,
+    ValueType.COMPLEX64: _complex,
+    ValueType.COMPLEX128: _complex,
+}
 
 
 def batches(rows: Iterator[ImportRow]) -> Iterator[tuple[Target, dict[str, Any]]]:
     """Put rows of one property together, as many as fit into a call."""
-    waiting: dict[Target, list[ImportRow]] = {}
+    waiting: dict[Target, list[ImportedSample]] = {}
     sizes: dict[Target, int] = {}
-    for row in rows:
-        some = waiting.setdefault(row.target, [])
-        some.append(row)
-        sizes[row.target] = sizes.get(row.target, 0) + _size(row.value)
-        if len(some) >= ROWS or sizes[row.target] >= _BYTES:
-            yield row.target, columns_of(waiting.pop(row.target))
-            sizes[row.target] = 0
+    for target, sample in rows:
+        some = waiting.setdefault(target, [])
+        some.append(sample)
+        sizes[target] = sizes.get(target, 0) + _FIXED + size_of(sample.value)
+        if len(some) >= IMPORT_ROWS or sizes[target] >= _BYTES:
+            yield target, columns_of(waiting.pop(target))
+            sizes[target] = 0
     for target, some in waiting.items():
         yield target, columns_of(some)
-
-
-def _size(value: Any) -> int:
-    return _FIXED + (len(value) if isinstance(value, str) else getattr(value, "nbytes", _FIXED))
 
 
 _FIXED: Final = 30
 """Bytes of a row besides its value."""
 
 
-def columns_of(rows: list[ImportRow]) -> dict[str, Any]:
-    """Return rows as columns that travel."""
+def columns_of(samples: list[ImportedSample]) -> dict[str, Any]:
+    """Return samples as columns that travel."""
     import numpy as np
 
-    values = [row.value for row in rows]
-    are_plain = all(isinstance(value, str | bool | int | float) for value in values)
-    return {
-        "time_ns": np.array([row.time_ns for row in rows], np.int64),
-        "value": values if are_plain else {"packed": [*map(packed, values)]},
-        "quality": np.array([row.quality for row in rows], np.uint8),
-        "train_id": np.array([row.train_id for row in rows], np.int64),
+    values = [sample.value for sample in samples]
+    are_plain = all(isinstance(value, _PLAIN) for value in values)
+    numbers = {
+        name: np.array([getattr(sample, name) for sample in samples], np.int64)
+        for name in ImportedSample._fields
+        if name != "value"
     }
+    return {**numbers, "value": values if are_plain else {"packed": [*map(packed, values)]}}
