@@ -5,7 +5,7 @@ rows that are there already are left as they are.
 """
 
 import secrets
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
@@ -26,12 +26,29 @@ from pykarabo_services.archiver.model import (
 )
 from pykarabo_services.kernel.database import StoreDeclaration
 
+
+def damages(connection: Connection, on_progress: Callable[[int, int], None]) -> list[str]:
+    """Return which chunks are damaged, and what to do."""
+    from pykarabo_services.archiver.checking import damaged_chunks
+
+    return damaged_chunks(connection, on_progress)
+
+
+def note_restored(connection: Connection) -> None:
+    """Note of each device that it is not known what it was between the backup and now."""
+    from pykarabo_services.archiver.restoring import note_lost
+
+    note_lost(connection)
+
+
 STORE: Final = StoreDeclaration(
     name="archive",
     metadata=tables.metadata,
     migrations="pykarabo_services.archiver.migrations",
+    check=damages,
+    restored=note_restored,
 )
-_STORE_ID: Final = "store_id"
+STORE_ID: Final = "store_id"
 # Values of one statement; SQLite takes 32766.
 _AT_ONCE: Final = 500
 _COLUMNS: Final = {
@@ -175,10 +192,14 @@ def sample_of(value_type: ValueType, tail: Sequence[Any]) -> Sample:
 
 
 class SeriesNumbers:
-    """The numbers of series that are known, so that the database is asked for each once."""
+    """The numbers of series that are known, so that the database is asked for each once.
+
+    In an archive that was restored they are others: it has another id, which is looked at first.
+    """
 
     def __init__(self) -> None:
         self._known: dict[SeriesKey, int] = {}
+        self._store_id: str | None = None
 
     def forget(self) -> None:
         """Ask again: the database may be another one."""
@@ -186,6 +207,10 @@ class SeriesNumbers:
 
     def find(self, connection: Connection, wanted: Collection[SeriesKey]) -> dict[SeriesKey, int]:
         """Return the numbers of series, making those that are new."""
+        id_now = _store_id(connection)
+        if id_now != self._store_id:
+            self.forget()
+            self._store_id = id_now
         found = {key: self._known[key] for key in wanted if key in self._known}
         missing = [key for key in wanted if key not in found]
         if missing:
@@ -245,7 +270,7 @@ def write(connection: Connection, batch: Batch, numbers: SeriesNumbers) -> Writt
     rows += [(found[key], *tail) for key, tail in batch.samples]
     rows += _unknown_ones(connection, [(found[key], *tail) for key, tail in batch.unseen()])
     insert_samples(connection, rows)
-    _write_events(connection, batch.events)
+    write_events(connection, batch.events)
     _write_descriptions(connection, batch.descriptions)
     _write_marks(connection, batch.marks)
     if batch.spool is not None:
@@ -325,7 +350,8 @@ def _newest(
     return found
 
 
-def _write_events(connection: Connection, events: Iterable[DeviceEvent]) -> None:
+def write_events(connection: Connection, events: Iterable[DeviceEvent]) -> None:
+    """Write what happened to devices, except what is there already."""
     rows = [
         {
             "device_id": event.device_id,
@@ -432,12 +458,14 @@ def positions(connection: Connection, device_ids: Collection[str]) -> dict[str, 
 
 def store_id(connection: Connection) -> str:
     """Return what tells this archive from any other; a new one is given its id."""
+    if _store_id(connection) is None:
+        insert_new(connection, tables.about, [{"name": STORE_ID, "value": secrets.token_hex(8)}])
+    return str(_store_id(connection))
+
+
+def _store_id(connection: Connection) -> str | None:
     table = tables.about
-    query = select(table.c.value).where(table.c.name == _STORE_ID)
-    if connection.execute(query).first() is None:
-        row = {"name": _STORE_ID, "value": secrets.token_hex(8)}
-        insert_new(connection, table, [row])
-    return str(connection.execute(query).scalar_one())
+    return connection.scalar(select(table.c.value).where(table.c.name == STORE_ID))
 
 
 def _parts(items: Iterable[T]) -> Iterator[list[T]]:

@@ -1,5 +1,6 @@
 """`pykarabo db`: look after the databases of the services."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _MEBIBYTE: Final = 1 << 20
+_PROGRESS_S: Final = 5.0
 _SLOW_S: Final = 0.5
 """A database that is well answers in milliseconds."""
 
@@ -307,7 +309,7 @@ def vacuum_command(stores: tuple[str, ...], *, as_json: bool) -> None:
 @_stores_argument
 @_options
 def check_command(stores: tuple[str, ...], *, as_json: bool) -> int:
-    """Look for damage: files, tables and references; ends with 7 if there is some."""
+    """Look for damage: files, tables, references and chunks of histories; ends with 7 if found."""
     from pykarabo_services.kernel.database import check, look_at
 
     problems: dict[str, list[str]] = {}
@@ -315,7 +317,7 @@ def check_command(stores: tuple[str, ...], *, as_json: bool) -> int:
         place = _place(store)
         if stores or look_at(store, place).exists or look_at(store, place).error is not None:
             try:
-                problems[store.name] = check(store, place)
+                problems[store.name] = check(store, place, on_progress=_Progress(store.name))
             except DatabaseError as error:
                 problems[store.name] = [str(error)]
     if as_json:
@@ -325,6 +327,20 @@ def check_command(stores: tuple[str, ...], *, as_json: bool) -> int:
             for line in found or ["ok"]:
                 click.echo(f"{name}: {line}")
     return DatabaseError.exit_code if any(problems.values()) else 0
+
+
+class _Progress:
+    """Tells every few seconds how far a check has come."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._told_at = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._told_at >= _PROGRESS_S:
+            self._told_at = now
+            click.echo(f"{self._name}: {done} of {total} chunks are checked", err=True)
 
 
 def check_stores() -> Iterator[Finding]:
@@ -343,15 +359,27 @@ def check_stores() -> Iterator[Finding]:
             yield _finding(status)
 
 
+def _refusal(status: "StoreStatus") -> PykaraboError | None:
+    """Return what a service would say that needs this store; None if it would work."""
+    from pykarabo_services.kernel.database import declared_store, require_newest
+
+    if status.revision is None:
+        return None
+    store = declared_store(status.store)
+    try:
+        require_newest(status.revision, store, _place(store))
+    except DatabaseError as error:
+        return error
+    return None
+
+
 def _finding(status: "StoreStatus") -> Finding:
     finding = Finding(f"store {status.store}", good=False, result=status.place)
     if status.error is not None:
         return replace(finding, result=status.error.message, remedy=status.error.remedy or "")
-    if _problem(status):
-        remedy = f"see what helps: pykarabo db check {status.store}"
-        if status.revision is not None and status.revision.kind == "old":
-            remedy = f"upgrade it: pykarabo db upgrade {status.store}"
-        return replace(finding, result=f"{status.place}: {_problem(status)}", remedy=remedy)
+    refusal = _refusal(status)
+    if refusal is not None:
+        return replace(finding, result=refusal.message, remedy=refusal.remedy or "")
     size = f"{status.size_bytes / _MEBIBYTE:.1f} MiB"
     result = f"{status.place}: {size}, answers after {status.answer_s * 1e3:.1f} ms"
     if status.answer_s > _SLOW_S:

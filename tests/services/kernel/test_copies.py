@@ -1,5 +1,6 @@
 """Backups, copies from one kind of database to the other, and looking after stores."""
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -145,12 +146,57 @@ def test_restoring_something_else_changes_nothing(databases: Databases, tmp_path
     assert content(place) == ROWS
 
 
-def test_restoring_needs_the_service_stopped(tmp_path: Path) -> None:
-    place = Place(tmp_path / "notes.db")
+@async_test
+async def test_who_replaces_a_store_is_refused_while_a_service_runs(
+    databases: Databases, tmp_path: Path
+) -> None:
+    place = databases.place("notes")
     fill(place)
     back_up(STORE, place, tmp_path / "backup.db")
+    database = Database(STORE, place)
+    await database.open()
+    other = other_kind(databases, tmp_path)
+    for replacing in (
+        lambda: restore(STORE, place, tmp_path / "backup.db"),
+        lambda: copy_store(STORE, place, other),
+        lambda: copy_store(STORE, Place(tmp_path / "backup.db"), place),
+    ):
+        with pytest.raises(DatabaseInUseError, match=str(os.getpid())) as caught:
+            await asyncio.to_thread(replacing)
+        assert caught.value.remedy
+    vacuum_needs_it_stopped = databases.kind == "sqlite"
+    if not vacuum_needs_it_stopped:
+        await asyncio.to_thread(vacuum, place)
+    await database.aclose()
+    await asyncio.to_thread(restore, STORE, place, tmp_path / "backup.db")
+
+
+@async_test
+async def test_service_does_not_begin_while_its_store_is_replaced(databases: Databases) -> None:
+    place = databases.place("notes")
+    fill(place)
+    database = Database(STORE, place)
     with writer_of(place), pytest.raises(DatabaseInUseError, match=str(os.getpid())):
-        restore(STORE, place, tmp_path / "backup.db")
+        await database.open()
+    again, beside = Database(STORE, place), Database(STORE, place)
+    await again.open()
+    if databases.kind == "postgresql":
+        await beside.open()
+        await beside.write(lambda connection: connection.execute(insert(PEOPLE).values(name="B")))
+    await beside.aclose()
+    await again.aclose()
+
+
+def test_backup_replaces_tables_of_a_later_version(databases: Databases, tmp_path: Path) -> None:
+    place = databases.place("notes")
+    fill(place)
+    back_up(STORE, place, tmp_path / "backup.db")
+    with make_engine(place).begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = 'v0099'"))
+        connection.execute(text("CREATE TABLE later (note INTEGER REFERENCES notes (id))"))
+    restore(STORE, place, tmp_path / "backup.db")
+    assert content(place) == ROWS
+    assert check(STORE, place) == []
 
 
 def test_store_moves_to_the_other_kind_of_database_and_goes_on(
@@ -235,7 +281,10 @@ def test_check_finds_tables_that_differ(databases: Databases) -> None:
 def test_check_tells_of_older_tables(databases: Databases) -> None:
     place = databases.place("notes")
     migrate(STORE, place, revision="v0001")
-    assert check(STORE, place) == ["the tables are old: revision v0001, and v0002 is needed"]
+    assert check(STORE, place) == [
+        "the tables are old: revision v0001, and v0002 is needed - upgrade it: pykarabo db upgrade "
+        "notes"
+    ]
 
 
 def test_vacuum_gives_space_back(databases: Databases) -> None:

@@ -13,6 +13,7 @@ from ._engine import WRITE_OPTION, create_file, make_engine
 from ._faults import translate
 from ._lock import WriterLock
 from ._place import Place
+from ._sessions import work_alone
 
 
 @contextlib.contextmanager
@@ -29,13 +30,14 @@ def telling(place: Place) -> Generator[None]:
 
 @contextlib.contextmanager
 def writer_of(place: Place) -> Generator[None]:
-    """Be the only writer; of a SQLite file nobody else may be one.
+    """Be the only writer, of a SQLite file or of a schema.
 
     Raises:
         DatabaseInUseError: a service is.
     """
     if place.path is None:
-        yield
+        with _alone(place):
+            yield
         return
     create_file(place)
     lock = WriterLock(place.path)
@@ -44,6 +46,15 @@ def writer_of(place: Place) -> Generator[None]:
         yield
     finally:
         lock.give_back()
+
+
+@contextlib.contextmanager
+def _alone(place: Place) -> Generator[None]:
+    with contextlib.ExitStack() as stack:
+        with telling(place):
+            connection = stack.enter_context(make_engine(place).connect())
+            work_alone(connection, place)
+        yield
 
 
 @contextlib.contextmanager

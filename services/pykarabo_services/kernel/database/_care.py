@@ -1,21 +1,23 @@
 """Looking after stores: what state they are in, and giving back the space they do not need."""
 
+import contextlib
 import fcntl
 import os
 import sqlite3
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, text
 
-from pykarabo.errors import PykaraboError
+from pykarabo.errors import DatabaseRevisionError, PykaraboError
 
 from ._blocking import reading, require_file, telling, writer_of
 from ._declaration import StoreDeclaration
 from ._engine import make_engine
-from ._migrating import Revision, RevisionKind, look_at_revision, revisions
+from ._migrating import Revision, RevisionKind, look_at_revision, require_newest, revisions
 from ._place import Place
 
 
@@ -94,8 +96,13 @@ def writer_pid(path: Path) -> int | None:
     return None
 
 
-def check(store: StoreDeclaration, place: Place) -> list[str]:
-    """Return what is wrong with a store's file, tables and references; an empty list is well.
+def check(
+    store: StoreDeclaration, place: Place, *, on_progress: Callable[[int, int], None] | None = None
+) -> list[str]:
+    """Return what is wrong with a store's file, tables, references and what it holds.
+
+    Args:
+        on_progress: told how many of how many things the store itself has looked at.
 
     Raises:
         DatabaseError: it cannot be read at all.
@@ -104,13 +111,29 @@ def check(store: StoreDeclaration, place: Place) -> list[str]:
         problems = _check_file(connection) if place.path is not None else []
         revision = look_at_revision(connection, store)
         if revision.kind is RevisionKind.CURRENT:
-            problems += [f"the tables differ: {item}" for item in _differences(connection, store)]
+            differences = _differences(connection, store)
+            problems += [f"the tables differ: {item}" for item in differences]
+            if store.check is not None and not differences:
+                problems += store.check(connection, on_progress or _quietly)
         else:
-            problems.append(
-                f"the tables are {revision.kind}: revision {revision.current or 'none'}, and "
-                f"{revision.newest} is needed"
-            )
+            problems.append(_in_words(revision, store, place))
     return problems
+
+
+def _quietly(_done: int, _total: int) -> None:
+    """Tell nobody."""
+
+
+def _in_words(revision: Revision, store: StoreDeclaration, place: Place) -> str:
+    words = (
+        f"the tables are {revision.kind}: revision {revision.current or 'none'}, and "
+        f"{revision.newest} is needed"
+    )
+    try:
+        require_newest(revision, store, place)
+    except DatabaseRevisionError as error:
+        return f"{words} - {error.remedy}"
+    return words
 
 
 def _check_file(connection: Connection) -> list[str]:
@@ -137,7 +160,9 @@ def vacuum(place: Place) -> None:
         DatabaseInUseError: a service writes to the file.
     """
     require_file(place)
-    with writer_of(place), telling(place):
+    # PostgreSQL does it beside those who write.
+    alone = writer_of(place) if place.path is not None else contextlib.nullcontext()
+    with alone, telling(place):
         engine = make_engine(place)
         with engine.connect() as connection:
             raw = connection.connection.driver_connection

@@ -30,7 +30,13 @@ from ._blocking import (
 )
 from ._declaration import StoreDeclaration
 from ._engine import create_file
-from ._migrating import RevisionKind, look_at_revision, migrate, require_newest_tables
+from ._migrating import (
+    RevisionKind,
+    create_tables,
+    look_at_revision,
+    migrate,
+    require_newest_tables,
+)
 from ._place import Place
 
 _ROWS: Final = 1000
@@ -107,7 +113,8 @@ def _path(place: Place) -> Path:
 def restore(store: StoreDeclaration, place: Place, file: Path) -> None:
     """Make a store what it was when it was backed up; in one transaction, all or nothing.
 
-    An older backup is upgraded on the way; the file itself stays as it is.
+    An older backup is upgraded on the way; the file itself stays as it is. What is there may be of
+    a later version. What the store itself notes of it follows in SQLite, once the file is replaced.
 
     Raises:
         DatabaseInUseError: the service runs.
@@ -125,9 +132,8 @@ def restore(store: StoreDeclaration, place: Place, file: Path) -> None:
         with reading(source) as connection:
             _require_ours(connection, store, source)
         if place.path is not None:
-            _restore_file(source, place.path)
+            _restore_file(store, source, place)
         else:
-            migrate(store, place)
             _replace_rows(store, source, place)
 
 
@@ -143,22 +149,39 @@ def _require_ours(connection: Connection, store: StoreDeclaration, source: Place
     require_newest_tables(connection, store, source)
 
 
-def _restore_file(source: Place, path: Path) -> None:
+def _restore_file(store: StoreDeclaration, source: Place, place: Place) -> None:
     """Copy the backup over the file; SQLite does it in one transaction."""
     with (
-        telling(Place(path)),
+        telling(place),
         closing(sqlite3.connect(str(source.path))) as origin,
-        closing(sqlite3.connect(str(path))) as target,
+        closing(sqlite3.connect(str(place.path))) as target,
     ):
         origin.backup(target)
+    if store.restored is not None:
+        with writing(place) as connection:
+            store.restored(connection)
 
 
 def _replace_rows(store: StoreDeclaration, source: Place, place: Place) -> None:
     with reading(source) as origin, writing(place) as target:
-        require_newest_tables(target, store, place)
+        if look_at_revision(target, store).kind is RevisionKind.UNKNOWN:
+            _drop_tables(target, place)
+        create_tables(target, store, place)
         for table in reversed(store.metadata.sorted_tables):
             target.execute(table.delete())
         _copy_rows(store, origin, target)
+        if store.restored is not None:
+            store.restored(target)
+
+
+def _drop_tables(target: Connection, place: Place) -> None:
+    """Remove the tables of a later version, which nobody here knows how to go back from."""
+    quote_name = target.dialect.identifier_preparer.quote_identifier
+    names = target.execute(
+        text("SELECT tablename FROM pg_tables WHERE schemaname = :name"), {"name": place.schema}
+    )
+    for name in names.scalars().all():
+        target.execute(text(f"DROP TABLE {quote_name(place.schema)}.{quote_name(name)} CASCADE"))
 
 
 def copy_store(store: StoreDeclaration, source: Place, destination: Place) -> dict[str, int]:

@@ -121,7 +121,7 @@ class Database:
             required: raise when the database cannot be reached; else go on trying.
 
         Raises:
-            DatabaseInUseError: another process writes to the file.
+            DatabaseInUseError: another process writes to the file, or replaces the store.
             DatabaseRevisionError: the tables are of another version.
             DatabaseUnavailableError: the database cannot be reached, and is required.
         """
@@ -141,6 +141,8 @@ class Database:
             return
         if self._lock is not None:
             await asyncio.to_thread(self._claim, self._lock)
+        if self.place.url is not None and not self.read_only:
+            await self._writer.run(_connect, deadline_s=self._deadline_s, patience_s=0.0)
         revision = await self._reader.run(
             lambda connection: look_at_revision(connection, self.store),
             deadline_s=self._deadline_s,
@@ -293,6 +295,10 @@ def _refusal(error: PykaraboError) -> PykaraboError:
     if isinstance(error, DatabaseUnansweredError):
         kind = DatabaseUnavailableError  # of this call it is certain
     return kind(error.message, remedy=error.remedy, details=error.details)
+
+
+def _connect(_connection: Connection) -> None:
+    """Do nothing: who writes has joined the others by now, and nobody replaces the store."""
 
 
 def _read_probe(connection: Connection) -> None:

@@ -1,13 +1,14 @@
 """What a service says of its store."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import MetaData
+from sqlalchemy import Connection, MetaData
 
 from pykarabo.errors import BadConfigurationError, did_you_mean
 
@@ -38,12 +39,17 @@ class StoreDeclaration:
         synchronous: whether a commit is on the disk when it returns. Without, a power failure may
             take the last commits of SQLite with it (a killed process takes none), until
             `Database.make_durable` has said otherwise. PostgreSQL is always synchronous.
+        check: returns what is wrong with what the store holds, beyond its tables; told of its
+            progress, it tells how many of how many things it has looked at.
+        restored: notes in the store that it is what it was when it was backed up.
     """
 
     name: str
     metadata: MetaData
     migrations: str
     synchronous: bool = True
+    check: Callable[[Connection, Callable[[int, int], None]], list[str]] | None = None
+    restored: Callable[[Connection], None] | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):

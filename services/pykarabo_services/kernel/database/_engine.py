@@ -130,7 +130,7 @@ def _not_synced(path: Path, error: OSError) -> PykaraboError:
 def _postgresql(place: Place, url: URL, read_only: bool, statement_timeout_s: float) -> Engine:
     arguments: dict[str, Any] = {
         "connect_timeout": CONNECT_S,
-        "application_name": f"pykarabo {place.schema}"[:63],
+        "application_name": f"pykarabo {place.schema} {os.getpid()}@{socket.gethostname()}"[:63],
         "keepalives_idle": 10,
         "keepalives_interval": 3,
         "keepalives_count": 3,

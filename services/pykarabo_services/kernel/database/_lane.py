@@ -27,6 +27,7 @@ from pykarabo.errors import (
 from ._engine import WRITE_OPTION, interrupt
 from ._faults import translate
 from ._place import Place
+from ._sessions import work_together
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -337,11 +338,21 @@ class _Worker(threading.Thread):
             self._disconnect()
         if self._connection is None:
             connection = self._engine.connect()
+            if self._lane.writes and self._lane.place.url is not None:
+                self._join(connection)
             options: dict[str, Any] = {WRITE_OPTION: self._lane.writes}
             if not self._lane.writes and self._lane.place.url is not None:
                 options["isolation_level"] = "REPEATABLE READ"  # one state, as in SQLite
             self._connection = connection.execution_options(**options)
         return self._connection
+
+    def _join(self, connection: Connection) -> None:
+        """Have nobody replace the store as long as this connection writes to it."""
+        try:
+            work_together(connection, self._lane.place)
+        except BaseException:
+            connection.close()
+            raise
 
     def _is_alive(self) -> bool:
         """Ask a server that may have been restarted since; a file needs no asking."""

@@ -104,7 +104,7 @@ def require_newest_tables(connection: Connection, store: StoreDeclaration, place
 
 
 def create_tables(connection: Connection, store: StoreDeclaration, place: Place) -> None:
-    """Make the tables in an empty database, in the transaction of the connection.
+    """Make the tables in a database that has none or older ones, in the connection's transaction.
 
     Two services may do so at once: the second one finds what the first has made.
     """
