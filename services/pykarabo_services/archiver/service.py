@@ -268,6 +268,7 @@ class Archiver(Device):
         )
         self._waits = False
         self._told: dict[str, Any] = {}
+        self._refusal: PykaraboError | None = None
         self._told_at = self.clock.monotonic_ns()
         self._since_trim = 0
         # What an earlier process has left waits, nobody knows for how long already.
@@ -367,16 +368,17 @@ class Archiver(Device):
             self.spawn(self._recorder.in_thread(lambda: self._spool.trim(mark)), name="trimming")
 
     def _show_database(self, error: PykaraboError | None) -> None:
-        text = "works" if error is None else error.message
+        text = "works" if error is None else str(error)
         if text == self.database_state:
             return
+        self._refusal = error
         self.set_values({"database_state": text})
         if error is None:
             self.clear_alarm(_DATABASE)
             self.status = "archiving"
         else:
-            self.raise_alarm("alarm", f"{text}; what comes is kept in the spool", source=_DATABASE)
-            self.status = "what comes is kept in the spool: the database does not take it"
+            self.raise_alarm("alarm", f"what comes is kept in the spool: {text}", source=_DATABASE)
+            self.status = f"what comes is kept in the spool: {text}"
 
     def _as_peer(self) -> Peer:
         """Return what other archivers know of this one."""
@@ -526,8 +528,10 @@ class Archiver(Device):
     @command(access_level=AccessLevel.OBSERVER)
     async def health(self) -> dict[str, Any]:
         """Say at once how archiving goes, whatever the database does."""
+        refusal = self._refusal
         return {
-            "database": self.database_state,
+            "database": self.database_state if refusal is None else refusal.message,
+            "remedy": "" if refusal is None else refusal.remedy or "",
             "lag_s": self.lag,
             "spool_fill": self._spool.fill,
             "waiting_samples": self._recorder.waiting_rows,

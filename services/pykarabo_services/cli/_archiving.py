@@ -42,7 +42,8 @@ def judged(what: str, health: dict[str, Any]) -> Finding:
         return Finding(what, good=False, result=health["problem"], remedy=remedy)
     if health["database"] != "works":
         result = f"{health['database']}; its spool is {health['spool_fill']:.0%} full"
-        return Finding(what, good=False, result=result, remedy="see 'pykarabo db status'")
+        remedy = health.get("remedy") or "see 'pykarabo db status'"
+        return Finding(what, good=False, result=result, remedy=remedy)
     if health["lag_s"] > _LATE_S or health["spool_fill"] > _FULL:
         result = f"{health['lag_s']:.0f} s behind, its spool is {health['spool_fill']:.0%} full"
         return Finding(what, good=False, result=result, remedy="its database is too slow")

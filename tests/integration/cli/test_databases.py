@@ -9,9 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
+from pykarabo.client import connect, wait_until
 from pykarabo.device import serve
-from pykarabo_services.kernel.database import place_of, writer_of
+from pykarabo_services.archiver.main import Archiver
+from pykarabo_services.kernel.database import (
+    declared_store,
+    make_engine,
+    migrate,
+    place_of,
+    writer_of,
+)
 from pykarabo_services.project.main import ProjectStore
 from tests.harness.databases import Databases, databases, postgres_server
 
@@ -62,7 +71,32 @@ def test_database_of_a_later_version_is_told_by_all(pykarabo: Any, stored: Path)
     assert "install the pykarabo that made it" in done.err
     assert pykarabo("db", "check").code == 7
     done = pykarabo("doctor")
-    assert any("FAIL store projects" in line and "v0099" in line for line in done.lines)
+    [line] = [line for line in done.lines if "FAIL store projects" in line]
+    assert "v0099" in line
+    at = done.lines.index(line)
+    told = " ".join(done.lines[at : at + 3])
+    assert "install the pykarabo that made it" in told
+    assert "pykarabo db restore projects FILE" in told
+
+
+def test_archiver_and_doctor_tell_what_to_do_with_an_archive_of_a_later_version(
+    pykarabo: Any, short_runtime: Path
+) -> None:
+    assert short_runtime.exists()
+    place = place_of("archive")
+    migrate(declared_store("archive"), place)
+    with make_engine(place).begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = 'v0099'"))
+    remedy = "pykarabo db restore archive FILE"
+    with serve({"ARCHIVER/1": Archiver}):
+        archiver = connect("ARCHIVER/1")
+        wait_until(lambda: "v0099" in archiver.database_state, timeout_s=30)
+        assert remedy in archiver.database_state
+        assert remedy in archiver.status
+        [alarm] = archiver.alarms.values()
+        assert remedy in alarm["text"]
+        told = pykarabo("doctor").out.partition("FAIL archiver ARCHIVER/1")[2]
+    assert remedy in told.partition("\nFAIL")[0]
 
 
 def test_upgrade_and_downgrade_need_the_service_stopped(pykarabo: Any, stored: Path) -> None:
