@@ -234,7 +234,7 @@ def _check_columns(device_id: str, key: str, columns: Mapping[str, Any]) -> None
 
 
 def _values(content: Any) -> list[Any]:
-    if isinstance(content, Mapping) and content.keys() == {"packed"}:
+    if isinstance(content, Mapping) and set(content) == {"packed"}:
         return [unpacked(item) for item in content["packed"]]
     return _listed("value", content)
 

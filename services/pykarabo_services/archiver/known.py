@@ -1,6 +1,6 @@
 """What an archive has of a property at given moments; functions of a connection."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -52,7 +52,8 @@ def _of_rows(
     for at in range(0, len(times), _AT_ONCE):
         part = times[at : at + _AT_ONCE].tolist()
         query = select(*columns).where(rows.series_id == series_id, rows.time_ns.in_(part))
-        for time_ns, epoch, seq, step, *values in connection.execute(query):
+        found: Iterable[tuple[Any, ...]] = connection.execute(query)
+        for time_ns, epoch, seq, step, *values in found:
             yield time_ns, epoch, seq, step, from_columns(value_type, *values)
 
 

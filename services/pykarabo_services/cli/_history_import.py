@@ -72,6 +72,8 @@ def history_import_command(
             }
         )
         return
+    if not counts:
+        click.echo(f"{file} has no rows")
     for target, count in counts.items():
         kind = content.types[target].value
         outcome = _in_words(outcomes[target]) if target in outcomes else "can be stored"

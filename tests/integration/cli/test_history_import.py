@@ -273,6 +273,15 @@ def test_mark_of_byte_order_empty_lines_and_long_vectors_are_read(
     assert (done.code, done.out) == (0, f"{GAUGE}: 1 values (vector_float64) can be stored\n")
 
 
+def test_file_without_rows_is_told(pykarabo: Run, short_runtime: Path, tmp_path: Path) -> None:
+    assert short_runtime.exists()
+    table = tmp_path / "none.csv"
+    table.write_text("time,value\n")
+    assert pykarabo("history-import", str(table), "--into", GAUGE, "--check").out == (
+        f"{table} has no rows\n"
+    )
+
+
 def test_type_is_what_all_values_can_be(tmp_path: Path) -> None:
     table = tmp_path / "mixed.csv"
     table.write_text(
