@@ -4,7 +4,7 @@ Whoever imports checks every row before the first is sent, and names its line; t
 once more, since anybody may call it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -19,10 +19,13 @@ from pykarabo.errors import (
     WrongShapeError,
     WrongTypeError,
 )
+from pykarabo_services.archiver.entries import MAX_ROWS
 from pykarabo_services.archiver.model import QUALITIES, SampleFlag, unpacked
 
 IMPORT_ROWS: Final = 50_000
 """Of one call; a message above 8 MiB would be refused."""
+LOOK_ROWS: Final = 5_000
+"""Samples of which the database is asked at a time, whether it has them."""
 LONGEST_KEY: Final = 512
 """A longer one has no room in the tables."""
 _INT64: Final = 2**63
@@ -331,3 +334,28 @@ def _is_same(value: Any, stored: Any) -> bool:
     """Tell whether two values are equal, also where the property had another type then."""
     are_numbers = isinstance(value, int | float) and isinstance(stored, int | float)
     return same(value, stored) or (are_numbers and value == stored)
+
+
+async def put_new(
+    samples: Sequence[ImportedSample],
+    stored_at: Callable[[list[int]], Awaitable[Stored]],
+    put: Callable[[list[ImportedSample]], None],
+) -> dict[str, int]:
+    """Hand on the samples that the archive does not have.
+
+    Returns how many are `new`, `known`, and there with a `different` value.
+
+    Args:
+        stored_at: returns what it has of some moments.
+        put: takes new ones, as many as a record has.
+    """
+    counts = {"new": 0, "known": 0, "different": 0}
+    for at in range(0, len(samples), LOOK_ROWS):
+        part = samples[at : at + LOOK_ROWS]
+        found = sort_out(part, await stored_at([sample.time_ns for sample in part]))
+        for begin in range(0, len(found.new), MAX_ROWS):
+            put(found.new[begin : begin + MAX_ROWS])
+        counts["new"] += len(found.new)
+        counts["known"] += found.known
+        counts["different"] += found.different
+    return counts

@@ -20,9 +20,9 @@ from pykarabo.data import (
 from pykarabo.device import Device, command
 from pykarabo.errors import BadConfigurationError, BusyError, DatabaseInUseError, PykaraboError
 from pykarabo.transport import data_directory
-from pykarabo_services.archiver.entries import IMPORT, MAX_ROWS
+from pykarabo_services.archiver.entries import IMPORT
 from pykarabo_services.archiver.following import Choice, Following, only_new
-from pykarabo_services.archiver.importing import Stored, samples_of, sort_out
+from pykarabo_services.archiver.importing import ImportedSample, Stored, put_new, samples_of
 from pykarabo_services.archiver.model import Position
 from pykarabo_services.archiver.recorder import Recorder
 from pykarabo_services.archiver.recording import RecordingLimits
@@ -36,8 +36,6 @@ TICK_S: Final = 0.1
 SILENT_S: Final = 5.0
 """A database that has not said for so long that it works is degraded."""
 POSITIONS_S: Final = 2.0
-LOOK_ROWS: Final = 5_000
-"""Samples of which the database is asked at a time, whether it has them."""
 WRITTEN_NS: Final = 20_000_000_000
 """A database that works is behind for less than a second."""
 SEGMENTS: Final = 16
@@ -492,17 +490,12 @@ class Archiver(Device):
         """
         samples = samples_of(device_id, key, value_type, columns)
         await self._wait_written()
-        counts = {"new": 0, "known": 0, "different": 0}
-        for at in range(0, len(samples), LOOK_ROWS):
-            part = samples[at : at + LOOK_ROWS]
-            times = [sample.time_ns for sample in part]
-            found = sort_out(part, await self.read_samples(device_id, key, times))
-            for begin in range(0, len(found.new), MAX_ROWS):
-                rows = [list(sample) for sample in found.new[begin : begin + MAX_ROWS]]
-                self._recorder.put([IMPORT, device_id, key, value_type, rows], len(rows))
-            counts["new"] += len(found.new)
-            counts["known"] += found.known
-            counts["different"] += found.different
+
+        def put(new: list[ImportedSample]) -> None:
+            rows = [list(sample) for sample in new]
+            self._recorder.put([IMPORT, device_id, key, value_type, rows], len(rows))
+
+        counts = await put_new(samples, lambda times: self.read_samples(device_id, key, times), put)
         if not await self._recorder.flush():
             raise BusyError(
                 f"'{self.device_id}' cannot store it now: {self._recorder.problem}",
