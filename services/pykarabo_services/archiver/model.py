@@ -90,10 +90,9 @@ class EventKind(StrEnum):
     STARTED, STOPPED: a life of it has begun, or ended in order.
     AWAY, BACK: it could not be followed from `time_ns` on; it can be again.
     GAP: messages are missing between `time_ns` and `until_ns`: `lost` of them, NULL for unknown.
-        Where they were in the archive and a backup was restored, REJECTED says that no value was
-        read at the end.
+        Also where a backup was restored: they were here, and are lost.
     LIMITED: `lost` samples were left out because it changed faster than allowed.
-    REJECTED: `lost` values of a property, or of all where none is named, were not stored, and why.
+    REJECTED: `lost` values of a property were not stored, and why.
     TYPE: a property has another type from now on.
     CLOCK: `lost` samples had time stamps that cannot be; they are stored with another.
     DAMAGED: a record of an archiver's spool could not be read; device is the archiver.

@@ -10,16 +10,14 @@ from pykarabo_services.archiver import tables
 from pykarabo_services.archiver.model import DeviceEvent, EventKind
 from pykarabo_services.archiver.store import STORE_ID, write_events
 
-_LOST: Final = "the archive was restored from a backup: what came after it is lost"
-_UNREAD: Final = "the archive was restored from a backup: a value from before may be out of date"
+_REASON: Final = "the archive was restored from a backup: what came after it is lost"
 
 
 def note_lost(connection: Connection) -> None:
     """Tell of each device up to when the backup has it, and that nobody knows more until now.
 
-    At the end of other gaps all values of a device are read. Here they are not: the archiver goes
-    on where it was, so that a property is only certain again when it has changed. The archive has
-    another id from now on, by which a writer can see that it is not the one that it knew.
+    The archive has another id from now on. By that an archiver sees that it is not the one that it
+    knew, and reads all values anew: what has no newer sample then is as it was in the backup.
     """
     now_ns = time.time_ns()
     mark = tables.mark.c
@@ -33,17 +31,9 @@ def note_lost(connection: Connection) -> None:
             until_ns=now_ns,
             kind=EventKind.GAP,
             epoch=epoch,
-            reason=_LOST,
+            reason=_REASON,
         )
-        unread = DeviceEvent(
-            device_id=device_id,
-            time_ns=now_ns,
-            until_ns=now_ns,
-            kind=EventKind.REJECTED,
-            epoch=epoch,
-            reason=_UNREAD,
-        )
-        events += [lost, unread]
+        events.append(lost)
     write_events(connection, events)
     about = tables.about
     connection.execute(
