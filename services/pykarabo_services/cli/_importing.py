@@ -278,6 +278,17 @@ def _complex(text: str) -> Any:
     return _from_json(text) if text.lstrip().startswith("{") else complex(text)
 
 
+def _complex_vector(text: str) -> Any:
+    """Return a vector that is written as pairs of real and imaginary part, as exports have it."""
+    plain = _from_json(text)
+    if not isinstance(plain, list):
+        return plain
+    try:
+        return [complex(real, imaginary) for real, imaginary in plain]
+    except (TypeError, ValueError):
+        raise ValueError(f"'{text:.40}' has no pairs of real and imaginary part") from None
+
+
 def _from_json(text: str) -> Any:
     """Return a value that is written as `pykarabo.data.to_json` does, or as plain JSON."""
     try:
@@ -294,6 +305,8 @@ _CONVERTERS: Final[Mapping[ValueType, Callable[[str], Any]]] = {
     ValueType.BOOL: _bool,
     ValueType.COMPLEX64: _complex,
     ValueType.COMPLEX128: _complex,
+    ValueType.VECTOR_COMPLEX64: _complex_vector,
+    ValueType.VECTOR_COMPLEX128: _complex_vector,
 }
 
 

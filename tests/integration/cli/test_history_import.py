@@ -153,6 +153,7 @@ def test_values_of_every_kind_come_back_from_an_export(pykarabo: Run, tmp_path: 
         "vector_float64": np.array([0.5, np.nan]),
         "vector_string": ["a", "b,c"],
         "uint64": 2**64 - 1,
+        "vector_complex128": np.array([1 + 2j, -1j]),
     }
     for kind, value in values.items():
         table = tmp_path / f"{kind}.csv"
