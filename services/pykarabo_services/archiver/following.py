@@ -32,7 +32,8 @@ class Choice:
     Attributes:
         archiver: its device id.
         own: tells its database and its patterns as the others see them.
-        waits: tells whether another process writes to its database, and it waits for that to end.
+        waits: tells whether another process writes to its file; if that is an archiver's, nothing
+            is followed here until it ends.
     """
 
     archiver: str
@@ -165,7 +166,8 @@ class Following:
                     await self._look_at_peers()
 
     def _is_ours(self, own: Peer, device_id: str) -> bool:
-        if self._choice.waits() or not own.selection.includes(device_id):
+        works = any(peer.store_id for peer in self._peers.values())
+        if (self._choice.waits() and works) or not own.selection.includes(device_id):
             return False
         archivers = [self._choice.archiver, *self._partners(own, device_id)]
         return owner_of(device_id, archivers) == self._choice.archiver

@@ -43,6 +43,9 @@ REPORT_NS: Final = 1_000_000_000
 """How often what was left out is noted."""
 HEARD_NS: Final = 5_000_000_000
 """All but the last seconds is known of a device that is followed: a silence is noticed in 2.5 s."""
+STALL_NS: Final = 1_000_000_000
+"""Where this process stood still so long, a silence may not have been noticed yet: for as long
+again nobody knows."""
 NOTED_NS: Final = 60_000_000_000
 """How often it is noted of a quiet device that nothing was missed."""
 SKEW_NS: Final = 1_000_000_000
@@ -124,6 +127,7 @@ class DeviceRecording(StreamFollower):
         self._flooded: dict[int, tuple[int, list[Any]]] = {}
         self._held: dict[int, SeriesState] = {}
         self._reported_ns = 0
+        self._ticked_ns = self._trusted_ns = clock_ns()
 
     # -- the stream -----------------------------------------------------------------------------
 
@@ -233,8 +237,9 @@ class DeviceRecording(StreamFollower):
             until_ns: when a later life began; by default now.
         """
         state, now_ns = self.state, self._clock_ns()
-        from_ns = max(state.last_ns - SKEW_NS, state.epoch, state.gap_ns + 1)
         until_ns = now_ns if until_ns is None else min(until_ns, now_ns)
+        known_ns = min(state.last_ns, now_ns)  # the clock may have been put back
+        from_ns = max(known_ns - SKEW_NS, state.epoch, state.gap_ns + 1)
         state.gap_ns = from_ns
         self._event(
             EventKind.GAP,
@@ -461,7 +466,10 @@ class DeviceRecording(StreamFollower):
         """Store what has waited, and note what was left out; to be called often."""
         now_ns = self._clock_ns()
         self._note_away()
-        if self.live and self._stream.is_live:
+        if not 0 <= now_ns - self._ticked_ns < STALL_NS:
+            self._trusted_ns = now_ns + STALL_NS
+        self._ticked_ns = now_ns
+        if self.live and self._stream.is_live and now_ns >= self._trusted_ns:
             self._know_until(now_ns - HEARD_NS)
             if self.state.last_ns - self.state.noted_ns >= NOTED_NS:
                 self._note_known()

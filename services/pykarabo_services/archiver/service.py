@@ -383,8 +383,9 @@ class Archiver(Device):
         return Peer(self.store_id, Selection(tuple(self.devices), tuple(self.excluded)))
 
     def _belongs(self, error: PykaraboError | None) -> None:
-        """Say which database is written, or wait for the process that writes to it."""
-        waits = isinstance(error, DatabaseInUseError)
+        """Say which database is written; where another process has its file, none is."""
+        # In PostgreSQL somebody replaces what is there: that is over soon.
+        waits = isinstance(error, DatabaseInUseError) and "connections" not in error.details
         store_id = "" if waits else self._told.get("store_id") or self.store_id
         if (waits, store_id) != (self._waits, self.store_id):
             self._waits = waits

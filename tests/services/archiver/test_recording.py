@@ -59,9 +59,11 @@ class Recorded:
         assert self.recording.live
 
     def after(self, seconds: float) -> None:
-        """Let time pass, and look."""
-        self.now_ns += round(seconds * SECOND)
-        self.recording.tick()
+        """Let time pass, and look again and again."""
+        end_ns = self.now_ns + round(seconds * SECOND)
+        while self.now_ns < end_ns:
+            self.now_ns = min(self.now_ns + SECOND // 2, end_ns)
+            self.recording.tick()
 
     def told(self, key: str, value: float) -> None:
         """Take a change that the device tells now."""
@@ -120,6 +122,25 @@ def test_a_quiet_device_that_is_killed_has_a_gap_of_seconds(motor: Recorded) -> 
 
     assert gap.lost is None
     assert (motor.now_ns - gap.time_ns, gap.until_ns) == (6 * SECOND, motor.now_ns)
+
+
+def test_while_the_archiver_stands_still_nothing_is_known(motor: Recorded) -> None:
+    motor.begin()
+    motor.after(20)
+    motor.now_ns += 100 * SECOND
+    motor.recording.tick()
+    motor.lose(1)
+    (gap,) = motor.events(EventKind.GAP)
+    assert gap.time_ns == START + 14 * SECOND
+
+
+def test_a_clock_that_is_put_back_leaves_no_gap_in_the_future(motor: Recorded) -> None:
+    motor.begin()
+    motor.after(1000)
+    motor.now_ns -= 500 * SECOND
+    motor.lose(1)
+    (gap,) = motor.events(EventKind.GAP)
+    assert gap.time_ns < (gap.until_ns or 0) == START + 500 * SECOND
 
 
 def test_a_new_life_ends_a_gap(motor: Recorded) -> None:
