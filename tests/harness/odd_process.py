@@ -33,6 +33,7 @@ def odd_floats() -> list[float]:
 class Oddity(Device):
     """Tells what other archives stumble over."""
 
+    notes_callers = False  # messages are counted
     real = Float64(read_only=True)
     large = UInt64(read_only=True)
     text = String(read_only=True)

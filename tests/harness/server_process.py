@@ -63,6 +63,7 @@ class _Part(Configurable):
 class Specimen(Device):
     """Produces numbered changes and executes numbered commands."""
 
+    notes_callers = False  # a message that tells of a command is no change, and could be missed
     level = Float64(read_only=True)
     group = Node(_Part)
     reshapes = 0
