@@ -92,6 +92,7 @@ class Following:
         self._peers: dict[str, Peer] = {}
         self._peers_came = asyncio.Event()
         self._met: set[str] = set()
+        self._had_peers = False
         self._followed: dict[str, _Followed] = {}
         self._ended = Totals()
         self._is_new_store = False
@@ -199,6 +200,7 @@ class Following:
         for name, answer in zip(names, answers, strict=True):
             if name in self._present and answer not in (None, self._peers.get(name)):
                 self._peers[name] = answer
+                self._had_peers = True
                 self._changed.set()
 
     async def _ask_peer(self, name: str) -> Peer | None:
@@ -222,14 +224,20 @@ class Following:
             self._followed[device_id] = _Followed(recording, task)
 
     async def _take_over(self, device_ids: list[str]) -> None:
-        """Go on where the database ends with devices that another archiver had, or this spool."""
+        """Go on where the database ends with devices that another archiver had meanwhile.
+
+        Of those that only this spool knows, it knows more: they need not wait for the database.
+        """
         registry = self._recorder.registry
+        known = {state.device_id for state in registry.devices() if state.epoch}
+        asked = [name for name in device_ids if self._had_peers or name not in known]
+        if not asked:
+            return
         try:
-            found = await self._read_positions(device_ids)
+            found = await self._read_positions(asked)
         except PykaraboError as error:
             if self._peers:
-                known = {state.device_id for state in registry.devices() if state.epoch}
-                self._may_miss([name for name in device_ids if name not in known], error)
+                self._may_miss([name for name in asked if name not in known], error)
             return
         for device_id, position in found.items():
             state = registry.device(device_id)
