@@ -37,7 +37,7 @@ MAX_BYTES: Final = 1 << 20
 _SEALED: Final = ((CHUNK_SAMPLES, 0.0), (256, 3_600.0), (32, 86_400.0))
 _FEW: Final = 32
 """Fewer rows between two chunks go into the later one."""
-_EARLIEST: Final = -(2**63)
+EARLIEST: Final = -(2**63)
 _LOCK: Final = 7071 << 40
 """Advisory locks of PostgreSQL with this bit pattern are for series."""
 
@@ -130,7 +130,7 @@ def compact(
     """
     if not claim(connection, [series.series_id]):
         return 0
-    gone, from_ns = 0, _EARLIEST
+    gone, from_ns = 0, EARLIEST
     ends_at = time.monotonic() + TRANSACTION_S
     while not gone or time.monotonic() < ends_at:
         piece = _next_piece(connection, series.series_id, from_ns, before_ns)
@@ -189,7 +189,7 @@ def _next_piece(
     connection: Connection, series_id: int, from_ns: int, before_ns: int
 ) -> _Piece | None:
     """Return what the first rows from a moment on become; no more than fits into a chunk."""
-    times, is_full = _fitting_times(connection, series_id, from_ns, before_ns)
+    times, is_full = fitting_times(connection, series_id, from_ns, before_ns)
     if not times:
         return None
     first_ns = times[0]
@@ -205,26 +205,36 @@ def _next_piece(
     return _Piece(first_ns, times[number - 1], number, chunk, is_full=False, is_last=False)
 
 
-def _fitting_times(
-    connection: Connection, series_id: int, from_ns: int, before_ns: int
+def fitting_times(
+    connection: Connection,
+    series_id: int,
+    from_ns: int,
+    before_ns: int,
+    *,
+    rows: int = CHUNK_SAMPLES,
+    size: int = MAX_BYTES,
 ) -> tuple[list[int], bool]:
-    """Return the times of the first rows that fit into a chunk, and whether it is full then."""
-    rows = tables.sample.c
+    """Return the times of the first rows of a span, and whether more would not fit.
+
+    Args:
+        rows, size: how many there may be, and of how many bytes together; one is always taken.
+    """
+    row = tables.sample.c
     statement = (
-        select(rows.time_ns, row_size(connection))
-        .where(rows.series_id == series_id, rows.time_ns >= from_ns, rows.time_ns < before_ns)
-        .order_by(rows.time_ns)
-        .limit(CHUNK_SAMPLES)
+        select(row.time_ns, row_size(connection))
+        .where(row.series_id == series_id, row.time_ns >= from_ns, row.time_ns < before_ns)
+        .order_by(row.time_ns)
+        .limit(rows)
     )
     times: list[int] = []
-    size = 0
+    taken = 0
     with connection.execute(statement) as found:
         for time_ns, own in found:
-            size += own
-            if times and size > MAX_BYTES:
+            taken += own
+            if times and taken > size:
                 return times, True
             times.append(time_ns)
-    return times, len(times) == CHUNK_SAMPLES or size > MAX_BYTES
+    return times, len(times) == rows or taken > size
 
 
 def row_size(connection: Connection) -> ColumnElement[int]:

@@ -470,8 +470,9 @@ class DeviceRecording(StreamFollower):
             self._trusted_ns = now_ns + STALL_NS
         self._ticked_ns = now_ns
         if self.live and self._stream.is_live and now_ns >= self._trusted_ns:
-            self._know_until(now_ns - HEARD_NS)
-            if self.state.last_ns - self.state.noted_ns >= NOTED_NS:
+            state = self.state
+            state.last_ns = max(state.last_ns, now_ns - HEARD_NS)
+            if state.last_ns - state.noted_ns >= NOTED_NS:
                 self._note_known()
         if self._held:
             self._store_held(now_ns)

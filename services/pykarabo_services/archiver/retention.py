@@ -16,13 +16,14 @@ from sqlalchemy import Connection, and_, delete, func, insert, select
 from pykarabo.data import ValueType
 from pykarabo_services.archiver import tables
 from pykarabo_services.archiver.compaction import (
+    EARLIEST,
     PLACE,
     OnDamage,
     StoredChunk,
     claim,
+    fitting_times,
     identity,
     remove_chunk,
-    row_size,
     samples_in,
     unheard,
     write_chunk,
@@ -227,20 +228,9 @@ def _samples_gone(
 
 def _remove_rows(connection: Connection, series_id: int, cut_ns: int) -> _Gone | None:
     rows = tables.sample
-    query = (
-        select(rows.c.time_ns, row_size(connection))
-        .where(rows.c.series_id == series_id, rows.c.time_ns < cut_ns)
-        .order_by(rows.c.time_ns)
-        .limit(MAX_ROWS)
+    times, _is_full = fitting_times(
+        connection, series_id, EARLIEST, cut_ns, rows=MAX_ROWS, size=MAX_BYTES
     )
-    times: list[int] = []
-    size = 0
-    with connection.execute(query) as found:
-        for time_ns, own in found:
-            size += own
-            if times and size > MAX_BYTES:
-                break
-            times.append(time_ns)
     if not times:
         return None
     gone = connection.execute(
