@@ -105,23 +105,38 @@ class EventStreams:
         self._publish(self._publisher.waiting(), self._clock.monotonic_ns())
 
     def changed(self, hosted: Hosted, rows: list[Row]) -> None:
-        """Publish changes of a device: in one message, unless they are too much for one."""
+        """Publish changes of a device."""
         now_ns = self._clock.monotonic_ns()
-        source = hosted.source
+        self._publish_rows(hosted.source, rows, now_ns, hosted.changed_at)
+        for chosen in self._by_device.get(hosted.source.stream, ()):
+            chosen.offer(rows)
+            self._schedule(chosen, now_ns)
+
+    def _publish_rows(
+        self,
+        source: EventSource,
+        rows: list[Row],
+        now_ns: int,
+        changed_at: dict[str, int] | None = None,
+    ) -> None:
+        """Publish changes in one message, or in several where they are too much for one.
+
+        Args:
+            changed_at: gets the number of each message by the keys of its rows.
+        """
         try:
             messages = self._publisher.event(source, rows, now_ns)
         except LimitExceededError:
             if len(rows) == 1:
                 raise
-            self.changed(hosted, rows[: len(rows) // 2])
-            self.changed(hosted, rows[len(rows) // 2 :])
+            half = len(rows) // 2
+            self._publish_rows(source, rows[:half], now_ns, changed_at)
+            self._publish_rows(source, rows[half:], now_ns, changed_at)
             return
         self._publish(messages, now_ns)
-        for row in rows:
-            hosted.changed_at[row[0]] = source.sequence
-        for chosen in self._by_device.get(source.stream, ()):
-            chosen.offer(rows)
-            self._schedule(chosen, now_ns)
+        if changed_at is not None:
+            for row in rows:
+                changed_at[row[0]] = source.sequence
 
     def schema_changed(self, hosted: Hosted) -> None:
         """Publish that a device has another schema now; what it shows comes after it."""
@@ -151,7 +166,7 @@ class EventStreams:
 
     def _publish_chosen(self, chosen: ChosenStream, now_ns: int) -> None:
         rows = chosen.take(now_ns)
-        self._publish(self._publisher.event(chosen.source, rows, now_ns), now_ns)
+        self._publish_rows(chosen.source, rows, now_ns)
 
     def ended(self, hosted: Hosted) -> None:
         """Tell that a device has ended."""

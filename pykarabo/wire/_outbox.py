@@ -19,7 +19,7 @@ MAX_WAITING: Final = 64
 """So many that wait leave without waiting longer: the other end can begin to work on them."""
 MAX_TOGETHER: Final = 8 * 1024
 """Bytes of events that wait: larger ones gain little, and a queue in front of a stalled subscriber
-counts messages, not bytes."""
+counts messages, not bytes. A larger event leaves alone: it may be as large as a message can be."""
 
 Message = list[Frame]
 
@@ -99,10 +99,12 @@ class Outbox:
 
 
 def _follows(event: Numbered, before: Numbered) -> bool:
-    """Whether two events may travel as one message: the next of the same stream, without arrays."""
+    """Whether two events may travel as one message: small ones, next to each other in a stream."""
     return (
         event.topic == before.topic
         and event.instance == before.instance
         and event.sequence == before.sequence + 1
         and len(event.body) == len(before.body) == 1
+        and len(event.body[0]) <= MAX_TOGETHER
+        and len(before.body[0]) <= MAX_TOGETHER
     )

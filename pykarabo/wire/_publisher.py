@@ -17,10 +17,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from pykarabo.data import Quality, Row, Schema, decode, encode, encoded_list
+from pykarabo.data import Limits, Quality, Row, Schema, decode, encode, encoded_list
 from pykarabo.errors import MalformedMessageError
 
-from ._checks import MAX_FRAME, are_bytes, check_size, is_instance, is_number
+from ._checks import are_bytes, check_size, is_instance, is_number
 from ._header import Frame, Header, Kind, pack, unpack
 from ._journal import Entry, Journal
 from ._outbox import Message, Numbered, Outbox
@@ -34,6 +34,8 @@ _CHANGES: Final = (Kind.EVENT, Kind.EVENTS)
 _ECHO_PREFIX: Final = b"\x01"
 _SUBSCRIBE: Final = 1
 _EVENT_NUMBER_NS: Final = 1_000
+_SURELY_DECODED: Final = Limits().max_nodes
+"""A body of fewer bytes cannot hold too many values: each takes one at least."""
 MAX_TOPICS: Final = 10_000
 """Topics that one client may subscribe to at one server."""
 MAX_TOPIC_BYTES: Final = 320 * 2**10
@@ -130,8 +132,10 @@ class Publisher:
 
     def _number(self, kind: Kind, source: EventSource, body: Any, now_ns: int) -> list[Frame]:
         encoded = encode(body)
-        if len(encoded) > 1 or len(encoded[0]) > MAX_FRAME:
+        if len(encoded) > 1 or len(encoded[0]) > _SURELY_DECODED:
             check_size(encoded, "an event", device=source.stream)
+        if len(encoded[0]) > _SURELY_DECODED:
+            decode(encoded)  # what every subscriber would refuse is refused here
         source.sequence += 1
         self._changed[source.stream] = source
         self.published += 1

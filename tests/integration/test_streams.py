@@ -48,6 +48,30 @@ def test_every_change_arrives_once_and_in_order(processes: Any) -> None:
     assert asyncio.run(scenario()) == list(range(1, 201))
 
 
+def test_more_changes_of_one_turn_than_a_message_may_hold_arrive_all_the_same(
+    processes: Any,
+) -> None:
+    processes.start("S/1", "COUNT/1", directory=True)
+
+    async def scenario() -> list[Update]:
+        told: list[Update] = []
+        async with Client() as client:
+            client.follow("COUNT/1", told.append)
+            async with asyncio.timeout(30):
+                while not told:
+                    await asyncio.sleep(0.01)
+                proxy = await client.device("COUNT/1", follow=False)
+                await proxy.count(40_000)
+                while len(told) < 40_001:
+                    await asyncio.sleep(0.01)
+        return told
+
+    live, *changes = asyncio.run(scenario())
+    assert isinstance(live, Live)
+    values = [change.values["value"].value for change in changes if isinstance(change, Change)]
+    assert values == list(range(1, 40_001))
+
+
 def test_a_killed_server_is_stale_at_once_and_followed_after_its_restart(
     processes: Any,
 ) -> None:

@@ -20,6 +20,7 @@ from pykarabo.wire import (
     Publisher,
     parse_published,
 )
+from pykarabo.wire._checks import MAX_FRAME
 from pykarabo.wire._outbox import MAX_TOGETHER, MAX_WAITING
 from pykarabo.wire._stream import Changed
 
@@ -98,6 +99,16 @@ def test_what_waits_leaves_early_when_it_is_much() -> None:
     assert publisher.due_ns is None
     large = publisher.event(source, [_row("x" * (MAX_TOGETHER + 1))], 0)
     assert len(large) == 1
+
+
+def test_a_large_event_leaves_alone_since_it_may_be_as_large_as_a_message_can_be() -> None:
+    publisher, source = _publisher(), EventSource("A/1", _A, 1)
+    _flood(publisher, source, AT_ONCE + 2)
+    large = ["x" * (MAX_TOGETHER + 1), "y" * (MAX_FRAME - 1_000)]
+    messages = publisher.event(source, [_row(large[0])], 0)
+    messages += publisher.event(source, [_row(large[1])], 0) + publisher.waiting()
+    assert [len(_events([message])) for message in messages] == [2, 1, 1]
+    assert _values(messages)[-2:] == large
 
 
 def test_nothing_overtakes_what_waits() -> None:

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pykarabo.data import PropertyInfo, PropertyValue, Schema, Timestamp, ValueType, to_row
+from pykarabo.errors import LimitExceededError
 from pykarabo.wire import (
     HEARTBEAT_TOPIC,
     BeatWatch,
@@ -89,6 +90,18 @@ def test_event_that_cannot_be_encoded_uses_no_number() -> None:
     with pytest.raises(Exception, match="cannot travel"):
         _publisher().event(source, [["value", object(), 0, 0, 0, "valid"]], 0)
     assert source.sequence == 0
+
+
+def test_event_that_every_subscriber_would_refuse_uses_no_number() -> None:
+    source = _source()
+    row = ["value", 1, 2, 3, 4, "valid"]
+    with pytest.raises(LimitExceededError, match="more than 100000 values"):
+        _publisher().event(source, [row] * 15_000, 0)
+    assert source.sequence == 0
+    [message] = _publisher().event(source, [row] * 14_000, 0)
+    event = parse_published(message)
+    assert isinstance(event, Event)
+    assert event.rows == [row] * 14_000
 
 
 def test_heartbeat_tells_the_latest_number_of_what_changed_since_the_last_one() -> None:
