@@ -15,6 +15,7 @@ from ._hash import Hash
 from ._limits import Limits
 from ._numpy import np
 from ._registry import value_class
+from ._types import is_text
 
 FORM_VERSION: Final = 1
 """Version of what is written; a reader refuses a later one."""
@@ -192,17 +193,6 @@ def _check_text(text: str) -> None:
 def is_integer(number: int) -> bool:
     """Tell whether a number is an int64 or an uint64."""
     return _LOWEST <= number <= _HIGHEST
-
-
-def is_text(text: str) -> bool:
-    """Tell whether a text can be written as UTF-8: surrogates of their own cannot."""
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def check_storable(value: Any, limits: Limits = FILE_LIMITS) -> None:

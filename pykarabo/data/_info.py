@@ -170,7 +170,7 @@ class PropertyInfo:
         return value if presenter is None or value is None else presenter(self, value)
 
     def check_size(self, value: Any, *, device: str | None = None) -> None:
-        """Refuse an array that is too large for a property; raises `WrongShapeError`."""
+        """Refuse what is too large for a property; raises `WrongShapeError`."""
         check_value_size(self, value, device)
 
     def quality_of(self, value: Any) -> Quality:

@@ -25,7 +25,6 @@ from ._forms import (
     check_version,
     describe,
     is_integer,
-    is_text,
     too_deep,
     too_large,
     too_many,
@@ -44,6 +43,7 @@ from ._textual import (
     real,
     to_base64,
 )
+from ._types import is_text
 
 _WORDINESS: Final = 8
 """Commas and brackets that a value can take."""

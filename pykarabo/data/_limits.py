@@ -5,6 +5,9 @@ from typing import Final
 
 MAX_VALUE_BYTES: Final = 4 * 2**20
 """Two such values still fit into one message; what is larger belongs into a pipeline output."""
+MAX_VALUE_ITEMS: Final = 40_000
+"""Texts, arrays and the like in one value: two such values still fit into one message, see
+`Limits.max_nodes`. An array counts as one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,3 +114,14 @@ class AccessLevel(IntEnum):
     OPERATOR = 2
     EXPERT = 3
     ADMINISTRATOR = 4
+
+
+def is_text(text: str) -> bool:
+    """Tell whether a text can be written as UTF-8: surrogates of their own cannot."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

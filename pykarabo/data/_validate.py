@@ -7,32 +7,40 @@ first branches, plain numbers, are the hot path.
 import math
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from pykarabo.errors import (
     BadInputError,
+    LimitExceededError,
     NotAnOptionError,
     OutOfRangeError,
     WrongShapeError,
+    WrongTypeError,
 )
 
+from ._codec import decode, encode
+from ._hash import Hash
 from ._image import fits_shape, image_of, shape_text, zero_image
-from ._limits import MAX_VALUE_BYTES
+from ._limits import MAX_VALUE_BYTES, MAX_VALUE_ITEMS
 from ._moment import ZERO, moment_of
 from ._numpy import np
 from ._refusal import refusal, shown, wrong_type
 from ._state import State
 from ._table import columns_of, empty_columns
-from ._types import COMPLEXES, FLOATS, INTEGER_LIMITS, NUMERIC, ValueType
+from ._types import COMPLEXES, FLOATS, INTEGER_LIMITS, NUMERIC, ValueType, is_text
 from ._units import has_units, in_unit, is_quantity, magnitude
 
 if TYPE_CHECKING:
     from ._info import PropertyInfo
 
 _FLOAT32_MAX: Final = (2 - 2**-23) * 2.0**127
+_ELEMENT_ITEMS: Final = 4
+"""What an element of a map or Hash takes besides its value: a row, a key and its attributes."""
+_UTF8_BYTES: Final = 4
+"""A character takes so many at most."""
 _LAST_DIGITS: Final = 1e-12
 """7 mm is 0.7000000000000001 cm: so much a conversion may differ from an integer."""
 
@@ -186,9 +194,22 @@ def _string(info: "PropertyInfo", value: Any, device: str | None) -> str:
     if not isinstance(value, str):
         raise wrong_type(info, value, device)
     text = str(value)
-    _check_length(info, len(text), device)
-    _check_pattern(info, text, device)
+    if len(text) > MAX_VALUE_BYTES // _UTF8_BYTES:
+        _check_length(info, len(text.encode(errors="surrogatepass")), device)
+    _check_text(info, text, device)
     return text
+
+
+def _check_text(info: "PropertyInfo", text: str, device: str | None) -> None:
+    if not is_text(text):
+        raise refusal(
+            WrongTypeError,
+            info,
+            device,
+            f"cannot be {shown(text)}: it holds a surrogate, which is no character",
+            "decode bytes with errors='replace' or 'backslashreplace'",
+        )
+    _check_pattern(info, text, device)
 
 
 def _check_pattern(info: "PropertyInfo", text: str, device: str | None) -> None:
@@ -203,9 +224,52 @@ def _check_pattern(info: "PropertyInfo", text: str, device: str | None) -> None:
 
 
 def check_value_size(info: "PropertyInfo", value: Any, device: str | None) -> None:
-    """Refuse arrays that would not travel as a property; raises `WrongShapeError`."""
-    if isinstance(value, np.ndarray | dict):
-        _check_length(info, sum(array.nbytes for array in arrays_in(value)), device)
+    """Refuse what would not travel as a property; raises `WrongShapeError`."""
+    if type(value) in _SMALL:
+        return
+    length, items = _extent(value)
+    _check_length(info, length, device)
+    if items > MAX_VALUE_ITEMS:
+        raise refusal(
+            WrongShapeError,
+            info,
+            device,
+            f"cannot hold {items} texts, arrays and other values",
+            f"give {MAX_VALUE_ITEMS} at most: an array of numbers counts as one",
+        )
+
+
+_SMALL: Final = frozenset({float, int, bool, str, type(None), State})
+"""Types of which every value travels; the length of a text was looked at before."""
+
+
+def _extent(value: Any) -> tuple[int, int]:
+    """Return the bytes of a value's arrays and texts, and how many items its message holds."""
+    if isinstance(value, list | tuple):
+        return _sum(map(_extent, cast("Sequence[Any]", value)), 0)
+    if isinstance(value, Hash):
+        parts = ((item, *attributes.values()) for _key, item, attributes in value.elements())
+        return _sum(map(_extent, parts), _ELEMENT_ITEMS * len(value))
+    if isinstance(value, Mapping):
+        fields = cast("Mapping[str, Any]", value)
+        return _sum(map(_extent, fields.values()), _ELEMENT_ITEMS * len(fields))
+    return _bytes_of(value), 1
+
+
+def _bytes_of(value: Any) -> int:
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    if isinstance(value, str):
+        return len(value) if value.isascii() else len(value.encode(errors="surrogatepass"))
+    return len(value) if isinstance(value, bytes | bytearray) else 0
+
+
+def _sum(extents: Iterable[tuple[int, int]], own: int) -> tuple[int, int]:
+    length, items = 0, own + 1
+    for more_length, more_items in extents:
+        length += more_length
+        items += more_items
+    return length, items
 
 
 def arrays_in(value: Any) -> Iterator["np.ndarray[Any, Any]"]:
@@ -285,7 +349,7 @@ def _strings(info: "PropertyInfo", value: Any, device: str | None) -> list[str]:
         raise wrong_type(info, value, device)
     _check_size(info, len(texts), device)
     for text in texts:
-        _check_pattern(info, text, device)
+        _check_text(info, text, device)
     return texts
 
 
@@ -361,9 +425,19 @@ def _fits(array: "np.ndarray[Any, Any]", dtype: "np.dtype[Any]") -> bool:
 
 
 def _hash(info: "PropertyInfo", value: Any, device: str | None) -> Any:
-    if isinstance(value, Mapping):
-        return value
-    raise wrong_type(info, value, device)
+    if not isinstance(value, Mapping):
+        raise wrong_type(info, value, device)
+    try:
+        decode(encode([[value]]))  # nested as in an event
+    except WrongTypeError as error:
+        raise refusal(WrongTypeError, info, device, f"{_CANNOT} {error.message}", _PLAIN) from None
+    except LimitExceededError as error:
+        raise refusal(WrongShapeError, info, device, f"{_CANNOT} {error.message}", _PLAIN) from None
+    return value
+
+
+_CANNOT: Final = "cannot hold this:"
+_PLAIN: Final = "give plain values and arrays, fewer of them and on fewer levels"
 
 
 def _any(info: "PropertyInfo", value: Any, device: str | None) -> Any:

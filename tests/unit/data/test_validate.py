@@ -18,6 +18,7 @@ from pykarabo.data import (
     Configurable,
     Float32,
     Float64,
+    Hash,
     HashProperty,
     Int8,
     Int64,
@@ -32,7 +33,7 @@ from pykarabo.data import (
     decode,
     encode,
 )
-from pykarabo.errors import BadInputError, OutOfRangeError, WrongUnitError
+from pykarabo.errors import BadInputError, OutOfRangeError, WrongShapeError, WrongUnitError
 
 
 class _Every(Configurable):
@@ -154,3 +155,43 @@ def test_a_secret_value_is_not_in_the_words_of_its_refusal(given_: Any) -> None:
         info.validate(given_, device="A/1")
     assert (caught.value.device, caught.value.key) == ("A/1", "pin")
     assert str(given_) not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("text", "a\ud800", "holds a surrogate, which is no character"),
+        ("words", ["a", "b\udcff"], "holds a surrogate, which is no character"),
+        ("tree", {"a": object()}, "cannot travel"),
+        ("tree", {"a": "\ud800"}, "cannot travel"),
+        ("tree", Hash(".".join("a" * 40), 1), "nested deeper than 32"),
+    ],
+)
+def test_what_could_not_travel_is_refused_where_it_is_given(
+    key: str, value: Any, problem: str
+) -> None:
+    with pytest.raises(BadInputError, match=problem) as raised:
+        _PROPERTIES[key].validate(value, device="A/1")
+    assert raised.value.key == key
+    assert raised.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("info", "value", "problem"),
+    [
+        (VectorString(), ["x" * 1_000] * 5_000, "cannot hold 4.8 MiB"),
+        (VectorString(), ["x"] * 40_001, "cannot hold 40002 texts"),
+        (String(), "\u20ac" * 1_500_000, "cannot hold 4.3 MiB"),
+    ],
+)
+def test_texts_of_more_than_a_message_holds_are_refused(
+    info: Any, value: Any, problem: str
+) -> None:
+    class Holder(Configurable):
+        """Holds it."""
+
+        held = info
+
+    described = Holder.schema().properties["held"]
+    with pytest.raises(WrongShapeError, match=problem):
+        described.check_size(described.validate(value, device="A/1"), device="A/1")
