@@ -29,6 +29,7 @@ from pykarabo_services.archiver.model import (
     size_of,
 )
 from pykarabo_services.archiver.registry import DeviceState, Registry, SeriesState
+from pykarabo_services.archiver.withheld import LeftOut, Withheld
 
 if TYPE_CHECKING:
     from pykarabo.client import Client
@@ -37,10 +38,6 @@ FIRST_S: Final = 946_684_800
 """2000 UTC: a clock that shows less was never set."""
 AHEAD_S: Final = 30
 """A clock that is further ahead is wrong, not just another one."""
-BURST_S: Final = 5.0
-"""A device may change so long faster than allowed, as one that starts or is configured does."""
-REPORT_NS: Final = 1_000_000_000
-"""How often what was left out is noted."""
 HEARD_NS: Final = 5_000_000_000
 """All but the last seconds is known of a device that is followed: a silence is noticed in 2.5 s."""
 STALL_NS: Final = 1_000_000_000
@@ -78,18 +75,6 @@ class Sink(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class _LeftOut:
-    """Values that were not stored as they were, until that is noted."""
-
-    kind: EventKind
-    key: str
-    reason: str
-    first_ns: int
-    last_ns: int
-    count: int = 0
-
-
 class DeviceRecording(StreamFollower):
     """Follows a device and puts into the spool what is to be stored of it.
 
@@ -111,8 +96,6 @@ class DeviceRecording(StreamFollower):
         self.state = state
         self.live = False
         self.stored = 0
-        self.limited = 0
-        self.rejected = 0
         self._sink = sink
         self._clock_ns = clock_ns
         self._away: str | None = None
@@ -121,13 +104,20 @@ class DeviceRecording(StreamFollower):
         self._wants_all = False
         self._is_resumed = bool(state.instance)
         self._told_away = False
-        self._left_out: dict[tuple[EventKind, str], _LeftOut] = {}
-        self._credit = sink.limits.rate * BURST_S
-        self._credited_ns = clock_ns()
-        self._flooded: dict[int, tuple[int, list[Any]]] = {}
-        self._held: dict[int, SeriesState] = {}
-        self._reported_ns = 0
         self._ticked_ns = self._trusted_ns = clock_ns()
+        self._withheld = Withheld(
+            state, lambda: sink.limits.rate, self._put_late, self._note_left_out, self._ticked_ns
+        )
+
+    @property
+    def limited(self) -> int:
+        """How many values were left out because the device changed too often."""
+        return self._withheld.limited
+
+    @property
+    def rejected(self) -> int:
+        """How many values were left out because they were too large."""
+        return self._withheld.rejected
 
     # -- the stream -----------------------------------------------------------------------------
 
@@ -145,7 +135,7 @@ class DeviceRecording(StreamFollower):
 
     def _begin_life(self, instance: bytes, epoch: int) -> None:
         state = self.state
-        self._settle()
+        self._withheld.settle(self._clock_ns())
         if state.instance and not state.has_ended:
             self._missing(None, "it was restarted unseen", until_ns=epoch)
         self._is_resumed, self._was_unknown = False, not state.instance
@@ -195,7 +185,7 @@ class DeviceRecording(StreamFollower):
         self.reason = error.message
         if has_ended(error) and self.live:
             self.live, self._away = False, None
-            self._settle()
+            self._withheld.settle(self._clock_ns())
             if self._stream.complete:
                 self.state.has_ended = True
                 self._event(EventKind.STOPPED)
@@ -300,7 +290,7 @@ class DeviceRecording(StreamFollower):
     def _described(self, schema: Schema, seq: int) -> None:
         """Take the device's schema: its properties are other series where their type changed."""
         state = self.state
-        self._settle()
+        self._withheld.settle(self._clock_ns())
         self.schema = schema
         before, state.schema = state.schema, schema
         state.seq = max(state.seq, seq)
@@ -348,7 +338,7 @@ class DeviceRecording(StreamFollower):
         if len(kept) > 1:
             _number_repeats(kept)
         if kept:
-            kept = self._within_rate(kept, seq, now_ns)
+            kept = self._withheld.within_rate(kept, seq, now_ns)
         if kept:
             self.stored += len(kept)
             state.last_ns = max(state.last_ns, min(now_ns, _time_of(kept[-1])))
@@ -375,33 +365,23 @@ class DeviceRecording(StreamFollower):
             or (at < series.last and not flags)
         ):
             shown = f"{seconds}.{fraction // 10**9:09d} s since 1970"
-            self._leave_out(EventKind.CLOCK, series.key, f"for example {shown}", now_ns)
+            self._withheld.leave_out(EventKind.CLOCK, series.key, f"for example {shown}", now_ns)
             seconds, fraction = divmod(now_ns, 10**9)
             fraction *= 10**9
             flags |= _RECEIVED
         else:
             series.last = at
         found = [series.number, value, seconds, fraction, train_id, quality, flags, 0]
-        if series.interval_ns and not self._is_due(series, found, now_ns):
-            series.held = (seq, found)
-            self._held[series.number] = series
+        if series.interval_ns and self._withheld.waits(series, seq, found, now_ns):
             return None
         return found
-
-    def _is_due(self, series: SeriesState, row: list[Any], now_ns: int) -> bool:
-        """Tell whether the interval has passed since the value that was stored last."""
-        if row[5] == series.quality and now_ns - series.stored_ns < series.interval_ns:
-            return False
-        series.stored_ns, series.quality, series.held = now_ns, row[5], None
-        return True
 
     def _is_too_large(self, series: SeriesState, value: Any, now_ns: int) -> bool:
         size = size_of(value)
         if size <= self._sink.limits.value_bytes:
             return False
-        self.rejected += 1
         reason = f"{size} bytes are more than the {self._sink.limits.value_bytes} that are allowed"
-        self._leave_out(EventKind.REJECTED, series.key, reason, now_ns)
+        self._withheld.leave_out(EventKind.REJECTED, series.key, reason, now_ns)
         return True
 
     def _may_have_waited(self) -> bool:
@@ -437,30 +417,7 @@ class DeviceRecording(StreamFollower):
                 if present is not None:
                     present.present = row[1:]
 
-    # -- what is left out -----------------------------------------------------------------------
-
-    def _leave_out(self, kind: EventKind, key: str, reason: str, now_ns: int) -> None:
-        noted = self._left_out.get((kind, key))
-        if noted is None:
-            noted = self._left_out[kind, key] = _LeftOut(kind, key, reason, now_ns, now_ns)
-        noted.count += 1
-        noted.last_ns = now_ns
-
-    def _within_rate(self, rows: list[Any], seq: int, now_ns: int) -> list[Any]:
-        """Return what of a message the device's rate allows; the latest of the rest is kept."""
-        rate = self._sink.limits.rate
-        earned = (now_ns - self._credited_ns) * rate / 1e9
-        self._credited_ns = now_ns
-        self._credit = min(rate * BURST_S, self._credit + earned)
-        if self._credit >= len(rows):
-            self._credit -= len(rows)
-            return rows
-        self.state.is_limited = True
-        for row in rows:
-            self._flooded[row[0]] = (seq, row)
-            self._leave_out(EventKind.LIMITED, "", f"more than {rate:g} samples/s", now_ns)
-        self.limited += len(rows)
-        return []
+    # -- what waits and what is left out --------------------------------------------------------
 
     def tick(self) -> None:
         """Store what has waited, and note what was left out; to be called often."""
@@ -474,29 +431,14 @@ class DeviceRecording(StreamFollower):
             state.last_ns = max(state.last_ns, now_ns - HEARD_NS)
             if state.last_ns - state.noted_ns >= NOTED_NS:
                 self._note_known()
-        if self._held:
-            self._store_held(now_ns)
-        if (self._left_out or self._flooded) and now_ns - self._reported_ns >= REPORT_NS:
-            self._reported_ns = now_ns
-            self._note_left_out()
+        self._withheld.tick(now_ns)
 
     def end(self) -> None:
         """Store what waits, and note until when everything is known: it is followed no more."""
         self.tick()
-        self._settle()
+        self._withheld.settle(self._clock_ns())
         if self.state.epoch:
             self._note_known()
-
-    def _settle(self) -> None:
-        """Store what waits and note what was left out, whether it is due or not."""
-        for series in self._held.values():
-            if series.held is not None:
-                seq, row = series.held
-                series.held, series.stored_ns, series.quality = None, self._clock_ns(), row[5]
-                self._put_late(seq, row)
-        self._held.clear()
-        if self._left_out or self._flooded:
-            self._note_left_out()
 
     def _note_away(self) -> None:
         if self._away is not None and self.live:
@@ -504,39 +446,19 @@ class DeviceRecording(StreamFollower):
             self._event(EventKind.AWAY, reason=self._away)
             self._away = None
 
-    def _store_held(self, now_ns: int) -> None:
-        for number, series in list(self._held.items()):
-            if series.held is None:
-                del self._held[number]
-            elif now_ns - series.stored_ns >= series.interval_ns:
-                seq, row = series.held
-                series.held, series.stored_ns, series.quality = None, now_ns, row[5]
-                del self._held[number]
-                self._put_late(seq, row)
-
     def _put_late(self, seq: int, row: list[Any]) -> None:
         self.stored += 1
         self._sink.put([entries.VALUES, self.state.number, seq, [row]], 1)
 
-    def _note_left_out(self) -> None:
-        latest, self._flooded = self._flooded, {}
-        for seq, row in latest.values():
-            self._put_late(seq, row)
-        left_out, self._left_out = self._left_out, {}
-        for item in left_out.values():
-            count = item.count
-            if item.kind is EventKind.LIMITED:
-                count -= len(latest)
-                self.limited -= len(latest)
-            if count > 0:
-                self._event(
-                    item.kind,
-                    at_ns=item.first_ns,
-                    until_ns=item.last_ns,
-                    key=item.key,
-                    lost=count,
-                    reason=item.reason,
-                )
+    def _note_left_out(self, item: LeftOut) -> None:
+        self._event(
+            item.kind,
+            at_ns=item.first_ns,
+            until_ns=item.last_ns,
+            key=item.key,
+            lost=item.count,
+            reason=item.reason,
+        )
 
 
 def is_archived(info: PropertyInfo) -> bool:

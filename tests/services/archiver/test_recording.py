@@ -218,6 +218,17 @@ def test_a_flood_that_ends_with_the_archiver_has_its_last_value_and_a_count(
     assert len(motor.values()) + sum(event.lost or 0 for event in limited) == 20
 
 
+def test_another_rate_counts_at_once(motor: Recorded) -> None:
+    motor.begin()
+    motor.limits = RecordingLimits(rate=1_000.0)
+    motor.now_ns += SECOND
+    for number in range(20):
+        motor.told("position", float(number))
+
+    assert motor.values() == [float(number) for number in range(20)]
+    assert motor.recording.limited == 0
+
+
 def test_the_position_in_the_database_counts_where_it_is_later() -> None:
     state = DeviceState(0, "MOTOR/1", LIFE, epoch=100, seq=7, last_ns=START)
     assert not state.advance(Position(Mark(LIFE.hex(), 100, 7, START), has_ended=False))
