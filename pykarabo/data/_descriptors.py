@@ -332,7 +332,7 @@ class Complex128(Property[complex]):
 
 
 class String(Property[str]):
-    """Text."""
+    """Text of up to 4 MiB in UTF-8."""
 
     value_type = ValueType.STRING
 
@@ -350,6 +350,6 @@ class StateProperty(Property[State]):
 
 
 class HashProperty(Property[dict[str, Any]]):
-    """A map of values by name."""
+    """A map of values by name; a device can have some 10 000 of them in it."""
 
     value_type = ValueType.HASH

@@ -67,6 +67,8 @@ class Image(Property[ImageData]):
 class Table(Property[TableValue]):
     """A table; it reads as a `TableValue` and takes all that one is made of.
 
+    A device can have 40 000 texts and vectors in its cells, and 4 MiB in all.
+
     Args:
         rows: a `Configurable` class whose properties describe the columns.
     """

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from ._info import PropertyInfo
 
 _FLOAT32_MAX: Final = (2 - 2**-23) * 2.0**127
-_ELEMENT_ITEMS: Final = 4
-"""What an element of a map or Hash takes besides its value: a row, a key and its attributes."""
+_ELEMENT_ITEMS: Final = 2
+"""What an element of a map or Hash takes besides its row and its value: key and attributes."""
 _UTF8_BYTES: Final = 4
 """A character takes so many at most."""
 _LAST_DIGITS: Final = 1e-12

@@ -89,7 +89,7 @@ class VectorComplex128(Property[npt.NDArray[np.complex128]]):
 
 
 class VectorString(Property[list[str]]):
-    """A sequence of texts."""
+    """A sequence of texts; a device can have 40 000 of them in a value, and 4 MiB in all."""
 
     value_type = ValueType.VECTOR_STRING
 
