@@ -44,6 +44,28 @@ async def test_what_came_after_the_backup_is_a_gap_in_which_no_value_is_certain(
 
 
 @async_test
+async def test_a_restore_that_fails_at_its_notes_changes_nothing(
+    databases: Databases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = databases.place("archive")
+    async with archive(place) as database:
+        back_up(STORE, place, tmp_path / "backup.db")
+        await database.write(fill)
+        before = await database.write(store_id)
+
+    def stop(_connection: Connection, _events: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(restoring, "write_events", stop)
+    with pytest.raises(KeyboardInterrupt):
+        restore(STORE, place, tmp_path / "backup.db")
+    async with archive(place) as database:
+        assert await database.write(store_id) == before
+        assert await _values_at(database, START + 5 * SECOND)
+    assert _unfinished(tmp_path) == []
+
+
+@async_test
 async def test_writer_asks_a_restored_archive_for_the_numbers_of_its_series(
     databases: Databases, tmp_path: Path
 ) -> None:
@@ -60,6 +82,10 @@ async def test_writer_asks_a_restored_archive_for_the_numbers_of_its_series(
         taken = await database.write(lambda c: later.find(c, [third]))
         found = await database.write(lambda c: numbers.find(c, [first, second]))
     assert len({*taken.values(), *found.values()}) == 3
+
+
+def _unfinished(folder: Path) -> list[Path]:
+    return list(folder.rglob("*.part*"))
 
 
 async def _values_at(database: Database, at_ns: int) -> list[Any]:

@@ -114,7 +114,8 @@ def restore(store: StoreDeclaration, place: Place, file: Path) -> None:
     """Make a store what it was when it was backed up; in one transaction, all or nothing.
 
     An older backup is upgraded on the way; the file itself stays as it is. What is there may be of
-    a later version. What the store itself notes of it follows in SQLite, once the file is replaced.
+    a later version. What the store itself notes of it is part of the transaction; for a SQLite file
+    it is noted in a copy beside it, which needs as much space again for a while.
 
     Raises:
         DatabaseInUseError: the service runs.
@@ -151,15 +152,28 @@ def _require_ours(connection: Connection, store: StoreDeclaration, source: Place
 
 def _restore_file(store: StoreDeclaration, source: Place, place: Place) -> None:
     """Copy the backup over the file; SQLite does it in one transaction."""
+    if store.restored is None:
+        _copy_over(source, place)
+        return
+    path = _path(place)
+    noted = Place(path.with_name(f"{path.name}.part"))
+    _remove(noted)
+    try:
+        _copy_file(source, noted)
+        with writing(noted) as connection:
+            store.restored(connection)
+        _copy_over(noted, place)
+    finally:
+        _remove(noted)
+
+
+def _copy_over(source: Place, place: Place) -> None:
     with (
         telling(place),
         closing(sqlite3.connect(str(source.path))) as origin,
         closing(sqlite3.connect(str(place.path))) as target,
     ):
         origin.backup(target)
-    if store.restored is not None:
-        with writing(place) as connection:
-            store.restored(connection)
 
 
 def _replace_rows(store: StoreDeclaration, source: Place, place: Place) -> None:
