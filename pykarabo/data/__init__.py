@@ -31,6 +31,15 @@ from ._validate import arrays_in
 from ._value import PropertyValue, Row, from_rows, to_row
 
 if TYPE_CHECKING:
+    from ._attributes import (
+        ATTRIBUTES,
+        TEXT_ATTRIBUTES,
+        AttributeChange,
+        attribute_changes,
+        checked_attributes,
+        contradiction,
+        other_attributes,
+    )
     from ._choices import Choice, RegexString, VectorRegexString
     from ._configurable import (
         BoundChoice,
@@ -70,6 +79,7 @@ if TYPE_CHECKING:
     from ._injection import (
         configured_properties,
         declared_class,
+        with_all_attributes,
         with_attributes,
         with_members,
         without_member,
@@ -83,6 +93,7 @@ if TYPE_CHECKING:
         is_default,
         kept_configuration,
         live_configuration,
+        properties_with,
         without_defaults,
     )
     from ._moments import moment_ns, span_ns
@@ -109,13 +120,16 @@ if TYPE_CHECKING:
     from ._xml import from_xml, read_xml, to_xml, write_xml
 
 __all__ = [
+    "ATTRIBUTES",
     "FILE_LIMITS",
+    "TEXT_ATTRIBUTES",
     "AccessLevel",
     "AccessMode",
     "Alarm",
     "AlarmCondition",
     "AlarmMachine",
     "Array",
+    "AttributeChange",
     "Bool",
     "BoundChoice",
     "BoundList",
@@ -182,9 +196,12 @@ __all__ = [
     "VectorUInt32",
     "VectorUInt64",
     "arrays_in",
+    "attribute_changes",
+    "checked_attributes",
     "checked_configuration",
     "class_property",
     "configured_properties",
+    "contradiction",
     "declared_class",
     "decode",
     "encode",
@@ -211,6 +228,8 @@ __all__ = [
     "moment_ns",
     "most_significant",
     "most_significant_alarm",
+    "other_attributes",
+    "properties_with",
     "raise_all",
     "read_binary",
     "read_hdf5",
@@ -227,6 +246,7 @@ __all__ = [
     "to_json",
     "to_row",
     "to_xml",
+    "with_all_attributes",
     "with_attributes",
     "with_members",
     "without_defaults",
@@ -241,6 +261,18 @@ if not TYPE_CHECKING:
     __getattr__ = lazy_attributes(
         __name__,
         {
+            **dict.fromkeys(
+                (
+                    "ATTRIBUTES",
+                    "TEXT_ATTRIBUTES",
+                    "AttributeChange",
+                    "attribute_changes",
+                    "checked_attributes",
+                    "contradiction",
+                    "other_attributes",
+                ),
+                "_attributes",
+            ),
             **dict.fromkeys(("Choice", "RegexString", "VectorRegexString"), "_choices"),
             **dict.fromkeys(
                 (
@@ -293,6 +325,7 @@ if not TYPE_CHECKING:
                     "is_default",
                     "kept_configuration",
                     "live_configuration",
+                    "properties_with",
                     "without_defaults",
                 ),
                 "_kept",
@@ -305,6 +338,7 @@ if not TYPE_CHECKING:
                 (
                     "configured_properties",
                     "declared_class",
+                    "with_all_attributes",
                     "with_attributes",
                     "with_members",
                     "without_member",

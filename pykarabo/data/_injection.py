@@ -73,19 +73,51 @@ def with_attributes(cls: _Class, key: str, attributes: Mapping[str, Any]) -> _Cl
     Raises:
         BadConfigurationError: there is no such attribute, or they contradict each other.
     """
-    *path, last = key.split(".")
+    return with_all_attributes(cls, {key: attributes})
 
-    def update(node: _Class, own: dict[str, Member]) -> None:
-        name, member = _find(node, last)
-        if isinstance(member, Node):
-            raise BadConfigurationError(
-                f"'{key}' is a node, which has no attributes that can be changed",
-                key=key,
-                remedy="name a property below it",
-            )
-        own[name] = member.with_attributes(attributes)
 
-    return _edited(cls, path, update)
+def with_all_attributes(cls: _Class, attributes: Mapping[str, Mapping[str, Any]]) -> _Class:
+    """Return a class in which several properties, by dotted key, have other attributes.
+
+    Raises:
+        BadConfigurationError: there is no such property or attribute, or they contradict each
+            other.
+    """
+    if not attributes:
+        return cls
+    own = _own_members(cls)
+    below: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for key, given in attributes.items():
+        above, dot, rest = key.partition(".")
+        if dot:
+            below.setdefault(above, {})[rest] = given
+        else:
+            name, member = _find(cls, key)
+            own[name] = _require_property(member, key).with_attributes(given)
+    for key, inner in below.items():
+        name, member = _find(cls, key)
+        if not isinstance(member, Node):
+            raise _nothing_below(member)
+        own[name] = member.with_class(with_all_attributes(member.node, inner))
+    return _class_with(declared_class(cls), own)
+
+
+def _require_property(member: Member, key: str) -> Property[Any]:
+    if isinstance(member, Node):
+        raise BadConfigurationError(
+            f"'{key}' is a node, which has no attributes that can be changed",
+            key=key,
+            remedy="name a property below it",
+        )
+    return member
+
+
+def _nothing_below(member: Member) -> BadConfigurationError:
+    return BadConfigurationError(
+        f"'{member.key}' is a property, nothing can be below it",
+        key=member.key,
+        remedy="name a node",
+    )
 
 
 def with_configured_nodes(
@@ -170,11 +202,7 @@ def _edited(
     if path:
         name, node = _find(cls, path[0])
         if not isinstance(node, Node):
-            raise BadConfigurationError(
-                f"'{node.key}' is a property, nothing can be below it",
-                key=node.key,
-                remedy="name a node",
-            )
+            raise _nothing_below(node)
         own[name] = node.with_class(_edited(node.node, path[1:], edit))
     else:
         edit(cls, own)

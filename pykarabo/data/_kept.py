@@ -9,6 +9,7 @@ It is what a device of the class can be started with, and it can be compared key
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from pykarabo.errors import (
@@ -209,10 +210,24 @@ def filled_configuration(schema: Schema, configuration: Mapping[str, Any]) -> di
     return filled
 
 
+def properties_with(schema: Schema, configuration: Mapping[str, Any]) -> dict[str, PropertyInfo]:
+    """Return the properties that a device of a class has with a configuration, nodes left out.
+
+    Args:
+        configuration: by dotted key, as `checked_configuration` returns it.
+    """
+    leaves = _leaves(schema.properties, "", configuration, read_only=True)
+    return {key: replace(info, key=key) for info, key in leaves if not info.node}
+
+
 def _leaves(
-    infos: _Infos, prefix: str, given: Mapping[str, Any]
+    infos: _Infos, prefix: str, given: Mapping[str, Any], *, read_only: bool = False
 ) -> Iterator[tuple[PropertyInfo, str]]:
-    """Yield what can be configured with its key: values, choices and lists."""
+    """Yield what can be configured with its key: values, choices and lists.
+
+    Args:
+        read_only: yield the values that cannot be configured as well.
+    """
     hidden: list[str] = []
     for info in infos.values():
         key = f"{prefix}{info.key}"
@@ -225,8 +240,9 @@ def _leaves(
                 hidden += (f"{key}.{name}" for name in info.options or () if name not in names)
             else:
                 for name in names:
-                    yield from _leaves(_rows(info), f"{key}.{name}.", given)
-        elif not info.node and info.access_mode is not AccessMode.READ_ONLY:
+                    below = f"{key}.{name}."
+                    yield from _leaves(_rows(info), below, given, read_only=read_only)
+        elif not info.node and (read_only or info.access_mode is not AccessMode.READ_ONLY):
             yield info, key
 
 
