@@ -1,9 +1,9 @@
 """What a device gets from the server that hosts it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pykarabo.client import Client, DomainMode
 from pykarabo.data import PropertyValue, TrainReference
@@ -25,6 +25,7 @@ class DeviceContext:
         publish_schema: takes a device that has another schema now, likewise.
         memory: directory of what devices remember; None in a process that remembers nothing.
         mode: tells whether the domain may be changed.
+        attributes: those of its properties that it is given, by property and name.
         train_reference: tells the relation of time and train ids, None without a time source.
     """
 
@@ -42,3 +43,4 @@ class DeviceContext:
     train_reference: Callable[[], TrainReference | None]
     memory: Path | None = None
     mode: Callable[[], DomainMode] = DomainMode
+    attributes: Mapping[str, Any] = field(default_factory=dict[str, Any])

@@ -106,6 +106,11 @@ class Device(Called):
     last_command = String(
         read_only=True, description="The latest command or write, and who asked for it."
     )
+    given_attributes = HashProperty(
+        read_only=True,
+        description="Limits, dead-bands and what the archive keeps, as far as it was given others "
+        "than its class declares: attributes by property.",
+    )
     log_level = Choice(
         LEVELS,
         default=AS_SERVER,
@@ -201,6 +206,7 @@ class Device(Called):
             "host": context.host,
             "pid": context.pid,
             "status": "; ".join(self._problems),
+            "given_attributes": self._given_attributes,
         }
 
     # -- hooks ----------------------------------------------------------------------------------

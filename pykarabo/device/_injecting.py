@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, Self, cast
 
 from pykarabo.data import (
     Configurable,
@@ -12,6 +12,7 @@ from pykarabo.data import (
     PropertyValue,
     Timestamp,
     encode,
+    same,
     with_attributes,
     with_members,
     without_member,
@@ -19,6 +20,7 @@ from pykarabo.data import (
 from pykarabo.errors import BadConfigurationError, WrongTypeError
 
 from ._alarms import DeviceAlarms
+from ._attributes import Given, accepted, with_given
 from ._context import DeviceContext
 
 
@@ -26,6 +28,8 @@ class Injecting(Configurable):
     """A device as far as its own description changes."""
 
     _alarms: DeviceAlarms
+    _bare_class: type[Configurable]
+    _given_attributes: Given
     _context: DeviceContext
     _loop: asyncio.AbstractEventLoop
     _online: bool
@@ -37,6 +41,43 @@ class Injecting(Configurable):
     def context(self) -> DeviceContext:
         """The device's surroundings."""
         return self._context
+
+    @property
+    def bare_class(self) -> type[Configurable]:
+        """Its class with what it has injected and changed itself, without what it was given."""
+        return self._bare_class
+
+    def _checked_configuration(self, configuration: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the plain values of a configuration; become what it chooses and is given."""
+        plain = super()._checked_configuration(configuration)
+        device_id = self._context.device_id
+        self._bare_class = type(self)
+        self._given_attributes = accepted(self._bare_class, self._context.attributes, device_id)
+        self.__class__ = cast(
+            "type[Self]", with_given(self._bare_class, self._given_attributes, device_id)
+        )
+        return plain
+
+    def give_attributes(self, attributes: Mapping[str, Any]) -> None:
+        """Take attributes of properties in place of all that were given before.
+
+        Present values are judged anew at once; what is not given any more is as the class has it.
+
+        Raises:
+            BadInputError: they cannot be; nothing changed.
+        """
+
+        def change() -> None:
+            before = self._given_attributes
+            given = accepted(self._bare_class, attributes, self._context.device_id)
+            touched = [
+                key for key in {**before, **given} if not same(before.get(key), given.get(key))
+            ]
+            if touched:
+                self._change_schema(self._bare_class, touched, strict=True, given=given)
+                self.set_values({"given_attributes": given})
+
+        self._in_own_thread(change, "cannot be given attributes")
 
     def flush(self) -> None:
         """Publish what has changed since the last time."""
@@ -70,7 +111,7 @@ class Injecting(Configurable):
         given = {**(members or {}), **more}
 
         def change() -> None:
-            cls = with_members(type(self), given, self._node_key(below))
+            cls = with_members(self._bare_class, given, self._node_key(below))
             for name in given:
                 self._refuse_hidden(name, below)
             prefix = f"{below}." if below else ""
@@ -88,7 +129,7 @@ class Injecting(Configurable):
         """
 
         def change() -> None:
-            cls: type[Configurable] = type(self)
+            cls = self._bare_class
             for key in keys:
                 cls.schema().require_property(key, self._context.device_id)
                 cls = without_member(cls, key)
@@ -99,7 +140,8 @@ class Injecting(Configurable):
     def update_attributes(self, key: str, /, **attributes: Any) -> None:
         """Change attributes of a property of this device, named as at its declaration.
 
-        Its present value must fit; its quality is judged anew. Its unit cannot change.
+        Its present value must fit; its quality is judged anew. Its unit cannot change. Those that
+        the device was given from outside go before them.
 
         Raises:
             UnknownPropertyError: there is no such property.
@@ -109,7 +151,7 @@ class Injecting(Configurable):
 
         def change() -> None:
             self.schema().require_property(key, self._context.device_id)
-            cls = with_attributes(type(self), key, attributes)
+            cls = with_attributes(self._bare_class, key, attributes)
             self._change_schema(cls, (key,), strict=True)
 
         self._in_own_thread(change, f"cannot have '{key}' with {', '.join(attributes)}")
@@ -153,8 +195,16 @@ class Injecting(Configurable):
             ) from None
 
     def _change_schema(
-        self, cls: type[Configurable], touched: Collection[str], *, strict: bool
+        self,
+        bare: type[Configurable],
+        touched: Collection[str],
+        *,
+        strict: bool,
+        given: Given | None = None,
     ) -> None:
+        """Become an object of `bare` with the attributes that are given now, or with others."""
+        given = self._given_attributes if given is None else given
+        cls = with_given(bare, given, self._context.device_id)
         try:
             encode(cls.schema().to_wire())
         except WrongTypeError as error:
@@ -166,6 +216,7 @@ class Injecting(Configurable):
             self.flush()  # what was set before belongs to the schema before
         known = frozenset(self._values)
         brought = self._take_class(cls, touched, strict=strict)
+        self._bare_class, self._given_attributes = bare, given
         judged = self._alarms.declare(self.schema(), brought, known)
         self._values.update(judged)
         brought.update(judged)

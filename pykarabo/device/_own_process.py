@@ -100,7 +100,12 @@ class OwnProcesses:
         }
 
     async def start(
-        self, cls: type[Device], class_id: str, device_id: str, configuration: Mapping[str, Any]
+        self,
+        cls: type[Device],
+        class_id: str,
+        device_id: str,
+        configuration: Mapping[str, Any],
+        attributes: Mapping[str, Any],
     ) -> int:
         """Start a device in a process of its own; returns the process id.
 
@@ -117,6 +122,7 @@ class OwnProcesses:
             "class_id": class_id,
             "class": class_path(cls),
             "configuration": dict(configuration),
+            "attributes": dict(attributes),
         }
         if device_id in self._running:
             raise DuplicateDeviceError(

@@ -25,8 +25,9 @@ def main() -> None:
     told = read_packed(sys.stdin.buffer)
     device_id, class_id = told.pop("device_id"), told.pop("class_id")
     configuration, cls = told.pop("configuration"), _found(told.pop("class"))
+    device = DeviceSettings(device_id, class_id, configuration, attributes=told.pop("attributes"))
     settings = ServerSettings(
-        devices=(DeviceSettings(device_id, class_id, configuration),),
+        devices=(device,),
         classes=(),
         more_classes={class_id: cls},
         **told,

@@ -42,7 +42,7 @@ from ._classes import DeviceClasses
 from ._clock_watch import ClockWatch
 from ._context import DeviceContext
 from ._device import Device
-from ._hosting import Hosting
+from ._hosting import Hosted, Hosting
 from ._lock import LockWatch
 from ._loop_watch import Blockage
 from ._mode import ModeWatch
@@ -273,12 +273,14 @@ class Server:
         class_id: str,
         device_id: str,
         configuration: Mapping[str, Any] | None = None,
+        attributes: Mapping[str, Any] | None = None,
         *,
         wait: bool = True,
     ) -> Device:
         """Start a device.
 
         Args:
+            attributes: limits, dead-bands and what the archive keeps, by property.
             wait: until the directory knows it; else it is told soon.
 
         Raises:
@@ -298,7 +300,9 @@ class Server:
         try:
             await self._registration.claim(device_id)
             try:
-                return await self._host(cls, device_id, configuration or {}, wait=wait)
+                return await self._host(
+                    cls, device_id, configuration or {}, attributes=attributes, wait=wait
+                )
             except BaseException:
                 await self._registration.release(device_id)
                 raise
@@ -306,7 +310,11 @@ class Server:
             self._starting.discard(device_id)
 
     async def instantiate_apart(
-        self, class_id: str, device_id: str, configuration: Mapping[str, Any] | None = None
+        self,
+        class_id: str,
+        device_id: str,
+        configuration: Mapping[str, Any] | None = None,
+        attributes: Mapping[str, Any] | None = None,
     ) -> int:
         """Start a device in a process of its own; returns the process id.
 
@@ -322,7 +330,7 @@ class Server:
                 remedy="start it among the others",
             )
         pid = await self._apart.start(
-            cls, class_id, check_device_id(device_id), configuration or {}
+            cls, class_id, check_device_id(device_id), configuration or {}, attributes or {}
         )
         self._first_devices.problems.pop(device_id, None)
         self._hosting.require(self.server_id).device.clear_alarm(_death_of(device_id))
@@ -367,6 +375,10 @@ class Server:
         """Tell whether a device runs here."""
         return device_id in self._hosting
 
+    def hosted(self, device_id: str) -> Hosted:
+        """Return a device that runs here; raises `UnknownDeviceError`."""
+        return self._hosting.require(device_id)
+
     @property
     def own_device(self) -> Device:
         """The server itself as a device; raises `UnknownDeviceError` before it is one."""
@@ -400,8 +412,9 @@ class Server:
         *,
         own: bool = False,
         wait: bool = True,
+        attributes: Mapping[str, Any] | None = None,
     ) -> Device:
-        context = self._context(device_id, own=own)
+        context = self._context(device_id, own=own, attributes=attributes or {})
         device = cls(configuration, context=context)
         if isinstance(device, DeviceServer):
             device.attach(self)
@@ -435,7 +448,9 @@ class Server:
             await device.aclose()
             raise
 
-    def _context(self, device_id: str, *, own: bool) -> DeviceContext:
+    def _context(
+        self, device_id: str, *, own: bool, attributes: Mapping[str, Any]
+    ) -> DeviceContext:
         return DeviceContext(
             device_id=device_id,
             server_id=self.server_id,
@@ -451,6 +466,7 @@ class Server:
             train_reference=self._train_reference,
             memory=self._memory,
             mode=lambda: self._mode.mode,
+            attributes=attributes,
         )
 
     def _train_reference(self) -> TrainReference | None:

@@ -21,9 +21,10 @@ from pykarabo.errors import StateForbidsError, UnknownClassError
 
 from ._admission import caller_of
 from ._attempt import told_configuration
+from ._attributes import set_attributes, told_change
 from ._command import command
 from ._device import Device
-from ._rights import permit_configuration
+from ._rights import permit_command, permit_configuration
 
 if TYPE_CHECKING:
     from psutil import Process
@@ -239,9 +240,15 @@ class DeviceServer(Device):
             cls = self._server.classes.require(arguments["class_id"])
             given = arguments.get("configuration") or {}
             permit_configuration(caller_of(self), cls, given, arguments["device_id"])
+            if arguments.get("attributes"):
+                wanted = self.schema().require_command("set_attributes")
+                permit_command(caller_of(self), wanted, self.context.device_id)
 
     def told_arguments(self, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Hide what the configuration of a device holds of secrets."""
+        """Hide what the configuration of a device holds of secrets; tell what attributes were."""
+        device_id = str(arguments.get("device_id"))
+        if command == "set_attributes" and self._server.hosts(device_id):
+            return told_change(self._server.hosted(device_id), arguments)
         if command != "instantiate" or arguments.get("configuration") is None:
             return arguments
         try:
@@ -258,19 +265,36 @@ class DeviceServer(Device):
         device_id: str,
         configuration: dict[str, Any] | None = None,
         own_process: bool = False,
+        attributes: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Start a device of a class under an id, with a configuration by key.
 
-        With `own_process` it runs apart from the others, in a process of its own.
+        With `own_process` it runs apart from the others, in a process of its own. With
+        `attributes`, which need an expert, it has from its start on what `set_attributes` gives.
         """
         if own_process:
-            pid = await self._server.instantiate_apart(class_id, device_id, configuration)
+            pid = await self._server.instantiate_apart(
+                class_id, device_id, configuration, attributes
+            )
             record = await self.client.resolve(device_id)
             return {
                 "device_id": device_id, "class_id": class_id, "state": record.state, "pid": pid
             }  # fmt: skip
-        device = await self._server.instantiate(class_id, device_id, configuration)
+        device = await self._server.instantiate(class_id, device_id, configuration, attributes)
         return {"device_id": device_id, "class_id": class_id, "state": str(device.state)}
+
+    @command(access_level=AccessLevel.EXPERT)
+    async def set_attributes(
+        self, device_id: str, attributes: dict[str, Any], expected: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Give a device limits, dead-bands and archive settings: attributes by property and name.
+
+        They take the place of all that it was given before; what is not given is as its class
+        declares it. Either all are taken or none. With `expected` nothing is done if it was given
+        anything else before. Returns what it was given before.
+        """
+        before = await set_attributes(self, self._server, device_id, attributes, expected)
+        return {key: dict(item) for key, item in before.items()}
 
     @command()
     async def shutdown_device(self, device_id: str) -> None:

@@ -27,12 +27,15 @@ class DeviceSettings:
 
     Attributes:
         own_process: run it apart from the others, in a process that the server starts for it.
+        attributes: limits, dead-bands and what the archive keeps, by property; they are in force
+            before anybody sees the device.
     """
 
     device_id: str
     class_id: str
     configuration: Mapping[str, Any] = field(default_factory=dict[str, Any])
     own_process: bool = False
+    attributes: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 class FirstDevices:
@@ -86,7 +89,7 @@ class FirstDevices:
             try:
                 if item.own_process:
                     await self._server.instantiate_apart(
-                        item.class_id, device_id, item.configuration
+                        item.class_id, device_id, item.configuration, item.attributes
                     )
                 else:
                     await self._registration.claim(device_id)
@@ -96,7 +99,7 @@ class FirstDevices:
                 return not (item.own_process and isinstance(error, OutcomeUnknownError))
             if not item.own_process:
                 await self._server.instantiate(
-                    item.class_id, device_id, item.configuration, wait=False
+                    item.class_id, device_id, item.configuration, item.attributes, wait=False
                 )
         except PykaraboError as error:
             self._note(device_id, error)

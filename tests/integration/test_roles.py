@@ -411,6 +411,12 @@ _OPERATIONS: Final[Mapping[str, _Operation]] = {
         _call("run_{}", 1, 2, 3), _own, lambda _before, _after, _level: True
     ),
     "instantiate": _Operation(_instantiate, _at_least(_O), _is_there, _stop_new),
+    "set_attributes": _Operation(
+        _call("set_attributes", _PROBE, {"executed": {"archive": False}}, device=_SERVER),
+        _always(_X),
+        lambda _before, after, _level: "executed" in after[_PROBE]["given_attributes"][0],
+        lambda admin, _level: admin.call(_SERVER, "set_attributes", _PROBE, {}),
+    ),
     "lock": _Operation(
         _call("lock"),
         _always(_O),
