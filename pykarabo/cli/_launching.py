@@ -220,6 +220,7 @@ class Launcher:
                 "class": item.class_id,
                 "configuration": dict(item.configuration),
                 "own_process": device_id in server.own_process,
+                "attributes": dict(item.attributes),
             }
             for device_id, item in server.devices.items()
         }

@@ -19,6 +19,7 @@ _WORDS: Final = {
     Kind.START_SERVER: "start",
     Kind.START: "start",
     Kind.SET: "change",
+    Kind.GIVE: "change",
     Kind.SAVE: "keep",
     Kind.DELETE: "delete",
 }
@@ -56,8 +57,8 @@ def _what(step: Step) -> str:
 def _changed(change: Change, step: Step) -> str:
     if change.secret:
         return f"{change.key}: {_HIDDEN}"
-    new = _text(change.new, change.unit)
-    if change.old is None and step.kind is not Kind.SET:
+    new = _text(change.new, "" if change.new is None else change.unit)
+    if change.old is None and step.kind not in (Kind.SET, Kind.GIVE):
         return f"{change.key}: {new}"
     return f"{change.key}: {_text(change.old, '')} -> {new}"
 

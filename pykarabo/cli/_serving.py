@@ -100,6 +100,7 @@ def start_command(
             entry["class"],
             entry.get("configuration", {}),
             own_process=entry.get("own_process", False),
+            attributes=entry.get("attributes", {}),
         )
         for device_id, entry in _read_init(init).items()
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
-from pykarabo.client import BlockingClient
+from pykarabo.client import BlockingClient, own_server_id
 from pykarabo.data import PropertyValue, same
 from pykarabo.errors import (
     CancelledByCallerError,
@@ -28,6 +28,7 @@ from ._steps import Kind, Step
 
 START_S: Final = 35.0
 """The server gives `on_initialize` 10 s; a process of its own has 30 s."""
+_GIVEN: Final = "given_attributes"
 STOP_S: Final = 20.0
 """The server gives `on_stop` 5 s; a process of its own has 15 s."""
 
@@ -158,21 +159,27 @@ class Applier:
             case Kind.START_SERVER if step.options is not None:
                 self._processes.start(step.target, step.options, step.time_source)
             case Kind.START:
-                self._start(step, step.values)
+                self._start(step, step.values, step.attributes)
             case Kind.SET:
                 self._client.set(step.target, step.values, expected=step.expected)
                 self._remember(step)
-            case Kind.SAVE if step.named is not None:
-                self._save(step, step.named)
-            case Kind.DELETE:
-                self._store("delete", step.target, step.name)
+            case Kind.GIVE:
+                self._give(step, step.attributes, expected=step.attributes_before)
             case _:
-                raise AssertionError(f"a step that says too little: {step}")
+                self._do_in_store(step)
+
+    def _do_in_store(self, step: Step) -> None:
+        if step.kind is Kind.DELETE:
+            self._store("delete", step.target, step.name)
+        elif step.named is not None:
+            self._save(step, step.named)
+        else:
+            raise AssertionError(f"a step that says too little: {step}")
 
     def _undo(self, step: Step) -> None:
         match step.kind:
             case Kind.STOP:
-                self._start(step, step.before)
+                self._start(step, step.before, step.attributes_before)
             case Kind.STOP_SERVER if step.options is not None:
                 self._processes.start(step.target, step.options, step.time_source)
             case Kind.START_SERVER:
@@ -181,6 +188,9 @@ class Applier:
                 self._stop_if_there(step)
             case Kind.SET:
                 self._client.set(step.target, step.before, expected=self._expected(step))
+            case Kind.GIVE:
+                if self._look(step) is not _Looked.ABSENT:
+                    self._give(step, step.attributes_before, expected=step.attributes)
             case _:
                 self._undo_in_store(step)
 
@@ -227,14 +237,26 @@ class Applier:
                 )
         return now
 
-    def _start(self, step: Step, values: Any) -> None:
+    def _start(self, step: Step, values: Any, attributes: Any) -> None:
+        given = {"attributes": dict(attributes)} if attributes else {}  # older servers take none
         self._client.device(step.server).call(
             "instantiate",
             step.class_id,
             step.target,
             dict(values),
             step.own_process,
+            **given,
             timeout_s=START_S,
+            once_key=secrets.token_hex(8),
+        )
+
+    def _give(self, step: Step, attributes: Any, *, expected: Any) -> None:
+        home = own_server_id(step.server, step.target) if step.own_process else step.server
+        self._client.device(home).call(
+            "set_attributes",
+            step.target,
+            dict(attributes),
+            dict(expected),
             once_key=secrets.token_hex(8),
         )
 
@@ -273,6 +295,8 @@ class Applier:
             match step.kind:
                 case Kind.SET:
                     return self._compare(step)
+                case Kind.GIVE:
+                    return self._compare_attributes(step)
                 case Kind.START | Kind.START_SERVER:
                     return _Looked.THERE if self._is_there(step.target) else _Looked.ABSENT
                 case Kind.STOP | Kind.STOP_SERVER:
@@ -288,6 +312,12 @@ class Applier:
         if same(now, dict(step.values)):
             return _Looked.THERE
         return _Looked.ABSENT if same(now, dict(step.before)) else _Looked.PARTLY
+
+    def _compare_attributes(self, step: Step) -> _Looked:
+        now = self._client.read(step.target, [_GIVEN])[_GIVEN].value
+        if same(now, dict(step.attributes)):
+            return _Looked.THERE
+        return _Looked.ABSENT if same(now, dict(step.attributes_before)) else _Looked.PARTLY
 
 
 def _lost(step: Step) -> str:

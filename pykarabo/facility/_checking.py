@@ -1,10 +1,17 @@
 """Whether a facility file names classes and properties that there are, with values that fit."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
-from pykarabo.data import Schema, checked_configuration, class_property, without_defaults
+from pykarabo.data import (
+    Schema,
+    checked_attributes,
+    checked_configuration,
+    class_property,
+    properties_with,
+    without_defaults,
+)
 from pykarabo.errors import (
     BadConfigurationError,
     BadInputError,
@@ -27,11 +34,15 @@ class Checked:
 
     Attributes:
         missing: of a named configuration, why the store would not take it as it is.
+        attributes: of a device, those that it has instead of its class's, by property.
     """
 
     schema: Schema
     values: Mapping[str, Any]
     missing: tuple[str, ...] = ()
+    attributes: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=dict[str, Mapping[str, Any]]
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +104,8 @@ def check_facility(facility: Facility, schema_of: SchemaOf) -> CheckedFacility:
                 checker.add(f"{place}.class", error)
                 continue
             values = checker.values(schema, device.configuration, device_id, place)
-            checker.devices[device_id] = Checked(schema, values)
+            attributes = checker.attributes(schema, values, device.attributes, device_id)
+            checker.devices[device_id] = Checked(schema, values, attributes=attributes)
     for device_id, named in (facility.configurations or {}).items():
         for name, item in named.items():
             place = f"configurations.{device_id}.{name}"
@@ -179,7 +191,22 @@ class _Checker:
         given = with_variables(schema, configuration)
         found = checked_configuration(schema, given, device_id, errors=errors)
         for error in errors:
-            self._add_value(place, error, configuration)
+            self._add_value(place, error.key, error, configuration)
+        return found
+
+    def attributes(
+        self, schema: Schema, values: Mapping[str, Any], given: Mapping[str, Any], device_id: str
+    ) -> dict[str, dict[str, Any]]:
+        """Return the attributes that a device is given; what does not fit is noted."""
+        if not given:
+            return {}
+        errors: list[BadInputError] = []
+        infos = properties_with(schema, values)
+        found = checked_attributes(infos, given, device_id, errors=errors)
+        for error in errors:
+            attribute = error.details.get("attribute")
+            key = f"{error.key}.{attribute}" if attribute else error.key
+            self._add_value(f"attributes.{device_id}", key, error, given)
         return found
 
     def offering(
@@ -222,7 +249,7 @@ class _Checker:
             if isinstance(error, MissingValueError):
                 missing.append(self._why_missing(schema, error, device_id, place))
             else:
-                self._add_value(place, error, configuration)
+                self._add_value(place, error.key, error, configuration)
         for key in found:
             if _is_secret(schema, key):
                 problem = f"'{device_id}.{key}' is secret, and no configuration keeps it"
@@ -242,12 +269,12 @@ class _Checker:
         return str(self._located(place, BadConfigurationError(problem, remedy=remedy)))
 
     def _add_value(
-        self, place: str, error: BadInputError, configuration: Mapping[str, Any]
+        self, place: str, key: str | None, error: BadInputError, configuration: Mapping[str, Any]
     ) -> None:
-        names = variables_in(_value_at(configuration, error.key or ""))
+        names = variables_in(_value_at(configuration, key or ""))
         if names:
             error.message += f"; it comes from {', '.join(f'${{{name}}}' for name in names)}"
-        self.add(f"{place}.{error.key}" if error.key else place, error)
+        self.add(f"{place}.{key}" if key else place, error)
 
     def add(self, place: str, error: BadInputError) -> None:
         """Note an error, and where in the file it is."""

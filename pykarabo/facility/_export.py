@@ -5,11 +5,17 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from pykarabo.client import DIRECTORY_ID
-from pykarabo.data import Schema, class_property, without_defaults
+from pykarabo.data import (
+    Schema,
+    class_property,
+    other_attributes,
+    properties_with,
+    without_defaults,
+)
 from pykarabo.errors import NotConnectedError, UnknownClassError
 
 from ._checking import fitting
-from ._file import Facility, FacilityServer, NamedConfiguration
+from ._file import Facility, FacilityDevice, FacilityServer, NamedConfiguration
 from ._form import escaped, to_form
 from ._running import STORE_CLASS, Running, RunningDevice, as_facility
 
@@ -53,6 +59,11 @@ class Export:
         self._schema_of = schema_of or _unknown
         self._schemas = {
             device_id: device.schema
+            for server in running.servers.values()
+            for device_id, device in server.devices.items()
+        }
+        self._configurations = {
+            device_id: device.configuration
             for server in running.servers.values()
             for device_id, device in server.devices.items()
         }
@@ -137,6 +148,14 @@ class Export:
             server_id: _server(facility.servers[server_id])
             for server_id in sorted(facility.servers)
         }
+        attributes = {
+            device_id: given
+            for server in facility.servers.values()
+            for device_id, item in server.devices.items()
+            if (given := self._attributes(device_id, item))
+        }
+        if attributes:
+            content["attributes"] = dict(sorted(attributes.items()))
         configurations = {
             device_id: self._all_named(device_id, named)
             for device_id, named in sorted((facility.configurations or {}).items())
@@ -146,6 +165,18 @@ class Export:
                 device_id: named for device_id, named in configurations.items() if named
             }
         return content
+
+    def _attributes(self, device_id: str, item: FacilityDevice) -> dict[str, Any]:
+        """Return what a device was given that its class declares otherwise, as YAML holds it."""
+        infos = properties_with(self._schemas[device_id], self._configurations[device_id])
+        tree: dict[str, Any] = {}
+        for key, given in other_attributes(infos, item.attributes).items():
+            *above, last = key.split(".")
+            place = tree
+            for name in above:
+                place = place.setdefault(name, {})
+            place[last] = escaped(given)
+        return tree
 
     def _all_named(
         self, device_id: str, configurations: Mapping[str, NamedConfiguration]

@@ -14,6 +14,9 @@
         time_source: null              # optional: another one than all others, or none
         devices:
           HALL/MOTOR/X: {class: SimulatedMotor, velocity: 2.5}
+    attributes:                        # optional: limits, dead-bands, archiving of single devices
+      HALL/MOTOR/X:
+        actual_position: {warn_high: 35.0, alarm_high: 39.0, archive_interval: 1.0}
     configurations:                    # optional: named configurations in the store
       HALL/MOTOR/X:
         fast: {comment: for scans, active: true, values: {velocity: 25.0}}
@@ -30,6 +33,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pykarabo.client import check_device_id
+from pykarabo.data import TEXT_ATTRIBUTES
 from pykarabo.errors import (
     BadConfigurationError,
     InvalidNameError,
@@ -46,6 +50,7 @@ from ._form import FromVariable, from_form, is_formed, replaced_whole, scalar
 from ._names import MOST_PRIORITY, check_comment, check_configuration_name
 from ._yaml import Document, read_document
 
+_ATTRIBUTES: Final = "attributes"
 _CONFIGURATIONS: Final = "configurations"
 _TRUSTED: Final = "trusted_networks"
 _SOURCE: Final = "time_source"
@@ -55,7 +60,7 @@ SERVER_ENTRIES: Final = frozenset(
 _CLOCK: Final = "TIMING/CLOCK/1"
 _ARCHIVING: Final = ("sqlalchemy", "alembic", "zstandard")
 ACCOUNTS_CLASS: Final = "Accounts"
-FACILITY_ENTRIES: Final = frozenset({"domain", _SOURCE, "servers", _CONFIGURATIONS})
+FACILITY_ENTRIES: Final = frozenset({"domain", _SOURCE, "servers", _ATTRIBUTES, _CONFIGURATIONS})
 PORT_ENTRIES: Final = frozenset({"rpc", "events", "data"})
 LAST_PORT: Final = 65_535
 LEAST_MEMORY: Final = 256
@@ -65,10 +70,15 @@ NAMED_ENTRIES: Final = frozenset({"values", "comment", "priority", "active", "cl
 
 @dataclass(frozen=True, slots=True)
 class FacilityDevice:
-    """A device: its class and its initial values."""
+    """A device: its class and its initial values.
+
+    Attributes:
+        attributes: by property limits, dead-bands and archive settings other than its class's.
+    """
 
     class_id: str
     configuration: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    attributes: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,12 +214,56 @@ class _Reader:
         found = {self._id(name, "servers"): self._server(name, servers) for name in servers}
         self._refuse_doubles(found)
         return Facility(
-            found,
+            self._with_attributes(found, whole.get(_ATTRIBUTES)),
             self._source(whole, ""),
             domain,
             self._configurations(whole.get(_CONFIGURATIONS), found),
             self._document,
         )
+
+    def _with_attributes(
+        self, servers: Mapping[str, FacilityServer], content: Any
+    ) -> dict[str, FacilityServer]:
+        """Return servers whose devices have the attributes that the file gives them."""
+        given = self._map(content or {}, _ATTRIBUTES)
+        known = [device_id for server in servers.values() for device_id in server.devices]
+        for device_id in given:
+            if device_id not in known:
+                problem = f"there is no device '{device_id}' in this file"
+                remedy = did_you_mean(device_id, known) or "name a device of this file"
+                raise self._wrong(_join(_ATTRIBUTES, device_id), problem, remedy)
+
+        def device(device_id: str, item: FacilityDevice) -> FacilityDevice:
+            place = _join(_ATTRIBUTES, device_id)
+            own = self._map(given.get(device_id) or {}, place)
+            return replace(item, attributes=self._attribute(own, place)) if own else item
+
+        return {
+            server_id: replace(
+                server,
+                devices={name: device(name, item) for name, item in server.devices.items()},
+            )
+            for server_id, server in servers.items()
+        }
+
+    def _attribute(self, value: Any, place: str, *, text: bool = False) -> Any:
+        """Return attributes with variables replaced, by numbers where no text can be meant."""
+        match value:
+            case dict():
+                return {
+                    key: self._attribute(
+                        item, f"{place}.{key}", text=text or key in TEXT_ATTRIBUTES
+                    )
+                    for key, item in self._map(value, place).items()
+                }
+            case list():
+                return [self._attribute(item, place, text=text) for item in value]
+            case str():
+                replaced = self._replaced_text(value, place)
+                plain = scalar(replaced) if isinstance(replaced, FromVariable) else replaced
+                return replaced if text or isinstance(plain, str) else plain
+            case _:
+                return self._replaced(value, place)
 
     def _configurations(
         self, content: Any, servers: Mapping[str, FacilityServer]

@@ -7,12 +7,14 @@ others name in their configurations, and properties are written in the same orde
 The accounts service is of the domain, not of a file: where none names it, it is left alone.
 
 What a file does not mention of a device is left as it is: a set-point that a scan has written is
-no deviation, and writing it back may move something. The plan lists it all the same.
+no deviation, and writing it back may move something. The plan lists it all the same. So it is with
+limits and other attributes that a device was given.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
+from ._attributes import WantedAttributes, new_attributes, wanted_attributes
 from ._checking import Checked, CheckedFacility
 from ._differences import differences, named_in, of_new, option_changes, why_init_only
 from ._file import ACCOUNTS_CLASS
@@ -49,8 +51,10 @@ class _Planner:
         self._beginning: dict[str, tuple[Change, ...]] = {}
         self._stops: dict[str, Step] = {}
         self._starts: dict[str, Step] = {}
+        self._gives: dict[str, Step] = {}
         self._writes: dict[str, Step] = {}
         self._unlisted: dict[str, list[str]] = {}
+        self._unlisted_attributes: dict[str, tuple[str, ...]] = {}
         self._notes: list[str] = []
         self._problems: list[str] = []
 
@@ -100,7 +104,8 @@ class _Planner:
                     "facility file has started: stop it there"
                 )
             elif device_id not in self._running.homes:
-                self._start(device_id, home, self._checked[device_id].values)
+                checked = self._checked[device_id]
+                self._start(device_id, home, checked.values, checked.attributes)
 
     def _one_that_runs(self, server_id: str, device_id: str, device: RunningDevice) -> None:
         if device_id not in self._homes:
@@ -112,16 +117,26 @@ class _Planner:
         why = self._why_anew(server_id, home, device, checked, apart=apart)
         if device.class_id != checked.schema.class_id:
             self._stop(server_id, device, why)
-            self._start(device_id, home, checked.values, why, of_new(checked))
+            new = (*of_new(checked), *new_attributes(checked))
+            self._start(device_id, home, checked.values, checked.attributes, why=why, changes=new)
             return
         changes, unlisted = differences(device, checked, reset=self._reset)
+        values = {**unlisted, **checked.values}
+        attributes = wanted_attributes(device, checked, values, reset=self._reset)
+        self._unlisted_attributes[device_id] = attributes.unlisted
+        if attributes.problem:
+            self._problems.append(attributes.problem)
         why = why or why_init_only(checked, changes)
         if unlisted:
             self._unlisted[device_id] = list(unlisted)
         if why:
             self._stop(server_id, device, why)
-            self._start(device_id, home, {**unlisted, **checked.values}, why, changes)
-        elif changes:
+            changes += attributes.changes
+            self._start(device_id, home, values, attributes.given, why=why, changes=changes)
+            return
+        if attributes.changes:
+            self._give(server_id, device, attributes)
+        if changes:
             self._write(device, changes)
 
     def _extra_device(self, server_id: str, device_id: str, device: RunningDevice) -> None:
@@ -158,6 +173,7 @@ class _Planner:
             device.own_process,
             why,
             before=device.configuration,
+            attributes_before=device.attributes or {},
         )
 
     def _start(
@@ -165,12 +181,16 @@ class _Planner:
         device_id: str,
         home: str,
         values: Mapping[str, Any],
+        attributes: Mapping[str, Mapping[str, Any]],
+        *,
         why: str = "",
         changes: tuple[Change, ...] = (),
     ) -> None:
         checked = self._checked[device_id]
+        if attributes:
+            self._require_attributes(home, device_id)
         if not changes and device_id not in self._stops:
-            changes = of_new(checked)
+            changes = (*of_new(checked), *new_attributes(checked))
         self._starts[device_id] = Step(
             Kind.START,
             device_id,
@@ -180,6 +200,29 @@ class _Planner:
             why,
             changes,
             values=values,
+            attributes=attributes,
+        )
+
+    def _give(self, server_id: str, device: RunningDevice, wanted: WantedAttributes) -> None:
+        self._require_attributes(server_id, device.device_id)
+        self._gives[device.device_id] = Step(
+            Kind.GIVE,
+            device.device_id,
+            server_id,
+            own_process=device.own_process,
+            changes=wanted.changes,
+            attributes=wanted.given,
+            attributes_before=device.attributes or {},
+        )
+
+    def _require_attributes(self, server_id: str, device_id: str) -> None:
+        """Note a problem if the server of a device is too old to give it attributes."""
+        server = self._running.servers.get(server_id)
+        if server is None or server.gives_attributes or server_id in self._ending:
+            return
+        self._problems.append(
+            f"server '{server_id}' runs an older version, which cannot give '{device_id}' "
+            f"attributes: restart it: pykarabo shutdown {server_id}"
         )
 
     def _write(self, device: RunningDevice, changes: tuple[Change, ...]) -> None:
@@ -212,13 +255,20 @@ class _Planner:
         for server_id in self._wanted.servers:
             if server_id in self._beginning:
                 steps.append(self._begin(server_id))
-        work = self._starts | self._writes
-        steps += (work[name] for name in self._order(work))
+        kinds = (self._starts, self._gives, self._writes)
+        for name in self._order(self._gives | self._starts | self._writes):
+            steps += (kind[name] for kind in kinds if name in kind)
         for device_id, keys in self._unlisted.items():
             shown = ", ".join(keys)
             self._notes.append(
                 f"'{device_id}' has values that the file does not mention, and keeps them: {shown}"
             )
+        for device_id, names in self._unlisted_attributes.items():
+            if names:
+                self._notes.append(
+                    f"'{device_id}' has attributes that the file does not mention, and keeps "
+                    f"them: {', '.join(names)}"
+                )
         return Plan(tuple(steps), tuple(self._notes), tuple(self._problems))
 
     def _begin(self, server_id: str) -> Step:

@@ -16,6 +16,7 @@ PROGRAM: Final = "server start"
 SERVER_CLASS: Final = "DeviceServer"
 STORE_CLASS: Final = "ConfigurationStore"
 _WANTED: Final = ("start_options", "processes")
+_GIVEN: Final = "given_attributes"
 _GONE: Final = "gone"
 
 
@@ -28,6 +29,7 @@ class RunningDevice:
         configuration: all that it is configured with now, by dotted key.
         read: its properties as they were read.
         left_out: why a property that can be configured is not in its configuration.
+        attributes: those that it was given, by property; None where its server is older than such.
     """
 
     device_id: str
@@ -37,6 +39,9 @@ class RunningDevice:
     configuration: Mapping[str, Any]
     read: Mapping[str, PropertyValue]
     left_out: Mapping[str, str] = field(default_factory=dict[str, str])
+    attributes: Mapping[str, Mapping[str, Any]] | None = field(
+        default_factory=dict[str, Mapping[str, Any]]
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,7 @@ class RunningServer:
     Attributes:
         options: how it was started; without devices.
         is_here: whether it runs on this host.
+        gives_attributes: whether it can give its devices any; older ones cannot.
     """
 
     server_id: str
@@ -54,6 +60,7 @@ class RunningServer:
     options: FacilityServer
     time_source: str | None
     devices: Mapping[str, RunningDevice]
+    gives_attributes: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +148,7 @@ def look(client: BlockingClient) -> Running:
     found: dict[str, RunningServer] = {}
     taken: set[str] = {*servers, *silent}
     ask = _Asking(client)
-    for server_id, (options, apart) in facts.items():
+    for server_id, (options, apart, gives_attributes) in facts.items():
         hosted = [
             record
             for record in records
@@ -159,6 +166,7 @@ def look(client: BlockingClient) -> Running:
             server_of(options),
             options.get("time_source"),
             ask.devices(server_id, hosted, apart),
+            gives_attributes,
         )
     others = {record.device_id: record.server_id for record in records}
     return Running(
@@ -209,13 +217,14 @@ def _configurations(store: DeviceProxy, device_id: str) -> dict[str, Any]:
 
 def _facts(
     client: BlockingClient, servers: Iterable[str]
-) -> tuple[dict[str, tuple[dict[str, Any], dict[str, Any]]], dict[str, PykaraboError]]:
-    """Return options and own processes of those servers that a facility file can describe.
+) -> tuple[dict[str, tuple[dict[str, Any], dict[str, Any], bool]], dict[str, PykaraboError]]:
+    """Return of those servers that a facility file can describe what one must know of them.
 
-    And of those that do not answer why.
+    That is their options, their own processes, and whether they give attributes; and of those that
+    do not answer why.
     """
-    answers = client.read_many({server_id: list(_WANTED) for server_id in servers})
-    found: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
+    answers = client.read_many(dict.fromkeys(servers))
+    found: dict[str, tuple[dict[str, Any], dict[str, Any], bool]] = {}
     silent: dict[str, PykaraboError] = {}
     for server_id, answer in sorted(answers.items()):
         if isinstance(answer, PykaraboError):
@@ -223,7 +232,7 @@ def _facts(
             continue
         options, apart = (answer[key].value for key in _WANTED)
         if options.get("program") == PROGRAM and not options.get("directory"):
-            found[server_id] = (options, apart)
+            found[server_id] = (options, apart, _GIVEN in answer)
     return found, silent
 
 
@@ -270,7 +279,14 @@ class _Asking:
         values = {key: item.value for key, item in answer.items()}
         kept = live_configuration(schema, self._client.schema(device_id), values)
         return RunningDevice(
-            device_id, class_id, own_process, schema, kept.values, answer, kept.left_out
+            device_id,
+            class_id,
+            own_process,
+            schema,
+            kept.values,
+            answer,
+            kept.left_out,
+            values.get(_GIVEN),
         )
 
     def _class_schema(self, server_id: str, class_id: str) -> Schema:
@@ -293,7 +309,7 @@ def as_facility(running: Running, kept: Callable[[RunningDevice], dict[str, Any]
             server.options,
             time_source="" if server.time_source == source else server.time_source,
             devices={
-                device_id: FacilityDevice(device.class_id, kept(device))
+                device_id: FacilityDevice(device.class_id, kept(device), device.attributes or {})
                 for device_id, device in server.devices.items()
             },
             own_process=frozenset(

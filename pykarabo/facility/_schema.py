@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from pykarabo.client import DEVICE_ID_PATTERN
+from pykarabo.data import ATTRIBUTES
 
 from ._file import (
     FACILITY_ENTRIES,
@@ -14,6 +15,7 @@ from ._file import (
 )
 from ._names import MAX_COMMENT, MOST_PRIORITY, NAME_PATTERN, RESERVED_NAME
 
+_LIMITS: Final = ("_low", "_high")
 _TEXT: Final = {"type": "string"}
 _ID: Final = {"type": "string", "pattern": f"^{DEVICE_ID_PATTERN}$"}
 _IDS: Final = {"pattern": f"^{DEVICE_ID_PATTERN}$"}
@@ -56,6 +58,7 @@ def file_schema() -> dict[str, Any]:
         "domain": _or_nothing(_TEXT),
         "time_source": _or_nothing(_ID),
         "servers": {**_map(_or_nothing(_closed(entries))), "minProperties": 1},
+        "attributes": _or_nothing(_map(_or_nothing(_given({"$ref": "#/$defs/attributes"})))),
         "configurations": _or_nothing(_map(_or_nothing(names))),
     }
     _require_same(entries, SERVER_ENTRIES)
@@ -68,8 +71,28 @@ def file_schema() -> dict[str, Any]:
         "description": "A facility file; see docs/how-to/facility-as-code.md.",
         **_closed(facility),
         "required": ["servers"],
-        "$defs": {"value": {"anyOf": [plain, *nested]}},
+        "$defs": {"value": {"anyOf": [plain, *nested]}, "attributes": _attributes()},
     }
+
+
+def _attributes() -> dict[str, Any]:
+    """Return what a property has, or a node with properties below it."""
+    texts = {
+        "acknowledge": {"type": "array", "items": _TEXT},
+        "limit_info": {"type": "object", "additionalProperties": _TEXT},
+    }
+    numbers = {
+        name: {
+            "anyOf": [{"type": "number"}, _VARIABLE, *([_NULL] if name.endswith(_LIMITS) else [])]
+        }
+        for name in ATTRIBUTES
+    }
+    own = {**numbers, **texts, "archive": {"anyOf": [{"type": "boolean"}, _VARIABLE]}}
+    return {"anyOf": [_closed(own), _given({"$ref": "#/$defs/attributes"})]}
+
+
+def _given(item: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "additionalProperties": item}
 
 
 def _closed(properties: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ class Kind(StrEnum):
     START_SERVER = "start server"
     START = "start"
     SET = "set"
+    GIVE = "set attributes"
     SAVE = "save configuration"
     DELETE = "delete configuration"
 
@@ -42,6 +43,7 @@ class Step:
         why: for people; empty where it goes without saying.
         values: what a device is started with, or what is written to it or kept.
         before: what a device that is stopped was configured with, or what was kept before.
+        attributes: what a device is given, all of it; `attributes_before` is what it had.
         expected: the properties to be written, as they were read.
         options: of a server that is started or stopped.
         name: of a configuration.
@@ -58,6 +60,12 @@ class Step:
     values: Mapping[str, Any] = field(default_factory=dict[str, Any])
     before: Mapping[str, Any] = field(default_factory=dict[str, Any])
     expected: Mapping[str, PropertyValue] = field(default_factory=dict[str, PropertyValue])
+    attributes: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=dict[str, Mapping[str, Any]]
+    )
+    attributes_before: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=dict[str, Mapping[str, Any]]
+    )
     options: FacilityServer | None = None
     time_source: str | None = None
     name: str = ""

@@ -33,6 +33,11 @@ servers:
     time_source: null
   EMPTY:
     time_source: T/CLOCK/2
+attributes:
+  T/CLOCK/1:
+    period: {warn_high: 0.2, alarm_high: null, limit_info: {warn_high: "see ${HOST}"}}
+    axis: {gap: {archive: false, deadband: "${BAND}"}, limit: {acknowledge: [warn_high]}}
+  M/1:
 configurations:
   T/CLOCK/1:
     slow: {comment: at night, priority: 2, active: true, values: {period: 1.0}}
@@ -41,6 +46,7 @@ configurations:
     day: {class: Motor, values: {speed: 1}}
 """
 
+_ONE: Final = "servers: {A: {devices: {D/1: {class: C}}}}"
 BAD: Final[list[tuple[str, str, str]]] = [
     ("", "map of names", "name: ..."),
     ("servers: {}", "servers: there is no server", "add one"),
@@ -58,6 +64,15 @@ BAD: Final[list[tuple[str, str, str]]] = [
     ("servers: {A: {devices: {D: {clas: X}}}}", "servers.A.devices.D", "'clas'"),
     ("servers: {A: {devices: {D: {class: C, on: 1}}}}", "the name 'True' is no", "quotes"),
     ("servers: {A: {devices: {D: {}}}}", "the device has no class", "class: NAME"),
+    ("servers: {A: }\nattributes:\n  B/1: {}", "line 3, attributes.B/1: there is no", "name a"),
+    (f"{_ONE}\nattributes:\n  D/11: {{}}", "line 3, attributes.D/11: there is no", "'D/1'"),
+    (f"{_ONE}\nattributes: [D/1]", "line 2, attributes: this is no map", "name: ..."),
+    (f"{_ONE}\nattributes: {{D/1: 5}}", "attributes.D/1: this is no map", "name: ..."),
+    (
+        f"{_ONE}\nattributes: {{D/1: {{x: {{warn_high: '${{NO}}'}}}}}}",
+        "line 2, attributes.D/1.x.warn_high: ${NO} is not set",
+        "export NO",
+    ),
     ("servers: {A: {devices: {D: }}}", "servers.A.devices.D", "name: ..."),
     (
         "servers:\n  A:\n    devices:\n      D: {class: C, at: 2024-01-01}",
@@ -146,6 +161,9 @@ UNSEEN: Final = {
     "line 2, configurations.E.n: there is no device 'E' in this file",
     "line 2, configurations.D: n and m are both active",
     "servers.A.devices.D.x",
+    "line 3, attributes.B/1: there is no",
+    "line 3, attributes.D/11: there is no",
+    "line 2, attributes.D/1.x.warn_high: ${NO} is not set",
 }
 _TAGGED: Final = "there is a tag"
 """What a schema cannot tell."""
@@ -167,12 +185,20 @@ def _refused(path: Path, text: str) -> BadConfigurationError:
 
 def test_servers_and_devices_are_read(path: Path) -> None:
     path.write_text(GOOD)
-    facility = read_facility(path, {"HOST": "h1"}, data=Path("/d"))
+    facility = read_facility(path, {"HOST": "h1", "BAND": "0.5"}, data=Path("/d"))
     assert facility.domain == "hall"
     assert facility.time_source == "T/CLOCK/1"
     timing, motors, empty = facility.servers.values()
     assert timing.classes == ("TrainClock",)
-    assert timing.devices == {"T/CLOCK/1": FacilityDevice("TrainClock", {"period": 0.1})}
+    attributes = {
+        "period": {"warn_high": 0.2, "alarm_high": None, "limit_info": {"warn_high": "see h1"}},
+        "axis": {
+            "gap": {"archive": False, "deadband": 0.5}, "limit": {"acknowledge": ["warn_high"]}
+        },
+    }  # fmt: skip
+    clock = FacilityDevice("TrainClock", {"period": 0.1}, attributes)
+    assert timing.devices == {"T/CLOCK/1": clock}
+    assert motors.devices["M/1"].attributes == {}
     assert (motors.host, motors.advertise) == ("127.0.0.1", "h1")
     assert motors.ports == {"rpc": 45001, "events": 0}
     assert (timing.memory, motors.memory) == (None, 512)
@@ -194,7 +220,8 @@ def test_servers_and_devices_are_read(path: Path) -> None:
 
 def test_a_domain_that_the_user_names_goes_first(path: Path) -> None:
     path.write_text(GOOD)
-    assert read_facility(path, {"HOST": "h1"}, domain="test").domain == "test"
+    variables = {"HOST": "h1", "BAND": "0.5"}
+    assert read_facility(path, variables, domain="test").domain == "test"
 
 
 def test_data_is_that_of_the_domain_unless_it_is_named(
