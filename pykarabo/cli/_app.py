@@ -49,6 +49,7 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "show": ("_looking", "Show all there is to know of a device."),
     "get": ("_properties", "Read properties."),
     "set": ("_properties", "Write properties."),
+    "attributes": ("_attributes", "Show or set limits and archive settings of a device."),
     "call": ("_properties", "Run a command of a device."),
     "watch": ("_watching", "Follow devices until Ctrl-C."),
     "instantiate": ("_instances", "Start a device."),
