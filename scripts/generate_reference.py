@@ -46,7 +46,9 @@ _ATTRIBUTES: Final = f"""\
 
 What a declaration can say beside its type, such as `Float64(unit="mm", minimum=0.0)`, and what
 stands for the attributes of Karabo. A declaration that contradicts itself is refused when its
-class is made; the error names class, property, file and line. {_WRITTEN}
+class is made; the error names class, property, file and line. Limits, dead-bands and
+archive settings can be given to single devices, too: [Keep a facility as
+code](../how-to/facility-as-code.md). {_WRITTEN}
 """
 NOT_DECLARED: Final = {
     "key": "the attribute's name unless `key=` is given",
