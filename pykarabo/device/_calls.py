@@ -151,6 +151,9 @@ class CallHost:
         if call is not None:
             self.sessions.abandon(call)
             self._given_up.add((peer, call_id))
+        twin = self._once.give_up(peer, call_id)
+        if twin is not None:
+            self.sessions.abandon(twin)
 
     def _answered(self, action: Answer) -> None:
         """Send what the session itself has answered."""

@@ -49,6 +49,7 @@ class OnceMemory:
 
     def __init__(self) -> None:
         self._calls: OrderedDict[str, _Keyed] = OrderedDict()
+        self._key_of: dict[tuple[bytes, bytes], str] = {}
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -83,7 +84,17 @@ class OnceMemory:
         if known.outcome is not None:
             return known.outcome
         known.waiting.append(call)
+        self._key_of[call.peer, call.call_id] = key
         return False
+
+    def give_up(self, peer: bytes, call_id: bytes) -> Execute | None:
+        """Forget a call that waits for the end of another, and return it; None if it does not."""
+        key = self._key_of.pop((peer, call_id), None)
+        if key is None:
+            return None
+        waiting = self._calls[key].waiting
+        place = [(call.peer, call.call_id) for call in waiting].index((peer, call_id))
+        return waiting.pop(place)
 
     def end(self, key: str, outcome: Outcome) -> list[Execute]:
         """Note how a keyed call ended; returns the calls that get the same answer.
@@ -93,6 +104,8 @@ class OnceMemory:
         known = self._calls[key]
         known.outcome = outcome
         waiting, known.waiting = known.waiting, []
+        for call in waiting:
+            self._key_of.pop((call.peer, call.call_id), None)
         error = outcome.error
         if isinstance(error, NotExecutedError) and not error.foreign:
             del self._calls[key]

@@ -121,6 +121,29 @@ def test_calls_cancelled_before_they_begin_leave_nothing_at_the_server(
     assert _run(scenario) >= 1
 
 
+def test_repetitions_that_are_cancelled_while_the_first_call_runs_make_room(benches: Any) -> None:
+    benches.start("S/1", "B/1", directory=True)
+
+    async def scenario(client: Client) -> int:
+        device = await client.device("B/1", follow=False)
+        first = asyncio.create_task(device.call("execute", 1.5, once_key="a"))
+        while (await device.get("executed"))["executed"] == 0:
+            await asyncio.sleep(0.01)
+        for _ in range(150):
+            call = asyncio.create_task(device.call("execute", 1.5, once_key="a"))
+            await asyncio.sleep(0)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+        others = [device.call("execute", 0.0) for _ in range(90)]
+        await asyncio.gather(*others)
+        assert not first.done()
+        await first
+        return int((await device.get("executed"))["executed"])
+
+    assert _run(scenario) == 91
+
+
 def test_background_task_does_not_inherit_the_deadline_of_the_call_that_began_it(
     benches: Any,
 ) -> None:

@@ -31,6 +31,19 @@ def test_repetition_of_a_running_call_waits_for_its_end() -> None:
     assert memory.end("key", Outcome("done")) == [_call(2), _call(3)]
 
 
+def test_repetition_that_is_given_up_waits_no_more() -> None:
+    memory = OnceMemory()
+    memory.begin("key", _call(1), 0)
+    memory.begin("key", _call(2), 0)
+    memory.begin("key", _call(3), 0)
+    assert memory.give_up(b"peer", _call(1).call_id) is None
+    assert memory.give_up(b"other", _call(2).call_id) is None
+    assert memory.give_up(b"peer", _call(2).call_id) == _call(2)
+    assert memory.give_up(b"peer", _call(2).call_id) is None
+    assert memory.end("key", Outcome("done")) == [_call(3)]
+    assert memory.give_up(b"peer", _call(3).call_id) is None
+
+
 def test_call_that_failed_is_not_run_again() -> None:
     memory = OnceMemory()
     memory.begin("key", _call(1), 0)
