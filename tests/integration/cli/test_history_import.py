@@ -236,7 +236,7 @@ def test_bad_line_is_named_and_nothing_is_stored(
         ("bytes", '{""a"":1}', "give a value of type bytes"),
         ("table", "[1]", "give a map of columns"),
         ("state", "FLYING", "give a value of type state"),
-        ("vector_string", '"[""\\ud800""]"', "surrogates not allowed"),
+        ("vector_string", '"[""\\ud800""]"', "holds a surrogate, which is no character"),
     ],
 )
 def test_value_of_another_type_is_refused(
