@@ -468,7 +468,7 @@ def is_archived(info: PropertyInfo) -> bool:
 
 def why_not_archived(info: PropertyInfo) -> str:
     """Return why the values of a property are not stored."""
-    return "it is secret" if info.secret else "its class says so (archive=False)"
+    return "it is secret" if info.secret else "its class or its operator says so (archive=False)"
 
 
 def _time_of(row: list[Any]) -> int:
