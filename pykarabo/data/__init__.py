@@ -15,6 +15,7 @@ from ._codec import decode, encode, encoded_list
 from ._columns import joined_columns
 from ._compare import has_changes, same
 from ._deadband import DeadBand, has_deadband
+from ._extent import arrays_in
 from ._hash import Hash
 from ._image import Encoding, ImageData
 from ._info import CommandInfo, OutputInfo, ParameterInfo, PropertyInfo
@@ -27,7 +28,6 @@ from ._table import TableValue
 from ._timestamp import Timestamp, TrainReference
 from ._types import AccessLevel, AccessMode, Quality, ValueType
 from ._units import is_quantity, is_unit, registry
-from ._validate import arrays_in
 from ._value import PropertyValue, Row, from_rows, to_row
 
 if TYPE_CHECKING:

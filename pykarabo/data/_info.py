@@ -10,11 +10,12 @@ from typing import Any, Final, TypeVar
 from pykarabo.errors import BadInputError, MalformedMessageError, WrongTypeError, did_you_mean
 
 from ._alarms import quality_of
+from ._extent import check_value_size
 from ._image import ImageData
 from ._state import State
 from ._table import TableValue
 from ._types import AccessLevel, AccessMode, Quality, ValueType
-from ._validate import check_value_size, initial_value, validate
+from ._validate import initial_value, validate
 
 _USUAL: Final = AccessLevel.OPERATOR
 _T = TypeVar("_T", bound="PropertyInfo | ParameterInfo | CommandInfo")
