@@ -111,9 +111,10 @@ class AsyncDeviceProxy:
             async with asyncio.timeout(timeout_s):
                 await self._news_until(lambda follower: follower.live)
         except TimeoutError:
+            reason = "" if self._follower is None else f": {self._follower.reason}"
             self.disconnect()
             raise NotConnectedError(
-                f"device '{self._id}' sent no values within {timeout_s} s",
+                f"device '{self._id}' sent no values within {timeout_s} s{reason}",
                 device=self._id,
                 remedy="look at 'pykarabo status'",
             ) from None

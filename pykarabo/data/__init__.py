@@ -15,7 +15,7 @@ from ._codec import decode, encode, encoded_list
 from ._columns import joined_columns
 from ._compare import has_changes, same
 from ._deadband import DeadBand, has_deadband
-from ._extent import arrays_in
+from ._extent import arrays_in, extent
 from ._hash import Hash
 from ._image import Encoding, ImageData
 from ._info import CommandInfo, OutputInfo, ParameterInfo, PropertyInfo
@@ -206,6 +206,7 @@ __all__ = [
     "decode",
     "encode",
     "encoded_list",
+    "extent",
     "filled_configuration",
     "filter_by_tags",
     "flat_configuration",

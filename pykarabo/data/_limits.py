@@ -8,6 +8,8 @@ MAX_VALUE_BYTES: Final = 4 * 2**20
 MAX_VALUE_ITEMS: Final = 40_000
 """Texts, arrays and the like in one value: two such values still fit into one message, see
 `Limits.max_nodes`. An array counts as one."""
+MAX_VALUE_DEPTH: Final = 20
+"""Levels of maps and lists in one value; messages nest it deeper, see `Limits.max_depth`."""
 
 
 @dataclass(frozen=True, slots=True)

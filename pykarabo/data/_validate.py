@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pykarabo.errors import (
     BadInputError,
-    LimitExceededError,
     NotAnOptionError,
     OutOfRangeError,
     WrongShapeError,
     WrongTypeError,
 )
 
-from ._codec import decode, encode
-from ._extent import check_length
+from ._codec import encode
+from ._extent import check_length, problem_of_tree
 from ._image import fits_shape, image_of, shape_text, zero_image
 from ._limits import MAX_VALUE_BYTES
 from ._moment import ZERO, moment_of
@@ -277,8 +276,9 @@ def _strings(info: "PropertyInfo", value: Any, device: str | None) -> list[str]:
     if not all(isinstance(item, str) for item in texts):
         raise wrong_type(info, value, device)
     _check_size(info, len(texts), device)
-    for text in texts:
-        _check_text(info, text, device)
+    if info.regex is not None or not is_text("".join(texts)):
+        for text in texts:
+            _check_text(info, text, device)
     return texts
 
 
@@ -357,16 +357,14 @@ def _hash(info: "PropertyInfo", value: Any, device: str | None) -> Any:
     if not isinstance(value, Mapping):
         raise wrong_type(info, value, device)
     try:
-        decode(encode([[value]]))  # nested as in an event
+        problem = problem_of_tree(value)
+        encode(value)
     except WrongTypeError as error:
-        raise refusal(WrongTypeError, info, device, f"{_CANNOT} {error.message}", _PLAIN) from None
-    except LimitExceededError as error:
-        raise refusal(WrongShapeError, info, device, f"{_CANNOT} {error.message}", _PLAIN) from None
+        problem = error.message
+    if problem is not None:
+        plain = "give plain values and arrays by texts"
+        raise refusal(WrongTypeError, info, device, f"cannot hold this: {problem}", plain)
     return value
-
-
-_CANNOT: Final = "cannot hold this:"
-_PLAIN: Final = "give plain values and arrays, fewer of them and on fewer levels"
 
 
 def _any(info: "PropertyInfo", value: Any, device: str | None) -> Any:

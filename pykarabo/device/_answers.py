@@ -4,10 +4,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import numpy as np
-
-from pykarabo.data import Row, Schema, to_row
-from pykarabo.errors import ChangedMeanwhileError, PykaraboError
+from pykarabo.data import Row, Schema, decode, encode, extent, to_row
+from pykarabo.errors import ChangedMeanwhileError, LimitExceededError, PykaraboError
 from pykarabo.transport import acting_as
 from pykarabo.wire import (
     Call,
@@ -20,6 +18,7 @@ from pykarabo.wire import (
     Replay,
     Set,
     SetMany,
+    check_size,
 )
 
 from ._admission import writing
@@ -35,6 +34,8 @@ _MAX_BYTES: Final = 2 * 2**20
 """One answer to `Open` holds so much at most: half of what the other side would refuse."""
 _ROW_VALUES: Final = 7
 _ROW_BYTES: Final = 80
+_NUMBER_BYTES: Final = 9
+_NUMBERS: Final = frozenset({float, int, bool})
 _DESCRIPTION_VALUES: Final = 30
 _DESCRIPTION_BYTES: Final = 500
 """About what the description of a property or a command takes."""
@@ -101,7 +102,12 @@ class Answers:
                 continue
             schema = hosted.device.schema()
             unknown = known is not None and schema.version not in known
-            if not room.takes(rows, schema if unknown else None):
+            try:
+                fits = room.takes(stream, rows, schema if unknown else None)
+            except LimitExceededError as error:
+                found.append([None, error.to_wire()])
+                continue
+            if not fits:
                 found.append([None, None])
                 continue
             version = "" if known is None else schema.version
@@ -159,7 +165,7 @@ class Answers:
 
 
 class _Room:
-    """What still fits into an answer; the first part always does.
+    """What still fits into an answer; the first part does if one message can hold it.
 
     Attributes:
         full: whether a part did not fit: no other one is prepared in vain.
@@ -171,15 +177,22 @@ class _Room:
         self._bytes = _MAX_BYTES
         self._empty = True
 
-    def takes(self, rows: list[Row], schema: Schema | None) -> bool:
-        """Take rows, and a schema that goes with them, if they fit."""
+    def takes(self, stream: str, rows: list[Row], schema: Schema | None) -> bool:
+        """Take what a stream shows, and a schema that goes with it, if they fit.
+
+        Raises:
+            LimitExceededError: no message could hold them.
+        """
         sizes = [_size(row[1]) for row in rows]
         described = 0 if schema is None else len(schema.properties) + len(schema.commands)
         values = sum(count for count, _bytes in sizes) + _ROW_VALUES * len(rows)
         values += _DESCRIPTION_VALUES * described
         size = sum(size for _count, size in sizes) + _ROW_BYTES * len(rows)
         size += _DESCRIPTION_BYTES * described
-        fits = self._empty or (values <= self._values and size <= self._bytes)
+        fits = values <= self._values and size <= self._bytes
+        if self._empty and not fits:
+            _require_sendable(stream, rows, schema)
+            fits = True
         if fits:
             self._empty = False
             self._values -= values
@@ -188,15 +201,27 @@ class _Room:
         return fits
 
 
+def _require_sendable(stream: str, rows: list[Row], schema: Schema | None) -> None:
+    """Refuse what the other side would; raises `LimitExceededError`."""
+    try:
+        frames = encode([rows, None if schema is None else schema.to_wire()])
+        check_size(frames, "an answer")
+        decode(frames)
+    except LimitExceededError as error:
+        raise LimitExceededError(
+            f"all values of '{stream}' together are more than a message holds: {error.message}",
+            device=stream,
+            remedy="read them by their keys; its author should put the large ones into a pipeline "
+            "output",
+        ) from None
+
+
 def _size(value: Any) -> tuple[int, int]:
     """Return about how many values and bytes a property's value is."""
-    if isinstance(value, np.ndarray):
-        return 1, int(value.nbytes)
-    if isinstance(value, str | bytes):
-        return 1, len(value)
-    if isinstance(value, list | dict):
-        return len(value), 20 * len(value)
-    return 1, 9
+    if type(value) in _NUMBERS:
+        return 1, _NUMBER_BYTES
+    length, items = extent(value)
+    return items, length + _NUMBER_BYTES * items
 
 
 def needs_waiting(call: Execute) -> bool:

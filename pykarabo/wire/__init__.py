@@ -13,7 +13,7 @@ from pykarabo._lazy import lazy_attributes
 
 from ._age import AgeMeter
 from ._bundle import ENOUGH, MAX_BUNDLE, bundled, is_bundle, unbundled
-from ._checks import MAX_ITEM_ARRAY
+from ._checks import MAX_ITEM_ARRAY, check_size
 from ._choice import CHOICE_PREFIX, MAX_CHOICE, Choice, parse_stream
 from ._client_session import (
     TELL_BYTES,
@@ -250,6 +250,7 @@ __all__ = [
     "Welcomed",
     "WentStale",
     "bundled",
+    "check_size",
     "echo_topic",
     "is_bundle",
     "liveness",

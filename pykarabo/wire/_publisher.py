@@ -134,8 +134,8 @@ class Publisher:
         encoded = encode(body)
         if len(encoded) > 1 or len(encoded[0]) > _SURELY_DECODED:
             check_size(encoded, "an event", device=source.stream)
-        if len(encoded[0]) > _SURELY_DECODED:
-            decode(encoded)  # what every subscriber would refuse is refused here
+            if kind is not Kind.EVENT or len(encoded[0]) - _text_bytes(body) > _SURELY_DECODED:
+                decode(encoded)  # what every subscriber would refuse is refused here
         source.sequence += 1
         self._changed[source.stream] = source
         self.published += 1
@@ -211,6 +211,11 @@ class Publisher:
             return None
         header = Header(Kind.ECHO, self._instance, self._epoch, self._beats)
         return self._after_waiting(topic, header, [])
+
+
+def _text_bytes(rows: list[Row]) -> int:
+    """Return how many bytes of an event are of texts, at least: each of them is one value only."""
+    return sum(len(row[1]) for row in rows if type(row[1]) in (str, bytes))
 
 
 class Tail(NamedTuple):

@@ -164,7 +164,9 @@ def test_a_secret_value_is_not_in_the_words_of_its_refusal(given_: Any) -> None:
         ("words", ["a", "b\udcff"], "holds a surrogate, which is no character"),
         ("tree", {"a": object()}, "cannot travel"),
         ("tree", {"a": "\ud800"}, "cannot travel"),
-        ("tree", Hash(".".join("a" * 40), 1), "nested deeper than 32"),
+        ("tree", Hash(".".join("a" * 21), 1), "nested deeper than 20"),
+        ("tree", {"a": {1: 2}}, "1 is no text of up to 512 characters"),
+        ("tree", {"a": [{"k" * 513: 2}]}, "is no text of up to 512 characters"),
     ],
 )
 def test_what_could_not_travel_is_refused_where_it_is_given(
