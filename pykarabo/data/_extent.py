@@ -1,6 +1,6 @@
 """How much a property can hold: what would not travel is refused where it is given."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from pykarabo.errors import WrongShapeError
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 _LONGEST: Final = Limits().max_key
 _ELEMENT_ITEMS: Final = 2
 """What an element of a map or Hash takes besides its row and its value: key and attributes."""
+
+
+_NUMBERS: Final = frozenset({float, int, bool, type(None)})
+_SMALL: Final = frozenset({*_NUMBERS, str, State})
+"""Types of which every value travels; the length of a text was looked at before."""
 
 
 def check_length(info: "PropertyInfo", length: int, device: str | None) -> None:
@@ -47,66 +52,80 @@ def check_value_size(info: "PropertyInfo", value: Any, device: str | None) -> No
         )
 
 
-_SMALL: Final = frozenset({float, int, bool, str, type(None), State})
-"""Types of which every value travels; the length of a text was looked at before."""
-
-
 def extent(value: Any) -> tuple[int, int]:
     """Return the bytes of a plain value's arrays and texts, and how many items it is in a message.
 
     Each number, text and array is one.
     """
-    if isinstance(value, list | tuple):
-        return _extent_of_list(cast("Sequence[Any]", value))
-    if isinstance(value, Hash):
-        parts = ((item, *attributes.values()) for _key, item, attributes in value.elements())
-        return _sum(map(extent, parts), _ELEMENT_ITEMS * len(value))
-    if isinstance(value, Mapping):
-        fields = cast("Mapping[str, Any]", value)
-        return _sum(map(extent, fields.values()), _ELEMENT_ITEMS * len(fields))
-    return _length(value), 1
-
-
-def _extent_of_list(values: "Sequence[Any]") -> tuple[int, int]:
-    try:
-        text = "".join(values)  # most are of texts
-    except TypeError:
-        return _sum(map(extent, values), 0)
-    return _length(text), len(values) + 1
-
-
-def _length(value: Any) -> int:
-    if isinstance(value, np.ndarray):
-        return value.nbytes
-    if isinstance(value, str):
-        return len(value) if value.isascii() else len(value.encode(errors="surrogatepass"))
-    return len(value) if isinstance(value, bytes | bytearray) else 0
-
-
-def _sum(extents: Iterable[tuple[int, int]], own: int) -> tuple[int, int]:
-    length, items = 0, own + 1
-    for more_length, more_items in extents:
-        length += more_length
-        items += more_items
+    length = items = 0
+    waiting: list[Any] = [value]
+    while waiting:
+        part = waiting.pop()
+        items += 1
+        if type(part) in _NUMBERS:
+            continue
+        if isinstance(part, list | tuple):
+            texts = _joined(cast("Sequence[Any]", part))
+            if texts is None:
+                waiting += part
+            else:
+                length += _length(texts)
+                items += len(part)
+        elif isinstance(part, dict | Mapping):
+            items += _ELEMENT_ITEMS * len(part)
+            waiting += _children(part)
+        else:
+            length += _length(part)
     return length, items
 
 
-def problem_of_tree(value: Any, level: int = 1) -> str | None:
-    """Return why a map could not travel as a property's value for its form; None if it can."""
-    if not isinstance(value, Mapping | list | tuple):
+def _joined(values: "Sequence[Any]") -> str | None:
+    """Return a list of texts as one; None if there is anything else in it."""
+    if not values or type(values[0]) is not str:
         return None
-    if level > MAX_VALUE_DEPTH:
-        return f"it is nested deeper than {MAX_VALUE_DEPTH} levels"
-    parts: Iterable[Any] = value
-    if isinstance(value, Hash):
-        parts = (part for _, item, more in value.elements() for part in (item, *more.values()))
-    elif isinstance(value, Mapping):
-        wrong = next((key for key in value if type(key) is not str or len(key) > _LONGEST), None)
-        if wrong is not None:
-            return f"{shown(wrong)} is no text of up to {_LONGEST} characters, as keys are"
-        parts = value.values()
-    found = (problem_of_tree(part, level + 1) for part in parts if type(part) not in _SMALL)
-    return next((problem for problem in found if problem is not None), None)
+    try:
+        return "".join(values)
+    except TypeError:
+        return None
+
+
+def _children(tree: "Mapping[str, Any]") -> "Collection[Any]":
+    """Return what is right below a map, attributes too."""
+    if isinstance(tree, Hash):
+        elements = tree.elements()
+        return [part for _key, item, more in elements for part in (item, *more.values())]
+    return tree.values()
+
+
+def _length(value: Any) -> int:
+    if isinstance(value, str):
+        return len(value) if value.isascii() else len(value.encode(errors="surrogatepass"))
+    if isinstance(value, bytes | bytearray):
+        return len(value)
+    return value.nbytes if isinstance(value, np.ndarray) else 0
+
+
+def problem_of_tree(tree: "Mapping[str, Any]") -> str | None:
+    """Return why a map could not travel as a property's value for its form; None if it can."""
+    level: list[Any] = [tree]
+    for _ in range(MAX_VALUE_DEPTH):
+        below: list[Any] = []
+        for part in level:
+            children: Collection[Any] = part
+            if not isinstance(part, list | tuple):
+                children = _children(part)
+                wrong = [key for key in part if type(key) is not str or len(key) > _LONGEST]
+                if wrong:
+                    return f"{shown(wrong[0])} is no text of up to {_LONGEST} characters, as a key"
+            below += [
+                item
+                for item in children
+                if type(item) not in _SMALL and isinstance(item, Mapping | list | tuple)
+            ]
+        if not below:
+            return None
+        level = below
+    return f"it is nested deeper than {MAX_VALUE_DEPTH} levels"
 
 
 def arrays_in(value: Any) -> Iterator["np.ndarray[Any, Any]"]:

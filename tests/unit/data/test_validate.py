@@ -165,7 +165,7 @@ def test_a_secret_value_is_not_in_the_words_of_its_refusal(given_: Any) -> None:
         ("tree", {"a": object()}, "cannot travel"),
         ("tree", {"a": "\ud800"}, "cannot travel"),
         ("tree", Hash(".".join("a" * 21), 1), "nested deeper than 20"),
-        ("tree", {"a": {1: 2}}, "1 is no text of up to 512 characters"),
+        ("tree", {"a": {1: 2}}, "1 is no text of up to 512 characters, as a key"),
         ("tree", {"a": [{"k" * 513: 2}]}, "is no text of up to 512 characters"),
     ],
 )
