@@ -7,6 +7,7 @@
 
 project_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 venv=$project_root/.venv
+unset VIRTUAL_ENV # of another environment that is active, which IPython would take for ours
 # Written last, so an interrupted installation is repeated: root, checksum, extras installed.
 stamp=$venv/pykarabo-environment
 
