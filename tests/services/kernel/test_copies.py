@@ -2,10 +2,11 @@
 
 import asyncio
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert, select, text
+from sqlalchemy import Connection, insert, select, text
 
 from pykarabo.errors import (
     BadConfigurationError,
@@ -74,6 +75,21 @@ def test_backup_is_a_file_that_restores_what_was(databases: Databases, tmp_path:
     assert content(place) == ROWS
     with make_engine(place).begin() as connection:
         connection.execute(insert(PEOPLE).values(name="Bob"))
+
+
+def test_a_backup_beside_its_store_stays_whatever_its_name_is(tmp_path: Path) -> None:
+    place, backup = Place(tmp_path / "notes.db"), tmp_path / "notes.db.part"
+    fill(place)
+    back_up(STORE, place, backup)
+    restore(replace(STORE, restored=_forget_notes), place, backup)
+    assert content(place) == []
+    restore(STORE, place, backup)
+    assert content(place) == ROWS
+    assert [path for path in tmp_path.iterdir() if path.is_dir()] == []
+
+
+def _forget_notes(connection: Connection) -> None:
+    connection.execute(NOTES.delete())
 
 
 def test_backup_restores_into_the_other_kind_of_database(

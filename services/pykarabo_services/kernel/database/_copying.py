@@ -156,15 +156,13 @@ def _restore_file(store: StoreDeclaration, source: Place, place: Place) -> None:
         _copy_over(source, place)
         return
     path = _path(place)
-    noted = Place(path.with_name(f"{path.name}.part"))
-    _remove(noted)
-    try:
+    # A folder of its own: whatever lies beside the store, under any name, stays as it is.
+    with tempfile.TemporaryDirectory(prefix=f"{path.name}.part-", dir=path.parent) as folder:
+        noted = Place(Path(folder) / path.name)
         _copy_file(source, noted)
         with writing(noted) as connection:
             store.restored(connection)
         _copy_over(noted, place)
-    finally:
-        _remove(noted)
 
 
 def _copy_over(source: Place, place: Place) -> None:
