@@ -74,6 +74,19 @@ def in_records(entries: Iterable[list[Any]]) -> Iterator[bytes]:
         yield encode_entries(part)
 
 
+def time_of(row: list[Any]) -> int:
+    """Return the time of a row in ns since 1970."""
+    return int(row[2] * 10**9 + row[3] // 10**9)
+
+
+def number_repeats(rows: list[Any]) -> None:
+    """Tell apart the values of a property that has changed more than once in a message."""
+    seen: dict[int, int] = {}
+    for row in rows:
+        step = seen.get(row[0], -1) + 1
+        seen[row[0]] = row[7] = step
+
+
 def event_entry(event: DeviceEvent) -> list[Any]:
     """Return what happened to a device as an entry."""
     return [

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pykarabo.client import Client, DeviceNews, DeviceRecord
@@ -57,6 +57,7 @@ class Totals:
     recovered: int = 0
     limited: int = 0
     rejected: int = 0
+    errors: int = 0
 
     def add(self, recording: DeviceRecording) -> None:
         """Count a recording in."""
@@ -65,6 +66,7 @@ class Totals:
         self.recovered += recording.recovered
         self.limited += recording.limited
         self.rejected += recording.rejected
+        self.errors += recording.errors
 
 
 class Following:
@@ -106,8 +108,7 @@ class Following:
 
     def totals(self) -> Totals:
         """Return what has come of all devices so far."""
-        ended = self._ended
-        found = Totals(ended.stored, ended.missed, ended.recovered, ended.limited, ended.rejected)
+        found = replace(self._ended)
         for recording in self.recordings:
             found.add(recording)
         return found

@@ -10,8 +10,8 @@ from pykarabo.errors import DiskFullError
 from pykarabo_services.archiver import entries
 from pykarabo_services.archiver.entries import event_entry, in_records
 from pykarabo_services.archiver.model import DeviceEvent, EventKind
-from pykarabo_services.archiver.recording import RecordingLimits
 from pykarabo_services.archiver.registry import DeviceState, Registry
+from pykarabo_services.archiver.sink import RecordingLimits
 from pykarabo_services.archiver.spool import Spool
 
 FLUSH_S: Final = 0.05

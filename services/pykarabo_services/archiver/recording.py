@@ -2,8 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from pykarabo.client import StreamFollower, has_ended
 from pykarabo.data import PropertyInfo, Schema, to_row
@@ -20,7 +19,8 @@ from pykarabo.wire import (
     number_before,
 )
 from pykarabo_services.archiver import entries
-from pykarabo_services.archiver.entries import event_entry
+from pykarabo_services.archiver.entries import event_entry, number_repeats, time_of
+from pykarabo_services.archiver.failures import Failures
 from pykarabo_services.archiver.model import (
     ELEMENT_BYTES,
     DeviceEvent,
@@ -28,7 +28,8 @@ from pykarabo_services.archiver.model import (
     SampleFlag,
     size_of,
 )
-from pykarabo_services.archiver.registry import DeviceState, Registry, SeriesState
+from pykarabo_services.archiver.registry import DeviceState, SeriesState
+from pykarabo_services.archiver.sink import Sink
 from pykarabo_services.archiver.withheld import LeftOut, Withheld
 
 if TYPE_CHECKING:
@@ -49,30 +50,6 @@ SKEW_NS: Final = 1_000_000_000
 """The clocks of two hosts may differ by so much: a gap begins earlier by it."""
 _RECEIVED: Final = int(SampleFlag.RECEIVED)
 _PRESENT: Final = int(SampleFlag.PRESENT)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordingLimits:
-    """How much of a device is stored.
-
-    Attributes:
-        rate: samples per second.
-        value_bytes: of one value.
-    """
-
-    rate: float = 10_000.0
-    value_bytes: int = 1 << 20
-
-
-class Sink(Protocol):
-    """Who takes the entries."""
-
-    registry: Registry
-    limits: RecordingLimits
-
-    def put(self, entry: list[Any], rows: int = 0) -> None:
-        """Take an entry for the spool."""
-        ...
 
 
 class DeviceRecording(StreamFollower):
@@ -108,6 +85,7 @@ class DeviceRecording(StreamFollower):
         self._withheld = Withheld(
             state, lambda: sink.limits.rate, self._put_late, self._note_left_out, self._ticked_ns
         )
+        self._failures = Failures(state.device_id, self._withheld)
 
     @property
     def limited(self) -> int:
@@ -116,13 +94,26 @@ class DeviceRecording(StreamFollower):
 
     @property
     def rejected(self) -> int:
-        """How many values were left out because they were too large."""
+        """How many values were left out because they were too large, or could not be recorded."""
         return self._withheld.rejected
+
+    @property
+    def errors(self) -> int:
+        """How often something could not be recorded because of an error."""
+        return self._failures.count
 
     # -- the stream -----------------------------------------------------------------------------
 
     async def prepare(self) -> None:
         """Go on after the latest message that is stored; of a new life, before its first one."""
+        try:
+            await self._prepare()
+        except PykaraboError:
+            raise
+        except Exception as error:
+            raise self._failures.note(error, self._clock_ns(), lost=0) from error
+
+    async def _prepare(self) -> None:
         state = self.state
         if self.target.instance != state.instance:
             self._begin_life(self.target.instance, self.target.epoch)
@@ -165,20 +156,33 @@ class DeviceRecording(StreamFollower):
             self._told_away = self._lacks_present = True
 
     def stream(self, outputs: list[StreamOutput]) -> None:
-        """Take what the stream hands on."""
+        """Take what the stream hands on; what cannot be recorded is noted, and holds up no other.
+
+        Of a change its values are missing. All else decides what becomes of what follows, so the
+        device is followed anew as well, from what is stored on.
+        """
         for output in outputs:
-            if isinstance(output, Changed):
-                self._changed(output)
-            elif isinstance(output, Synchronised):
-                self._synchronise(output)
-            elif isinstance(output, Resumed):
-                self._back()
-            elif isinstance(output, GapFound):
-                self._gap(output)
-            elif isinstance(output, SchemaChanged):
-                self._described(output.schema, self.state.seq + 1)
-            elif isinstance(output, WentStale):
-                self._away = output.reason
+            try:
+                self._take(output)
+            except Exception as error:  # noqa: BLE001 - the end of one message
+                lost = len(output.rows) if isinstance(output, Changed | Synchronised) else 1
+                noted = self._failures.note(error, self._clock_ns(), lost=lost)
+                if not isinstance(output, Changed):
+                    self.stream_failed(noted)
+
+    def _take(self, output: StreamOutput) -> None:
+        if isinstance(output, Changed):
+            self._changed(output)
+        elif isinstance(output, Synchronised):
+            self._synchronise(output)
+        elif isinstance(output, Resumed):
+            self._back()
+        elif isinstance(output, GapFound):
+            self._gap(output)
+        elif isinstance(output, SchemaChanged):
+            self._described(output.schema, self.state.seq + 1)
+        elif isinstance(output, WentStale):
+            self._away = output.reason
 
     def failed(self, error: PykaraboError) -> None:
         """The device has ended, or cannot be reached."""
@@ -292,6 +296,7 @@ class DeviceRecording(StreamFollower):
         state = self.state
         self._withheld.settle(self._clock_ns())
         self.schema = schema
+        self._failures.begin_anew()
         before, state.schema = state.schema, schema
         state.seq = max(state.seq, seq)
         if schema.version != state.digest:
@@ -330,18 +335,21 @@ class DeviceRecording(StreamFollower):
         kept: list[Any] = []
         for row in rows:
             key = row[0]
-            series = known[key] if key in known else self._series_of(key)
-            if series is not None:
-                found = self._row(series, row, seq, flags, now_ns)
-                if found is not None:
-                    kept.append(found)
+            try:
+                series = known[key] if key in known else self._series_of(key)
+                found = None if series is None else self._row(series, row, seq, flags, now_ns)
+            except Exception as error:  # noqa: BLE001 - the end of one value
+                self._failures.note(error, now_ns, key=key)
+                continue
+            if found is not None:
+                kept.append(found)
         if len(kept) > 1:
-            _number_repeats(kept)
+            number_repeats(kept)
         if kept:
             kept = self._withheld.within_rate(kept, seq, now_ns)
         if kept:
             self.stored += len(kept)
-            state.last_ns = max(state.last_ns, min(now_ns, _time_of(kept[-1])))
+            state.last_ns = max(state.last_ns, min(now_ns, time_of(kept[-1])))
             self._sink.put([entries.VALUES, state.number, seq, kept], len(kept))
         else:
             self._sink.put([entries.SEEN, state.number, seq])
@@ -391,9 +399,14 @@ class DeviceRecording(StreamFollower):
         waiting = (is_archived(info) and info.archive_interval for info in known.values())
         return self.state.is_limited or any(waiting)
 
-    def _wants(self, series: SeriesState) -> bool:
-        """Tell whether the present value may be missing though all messages are here."""
-        return self._wants_all or self.state.is_limited or bool(series.interval_ns)
+    def _may_lack(self, key: str) -> bool:
+        """Tell whether a property's present value may be missing though all messages are here."""
+        state = self.state
+        info = None if state.schema is None else state.schema.properties.get(key)
+        series = state.series.get(key)
+        if info is None or not is_archived(info) or (series and series.last != (0, 0)):
+            return False
+        return self._wants_all or state.is_limited or bool(info.archive_interval)
 
     async def _read_present(self) -> None:
         """Store the values that have not been told since this process follows the device."""
@@ -405,11 +418,7 @@ class DeviceRecording(StreamFollower):
             return
         if state.instance != instance:
             return
-        rows: list[Any] = []
-        for key, value in values.items():
-            series = state.series[key] if key in state.series else self._series_of(key)
-            if series is not None and series.last == (0, 0) and self._wants(series):
-                rows.append(to_row(key, value))
+        rows = [to_row(key, value) for key, value in values.items() if self._may_lack(key)]
         if rows:
             self._store(rows, state.seq, _PRESENT)
             for row in rows:
@@ -471,20 +480,8 @@ def why_not_archived(info: PropertyInfo) -> str:
     return "it is secret" if info.secret else "its class or its operator says so (archive=False)"
 
 
-def _time_of(row: list[Any]) -> int:
-    return int(row[2] * 10**9 + row[3] // 10**9)
-
-
 def _is_same(stored: list[Any], row: list[Any]) -> bool:
     """Tell whether a row tells what is stored; arrays of one moment are taken for the same."""
     if stored[1:] != row[2:]:
         return False
     return bool(stored[0] is row[1] or size_of(row[1]) > ELEMENT_BYTES or stored[0] == row[1])
-
-
-def _number_repeats(rows: list[Any]) -> None:
-    """Tell apart the values of a property that has changed more than once in a message."""
-    seen: dict[int, int] = {}
-    for row in rows:
-        step = seen.get(row[0], -1) + 1
-        seen[row[0]] = row[7] = step

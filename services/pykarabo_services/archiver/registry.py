@@ -11,6 +11,8 @@ from pykarabo_services.archiver.entries import in_records
 from pykarabo_services.archiver.model import EventKind, Position
 from pykarabo_services.archiver.spool import Record
 
+LONGEST_S: Final = 3.2e9
+"""A hundred years: one value of each life is stored, and the last one."""
 _SCALARS: Final = frozenset(
     item
     for item in ValueType
@@ -129,7 +131,7 @@ class Registry:
             number,
             info.key,
             info.value_type,
-            interval_ns=round(info.archive_interval * 1e9),
+            interval_ns=_interval_ns(info.archive_interval),
             is_scalar=info.value_type in _SCALARS,
         )
         return state, is_new
@@ -176,6 +178,11 @@ class Registry:
                 numbers[entry[1]].digest = entry[4]
             elif kind == entries.EVENT:
                 _happened(self.device(entry[1]), entry[3], entry[2])
+
+
+def _interval_ns(seconds: float) -> int:
+    """Return an interval in ns; of what is no length of time, none: all values are stored."""
+    return round(min(seconds, LONGEST_S) * 1e9) if seconds > 0 else 0
 
 
 def _happened(state: DeviceState, kind: str, time_ns: int) -> None:

@@ -25,9 +25,9 @@ from pykarabo_services.archiver.following import Choice, Following, only_new
 from pykarabo_services.archiver.importing import ImportedSample, Stored, put_new, samples_of
 from pykarabo_services.archiver.model import Position
 from pykarabo_services.archiver.recorder import Recorder
-from pykarabo_services.archiver.recording import RecordingLimits
 from pykarabo_services.archiver.registry import Registry
 from pykarabo_services.archiver.sharing import Peer, Selection
+from pykarabo_services.archiver.sink import RecordingLimits
 from pykarabo_services.archiver.spool import SEGMENT_BYTES, Spool, segments_of
 from pykarabo_services.archiver.writer_process import WriterProcess, error_of
 
@@ -189,7 +189,15 @@ class Archiver(Device):
     rejected = UInt64(
         read_only=True,
         archive_interval=OWN_S,
-        description="Values that were not stored: too large, or refused by the database.",
+        description="Values that were not stored: too large, refused by the database, or of those "
+        "that recording_errors counts.",
+    )
+    recording_errors = UInt64(
+        read_only=True,
+        archive_interval=OWN_S,
+        warn_high=0,
+        description="Values and messages that could not be recorded; the log says of which device, "
+        "and why.",
     )
     spool_errors = UInt32(
         read_only=True,
@@ -437,6 +445,7 @@ class Archiver(Device):
             "limited": totals.limited,
             "limiting": self._limited_now(),
             "rejected": self._told.get("rejected", 0) + totals.rejected,
+            "recording_errors": totals.errors,
             "damaged_chunks": self._told.get("damaged_chunks", 0),
             "care_errors": self._told.get("care_errors", 0),
             "spool_errors": self._spool.sync_errors + self._told.get("damaged", 0),

@@ -37,7 +37,8 @@ class Withheld:
         now_ns: the present time in ns since 1970.
 
     Attributes:
-        limited, rejected: values that were left out because of the rate, or their size.
+        limited, rejected: values that were left out because of the rate, or because of their size
+            or an error.
     """
 
     def __init__(
@@ -70,15 +71,17 @@ class Withheld:
         series.stored_ns, series.quality, series.held = now_ns, row[_QUALITY], None
         return False
 
-    def leave_out(self, kind: EventKind, key: str, reason: str, now_ns: int) -> None:
-        """Count a value that is not stored as it is."""
+    def leave_out(
+        self, kind: EventKind, key: str, reason: str, now_ns: int, *, count: int = 1
+    ) -> None:
+        """Count values that are not stored as they are."""
         noted = self._left_out.get((kind, key))
         if noted is None:
             noted = self._left_out[kind, key] = LeftOut(kind, key, reason, now_ns, now_ns)
-        noted.count += 1
+        noted.count += count
         noted.last_ns = now_ns
         if kind is EventKind.REJECTED:
-            self.rejected += 1
+            self.rejected += count
 
     def within_rate(self, rows: list[Any], seq: int, now_ns: int) -> list[Any]:
         """Return what of a message the device's rate allows; the latest of the rest is kept."""

@@ -10,9 +10,9 @@ from pykarabo_services.archiver import entries
 from pykarabo_services.archiver.entries import decode_entries, event_of
 from pykarabo_services.archiver.model import EventKind, size_of
 from pykarabo_services.archiver.recorder import MAX_WAITING_ROWS, Recorder
-from pykarabo_services.archiver.recording import RecordingLimits
 from pykarabo_services.archiver.registry import DeviceState, Registry
 from pykarabo_services.archiver.service import days_of, shortened
+from pykarabo_services.archiver.sink import RecordingLimits
 from pykarabo_services.archiver.spool import Record, Spool
 from pykarabo_services.archiver.spool_reader import SpoolReader
 from pykarabo_services.archiver.writer import WriterSettings

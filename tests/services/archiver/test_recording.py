@@ -1,18 +1,21 @@
 """What a recording puts into the spool: gaps where nothing else is known, and what has waited."""
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, cast
 
 import pytest
 
 from pykarabo.data import PropertyInfo, Schema, ValueType
-from pykarabo.errors import NotConnectedError
-from pykarabo.wire import Changed, GapFound, Synchronised
+from pykarabo.errors import NotConnectedError, PykaraboError
+from pykarabo.wire import Changed, GapFound, SchemaChanged, Synchronised
 from pykarabo_services.archiver import entries
 from pykarabo_services.archiver.entries import event_of
 from pykarabo_services.archiver.model import DeviceEvent, EventKind, Mark, Position
-from pykarabo_services.archiver.recording import DeviceRecording, RecordingLimits
+from pykarabo_services.archiver.recording import DeviceRecording
 from pykarabo_services.archiver.registry import DeviceState, Registry
+from pykarabo_services.archiver.sink import RecordingLimits
 from pykarabo_services.archiver.spool import Spool
 
 SECOND: Final = 10**9
@@ -238,3 +241,84 @@ def test_the_position_in_the_database_counts_where_it_is_later() -> None:
     assert state.advance(Position(Mark("aa" * 16, 200, 3, START + 9), has_ended=True))
     assert (state.instance, state.epoch, state.seq) == (b"\xaa" * 16, 200, 3)
     assert state.has_ended
+
+
+# -- what cannot be recorded ----------------------------------------------------------------------
+
+
+def _with(**attributes: Any) -> Schema:
+    """Return the motor's schema with other attributes of its position."""
+    position = replace(SCHEMA.properties["position"], **attributes)
+    return replace(SCHEMA, properties={**SCHEMA.properties, "position": position})
+
+
+@pytest.mark.parametrize("interval", [1e300, math.inf])
+def test_an_absurd_interval_is_a_long_one(motor: Recorded, interval: float) -> None:
+    motor.begin()
+    motor.recording._described(_with(archive_interval=interval), motor.state.seq)
+    for value in (1.0, 2.0, 3.0):
+        motor.told("position", value)
+        motor.after(1)
+    motor.recording.end()
+
+    assert motor.values() == [1.0, 3.0]
+    assert motor.recording.errors == 0
+
+
+@pytest.mark.parametrize("interval", [math.nan, -1.0])
+def test_an_interval_that_is_none_stores_all(motor: Recorded, interval: float) -> None:
+    motor.begin()
+    motor.recording._described(_with(archive_interval=interval), motor.state.seq)
+    motor.told("position", 1.0)
+
+    assert motor.values() == [1.0]
+
+
+def test_a_value_that_cannot_be_recorded_is_counted_and_holds_up_no_other(
+    motor: Recorded, caplog: pytest.LogCaptureFixture
+) -> None:
+    motor.begin()
+    motor.recording._described(_with(archive_interval="often"), motor.state.seq)
+    for value in range(20):
+        seconds = motor.now_ns // SECOND
+        rows = [[key, float(value), seconds, 0, 0, "valid"] for key in ("position", "slow")]
+        motor.recording.stream([Changed(rows, motor.state.seq + 1)])
+        motor.after(0.25)
+    motor.recording.end()
+    noted = motor.events(EventKind.REJECTED)
+
+    assert motor.values() == [0.0, 19.0]
+    assert {event.key for event in noted} == {"position"}
+    assert sum(event.lost or 0 for event in noted) == 20
+    assert all("could not be recorded: TypeError" in event.reason for event in noted)
+    assert (motor.recording.errors, motor.recording.rejected) == (20, 20)
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert "MOTOR/1.position" in line
+    assert "archive=False" in line
+
+
+def test_a_message_that_cannot_be_recorded_is_counted_and_the_next_one_is_stored(
+    motor: Recorded, caplog: pytest.LogCaptureFixture
+) -> None:
+    motor.begin()
+    motor.recording.stream([Changed([[], []], motor.state.seq + 1)])
+    motor.told("position", 2.0)
+    motor.after(2)
+    (noted,) = motor.events(EventKind.REJECTED)
+
+    assert (noted.key, noted.lost) == ("", 2)
+    assert motor.values() == [2.0]
+    assert "what 'MOTOR/1' tells cannot be recorded" in caplog.text
+
+
+def test_after_a_schema_that_cannot_be_recorded_the_device_is_followed_anew(
+    motor: Recorded, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    motor.begin()
+    told: list[PykaraboError] = []
+    monkeypatch.setattr(motor.recording, "stream_failed", told.append)
+    motor.recording.stream([SchemaChanged(cast("Any", None))])
+
+    assert [error.device for error in told] == ["MOTOR/1"]
+    assert told[0].remedy
+    assert len(caplog.records) == motor.recording.errors == 1
