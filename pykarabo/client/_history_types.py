@@ -30,8 +30,8 @@ class HistoryGap(NamedTuple):
 
     Attributes:
         from_ns, to_ns: in ns since 1970; the end is None while it is not over.
-        kind: ``gap``, ``away``, ``stopped``, ``limited``, ``rejected``, ``damaged``,
-            ``forgotten`` or ``behind``.
+        kind: ``gap``, ``away``, ``stopped``, ``unarchived``, ``limited``, ``rejected``,
+            ``damaged``, ``forgotten`` or ``behind``.
         lost: how many changes; None when nobody knows.
     """
 

@@ -21,6 +21,8 @@ from pykarabo_services.archiver.reading import ArchivedProperty
 from pykarabo_services.archiver.samples import Samples
 from pykarabo_services.archiver.trains import span_of
 
+_TOLD: Final = 5
+"""Fields of an outage that travel, without its property: who asks knows it, or the reason says."""
 MAX_GAPS: Final = 2_000
 """Of one answer, so that it stays within a message; further ones are told as one."""
 _PAST_BYTES: Final = 120
@@ -107,7 +109,7 @@ def _before(source: ArchivedProperty, time_ns: int) -> list[Any] | None:
 
 
 def _gaps(outages: Sequence[Outage]) -> list[list[Any]]:
-    told = [list(item) for item in outages[:MAX_GAPS]]
+    told: list[list[Any]] = [list(item[:_TOLD]) for item in outages[:MAX_GAPS]]
     if len(outages) > MAX_GAPS:
         rest = outages[MAX_GAPS:]
         ends = [item.to_ns for item in rest]
@@ -152,8 +154,17 @@ def past(
         "away": found.away,
         "schema": None if described is None else described.content,
         "schema_since_ns": 0 if described is None else described.since_ns,
-        "gaps": _gaps([gap for gap in found.outages if gap.to_ns is None or gap.to_ns > time_ns]),
+        "gaps": _gaps([_named(gap) for gap in found.outages if _is_open(gap, time_ns)]),
     }
+
+
+def _is_open(gap: Outage, time_ns: int) -> bool:
+    return gap.to_ns is None or gap.to_ns > time_ns
+
+
+def _named(gap: Outage) -> Outage:
+    """Have the reason say of which property a gap is."""
+    return gap._replace(reason=f"{gap.key}: {gap.reason}") if gap.key else gap
 
 
 def _fitting(values: Sequence[PastValue]) -> int:

@@ -99,12 +99,24 @@ def schema_at(connection: Connection, device_id: str, time_ns: int) -> Described
     if found is None:
         return None
     digest, since_ns = found
-    statement_of = select(tables.schema.c.content).where(tables.schema.c.digest == digest)
-    stored = connection.execute(statement_of).scalar()
-    if stored is None:
-        return None
-    content = bytes(stored)
-    return Described(_schema(content), content, since_ns)
+    content = _content_of(connection, digest)
+    return None if content is None else Described(_schema(content), content, since_ns)
+
+
+def schema_of(connection: Connection, digest: str) -> Schema | None:
+    """Return the schema with a digest; None if the archive has none.
+
+    Raises:
+        MalformedMessageError: it cannot be understood.
+    """
+    content = _content_of(connection, digest)
+    return None if content is None else _schema(content)
+
+
+def _content_of(connection: Connection, digest: str) -> bytes | None:
+    statement = select(tables.schema.c.content).where(tables.schema.c.digest == digest)
+    stored = connection.execute(statement).scalar()
+    return None if stored is None else bytes(stored)
 
 
 @lru_cache(maxsize=64)

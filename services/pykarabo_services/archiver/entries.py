@@ -11,7 +11,8 @@ SERIES    number, device's number, key, value type
 READY     none: the explanations of the segment are complete
 VALUES    device's number, seq, rows
 EVENT     fields of `DeviceEvent`
-SCHEMA    device's number, time, seq, digest, schema as a plain map
+SCHEMA    device's number, time, seq, digest, schema as a plain map, and since when it may be so;
+          the last is missing from those of earlier versions
 SEEN      device's number, seq, and until when everything is known, if that is told: a message
           that brought nothing to store, or a device of which nothing was missed
 IMPORT    device id, key, value type, rows as `importing.ImportedSample` has them; those of earlier

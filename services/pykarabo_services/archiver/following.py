@@ -10,9 +10,15 @@ from pykarabo.client import Client, DeviceNews, DeviceRecord
 from pykarabo.errors import PykaraboError
 from pykarabo.transport import TaskOwner
 from pykarabo_services.archiver.entries import event_entry
-from pykarabo_services.archiver.model import DeviceEvent, EventKind, Position
+from pykarabo_services.archiver.model import (
+    DeviceEvent,
+    EventKind,
+    Position,
+    is_archived,
+    why_not_archived,
+)
 from pykarabo_services.archiver.recorder import Recorder
-from pykarabo_services.archiver.recording import DeviceRecording, is_archived, why_not_archived
+from pykarabo_services.archiver.recording import DeviceRecording
 from pykarabo_services.archiver.sharing import Peer, Selection, owner_of
 
 CLASS: Final = "Archiver"

@@ -22,6 +22,7 @@ class Outage(NamedTuple):
     Attributes:
         to_ns: None when it is not over.
         lost: how many messages or values; None when nobody knows.
+        key: of which property; empty for all of the device.
     """
 
     from_ns: int
@@ -29,11 +30,16 @@ class Outage(NamedTuple):
     kind: str
     lost: int | None
     reason: str
+    key: str = ""
 
     @property
     def is_healed(self) -> bool:
         """Whether all values were known at its end."""
         return self.kind not in _UNHEALED
+
+    def is_of(self, key: str) -> bool:
+        """Tell whether a property's changes are missing."""
+        return self.key in ("", key)
 
     def covers(self, sample_ns: int, time_ns: int) -> bool:
         """Tell whether a sample may not be what was at a later moment."""

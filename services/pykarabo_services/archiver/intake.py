@@ -8,6 +8,7 @@ from typing import Any, Final
 from pykarabo.data import Quality, ValueType
 from pykarabo.errors import PykaraboError
 from pykarabo_services.archiver import entries
+from pykarabo_services.archiver.descriptions import Description
 from pykarabo_services.archiver.entries import decode_entries, event_of
 from pykarabo_services.archiver.importing import ImportedSample
 from pykarabo_services.archiver.model import (
@@ -23,7 +24,7 @@ from pykarabo_services.archiver.model import (
 )
 from pykarabo_services.archiver.spool import Record
 from pykarabo_services.archiver.spool_reader import Damage
-from pykarabo_services.archiver.store import Batch, Description, SeriesKey, Tail, tail_of
+from pykarabo_services.archiver.store import Batch, SeriesKey, Tail, tail_of
 
 _ATTO_PER_NS: Final = 10**9
 _NS: Final = 10**9
@@ -185,11 +186,11 @@ class Intake:
         self.batch.events.append(event_of(entry))
 
     def _schema(self, entry: list[Any]) -> None:
-        _kind, number, time_ns, seq, digest, wire = entry
+        _kind, number, time_ns, seq, digest, wire, *since = entry
         device = self._seen(number, seq, time_ns)
         if device is not None:
             self.batch.descriptions.append(
-                Description(device.device_id, time_ns, device.epoch, digest, packed(wire))
+                Description(device.device_id, time_ns, device.epoch, digest, packed(wire), *since)
             )
 
     def _nothing(self, entry: list[Any]) -> None:

@@ -50,7 +50,7 @@ from dataclasses import dataclass, field
 from enum import IntFlag, StrEnum
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from pykarabo.data import Quality, ValueType, decode, encode
+from pykarabo.data import PropertyInfo, Quality, Schema, ValueType, decode, encode
 
 CHUNK_SAMPLES: Final = 1024
 """Samples of a chunk: few enough that a trend decodes those that a border of its buckets cuts, and
@@ -94,6 +94,7 @@ class EventKind(StrEnum):
     LIMITED: `lost` samples were left out because it changed faster than allowed.
     REJECTED: `lost` values of a property were not stored, and why.
     TYPE: a property has another type from now on.
+    UNARCHIVED, ARCHIVED: a property is not stored from now on, and why; it is stored again.
     CLOCK: `lost` samples had time stamps that cannot be; they are stored with another.
     DAMAGED: a record of an archiver's spool could not be read; device is the archiver.
     FORGOTTEN: `lost` samples of a property were removed, as its retention says.
@@ -107,6 +108,8 @@ class EventKind(StrEnum):
     LIMITED = "limited"
     REJECTED = "rejected"
     TYPE = "type"
+    UNARCHIVED = "unarchived"
+    ARCHIVED = "archived"
     CLOCK = "clock"
     DAMAGED = "damaged"
     FORGOTTEN = "forgotten"
@@ -288,6 +291,26 @@ class Series(NamedTuple):
     device_id: str
     key: str
     value_type: ValueType
+
+
+def is_archived(info: PropertyInfo) -> bool:
+    """Tell whether the values of a property are stored."""
+    return info.archive and not info.secret and not info.node
+
+
+def why_not_archived(info: PropertyInfo) -> str:
+    """Return why the values of a property are not stored."""
+    return "it is secret" if info.secret else "its class or its operator says so (archive=False)"
+
+
+def newly_archived(before: Schema, now: Schema) -> set[str]:
+    """Return the properties that both schemas have and only the second one has stored."""
+    known = before.properties
+    return {
+        key
+        for key, info in now.properties.items()
+        if key in known and is_archived(info) and not is_archived(known[key])
+    }
 
 
 def is_number(value_type: ValueType) -> bool:

@@ -1,9 +1,9 @@
 """What an archive does not know of a device, from when to when, and why."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, case, or_, select
+from sqlalchemy import ColumnElement, Connection, case, or_, select, true
 
 from pykarabo_services.archiver import tables
 from pykarabo_services.archiver.gaps import Outage
@@ -16,6 +16,9 @@ _AWAY: Final[dict[str, str]] = {
 _HERE: Final = frozenset({EventKind.BACK, EventKind.STARTED})
 TURNS: Final = (*_AWAY, *_HERE)
 """The kinds of events by which a device comes or goes."""
+_SWITCHES: Final = (EventKind.ARCHIVED, EventKind.UNARCHIVED)
+"""The kinds of events by which a property's archiving begins or ends; the earlier one, where a
+schema has ended at the moment from which the next one may be, is the first by name too."""
 
 
 def in_turn() -> Sequence[ColumnElement[int]]:
@@ -38,20 +41,51 @@ def outages_of(
     )
     absences = _absences(connection.execute(turns.order_by(*in_turn())), start_ns)
     kinds = [*HOLES, EventKind.REJECTED, EventKind.FORGOTTEN]
-    holes = select(event.time_ns, event.until_ns, event.kind, event.lost, event.reason).where(
+    of_property = event.key.in_(["", key]) if key else true()
+    holes = select(
+        event.time_ns, event.until_ns, event.kind, event.lost, event.reason, event.key
+    ).where(
         event.device_id == device_id,
         event.kind.in_(kinds),
         event.time_ns < end_ns,
         or_(event.until_ns.is_(None), event.until_ns >= start_ns),
-        event.key.in_(["", key]) if key else True,  # type: ignore[arg-type]
+        of_property,
     )
-    found = [*absences, *map(_hole, connection.execute(holes))]
+    switches = select(event.key, event.time_ns, event.kind, event.reason).where(
+        event.device_id == device_id,
+        event.kind.in_(_SWITCHES),
+        event.time_ns < end_ns,
+        of_property,
+    )
+    in_order = switches.order_by(event.key, event.time_ns, event.kind)
+    found = [
+        *absences,
+        *map(_hole, connection.execute(holes)),
+        *_unarchived(connection.execute(in_order), start_ns),
+    ]
     return sorted(found, key=lambda item: item.from_ns)
 
 
 def _hole(row: Any) -> Outage:
-    time_ns, until_ns, kind, lost, reason = row
-    return Outage(time_ns, time_ns if until_ns is None else until_ns, kind, lost, reason)
+    time_ns, until_ns, kind, lost, reason, key = row
+    return Outage(time_ns, time_ns if until_ns is None else until_ns, kind, lost, reason, key)
+
+
+def _unarchived(switches: Iterable[Any], start_ns: int) -> Iterator[Outage]:
+    """Make spans of when properties were not stored; those that ended before are left out."""
+    since: Outage | None = None
+    for key, time_ns, kind, reason in switches:
+        if since is not None and since.key != key:
+            yield since
+            since = None
+        if kind == EventKind.UNARCHIVED:
+            since = since or Outage(time_ns, None, kind, None, reason, key)
+        elif since is not None:
+            if time_ns >= start_ns:
+                yield since._replace(to_ns=time_ns)
+            since = None
+    if since is not None:
+        yield since
 
 
 def _absences(turns: Iterable[Any], start_ns: int) -> list[Outage]:

@@ -68,11 +68,15 @@ def past_device(connection: Connection, device_id: str, time_ns: int) -> PastDev
         away=away,
         described=described,
         values=tuple(
-            PastValue(key, sample, not any(gap.covers(sample.time_ns, time_ns) for gap in outages))
+            PastValue(key, sample, _is_certain(key, sample, time_ns, outages))
             for key, sample in sorted(found.items())
         ),
-        outages=tuple(outages),
+        outages=tuple(gap for gap in outages if not gap.key or gap.key in found),
     )
+
+
+def _is_certain(key: str, sample: Sample, time_ns: int, outages: Iterable[Outage]) -> bool:
+    return not any(gap.is_of(key) and gap.covers(sample.time_ns, time_ns) for gap in outages)
 
 
 def _away(connection: Connection, device_id: str, time_ns: int) -> str:

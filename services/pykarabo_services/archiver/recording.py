@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from pykarabo.client import StreamFollower, has_ended
-from pykarabo.data import PropertyInfo, Schema, to_row
+from pykarabo.data import Schema, to_row
 from pykarabo.errors import PykaraboError
 from pykarabo.wire import (
     Changed,
@@ -26,6 +26,8 @@ from pykarabo_services.archiver.model import (
     DeviceEvent,
     EventKind,
     SampleFlag,
+    is_archived,
+    newly_archived,
     size_of,
 )
 from pykarabo_services.archiver.registry import DeviceState, SeriesState
@@ -79,6 +81,7 @@ class DeviceRecording(StreamFollower):
         self._was_unknown = False
         self._lacks_present = False
         self._wants_all = False
+        self._wants_also: set[str] = set()
         self._is_resumed = bool(state.instance)
         self._told_away = False
         self._ticked_ns = self._trusted_ns = clock_ns()
@@ -181,6 +184,8 @@ class DeviceRecording(StreamFollower):
             self._gap(output)
         elif isinstance(output, SchemaChanged):
             self._described(output.schema, self.state.seq + 1)
+            if self._lacks_present and self.live and self._stream.is_live:
+                self._ask_for_present()
         elif isinstance(output, WentStale):
             self._away = output.reason
 
@@ -300,17 +305,30 @@ class DeviceRecording(StreamFollower):
         before, state.schema = state.schema, schema
         state.seq = max(state.seq, seq)
         if schema.version != state.digest:
-            state.digest = schema.version
-            at_ns = self._clock_ns()
-            self._sink.put(
-                [entries.SCHEMA, state.number, at_ns, seq, schema.version, schema.to_wire()]
-            )
+            self._differs(before, schema, seq)
         for key, info in schema.properties.items():
             old = None if before is None else before.properties.get(key)
             if old is not None and old.value_type is not info.value_type:
                 reason = f"{old.value_type} becomes {info.value_type}"
                 self._event(EventKind.TYPE, key=key, reason=reason)
         state.series.clear()
+
+    def _differs(self, before: Schema | None, schema: Schema, seq: int) -> None:
+        """Note another schema than is stored, and since when it may be so.
+
+        The values of properties that are stored from now on are to be read: none may be told soon.
+        Where it has changed unseen, nobody knows which these are.
+        """
+        state, at_ns = self.state, self._clock_ns()
+        since_ns = at_ns if self.live and state.digest else min(state.last_ns, at_ns)
+        told = [schema.version, schema.to_wire(), since_ns]
+        self._sink.put([entries.SCHEMA, state.number, at_ns, seq, *told])
+        is_unseen = before is None and bool(state.digest)
+        newly = set[str]() if before is None else newly_archived(before, schema)
+        self._wants_all |= is_unseen
+        self._wants_also |= newly
+        self._lacks_present |= is_unseen or bool(newly)
+        state.digest = schema.version
 
     def _series_of(self, key: str) -> SeriesState | None:
         """Return the series of a property; None if it is not stored."""
@@ -406,7 +424,8 @@ class DeviceRecording(StreamFollower):
         series = state.series.get(key)
         if info is None or not is_archived(info) or (series and series.last != (0, 0)):
             return False
-        return self._wants_all or state.is_limited or bool(info.archive_interval)
+        is_new = self._wants_all or key in self._wants_also
+        return is_new or state.is_limited or bool(info.archive_interval)
 
     async def _read_present(self) -> None:
         """Store the values that have not been told since this process follows the device."""
@@ -419,6 +438,8 @@ class DeviceRecording(StreamFollower):
         if state.instance != instance:
             return
         rows = [to_row(key, value) for key, value in values.items() if self._may_lack(key)]
+        self._wants_all = False
+        self._wants_also.clear()
         if rows:
             self._store(rows, state.seq, _PRESENT)
             for row in rows:
@@ -468,16 +489,6 @@ class DeviceRecording(StreamFollower):
             lost=item.count,
             reason=item.reason,
         )
-
-
-def is_archived(info: PropertyInfo) -> bool:
-    """Tell whether the values of a property are stored."""
-    return info.archive and not info.secret and not info.node
-
-
-def why_not_archived(info: PropertyInfo) -> str:
-    """Return why the values of a property are not stored."""
-    return "it is secret" if info.secret else "its class or its operator says so (archive=False)"
 
 
 def _is_same(stored: list[Any], row: list[Any]) -> bool:

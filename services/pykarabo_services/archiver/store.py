@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from pykarabo.data import ValueType
 from pykarabo_services.archiver import tables
+from pykarabo_services.archiver.descriptions import Description, changes_of
 from pykarabo_services.archiver.model import (
     DeviceEvent,
     EventKind,
@@ -85,16 +86,6 @@ class SeriesKey(NamedTuple):
     device_id: str
     key: str
     value_type: str
-
-
-class Description(NamedTuple):
-    """From when on a device had a schema."""
-
-    device_id: str
-    time_ns: int
-    epoch: int
-    digest: str
-    content: bytes
 
 
 @dataclass(slots=True)
@@ -386,6 +377,9 @@ def _write_descriptions(connection: Connection, descriptions: list[Description])
             for item in descriptions
         ],
     )
+    for item in descriptions:
+        for event in changes_of(connection, item):
+            write_events(connection, [event])
 
 
 def _write_marks(connection: Connection, marks: Mapping[str, Mark]) -> None:

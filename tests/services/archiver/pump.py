@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from pykarabo.data import CommandInfo, PropertyInfo, Schema, Timestamp, ValueType
 from pykarabo_services.archiver.compaction import compact, crowded
+from pykarabo_services.archiver.descriptions import Description
 from pykarabo_services.archiver.model import (
     DeviceEvent,
     EventKind,
@@ -20,7 +21,6 @@ from pykarabo_services.archiver.model import (
 from pykarabo_services.archiver.store import (
     STORE,
     Batch,
-    Description,
     SeriesKey,
     SeriesNumbers,
     tail_of,
