@@ -1,4 +1,4 @@
-"""A property that is not archived for a while: from when to when, and what holds afterwards."""
+"""What is not archived of a property: from when to when, and what holds afterwards."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection
 
 from pykarabo.client import Client, History, Past
-from pykarabo.data import Float64, PropertyInfo, State, ValueType
+from pykarabo.data import Float64, PropertyInfo, Quality, State, ValueType
 from pykarabo.device import Device, command
 from pykarabo.testing import MemoryFacility, async_test, run_facility, until
 from pykarabo_services.archiver.answering import history, past
@@ -19,6 +19,7 @@ from pykarabo_services.archiver.descriptions import Description
 from pykarabo_services.archiver.main import Archiver
 from pykarabo_services.archiver.model import Sample, packed, unpacked
 from pykarabo_services.archiver.reader import HistoryReader
+from pykarabo_services.archiver.recording import DeviceRecording
 from pykarabo_services.archiver.store import Batch, SeriesNumbers, write
 from pykarabo_services.kernel.database import Database
 from tests.harness.databases import Databases
@@ -324,5 +325,39 @@ def test_a_new_life_that_is_not_archived_takes_no_value_from_the_one_before(run:
         await domain.stop(TANK)
         await domain.start("Tank", TANK)
         await domain.known(1.0)
+
+    run(work)
+
+
+def test_a_value_that_cannot_be_recorded_is_a_gap_with_a_warning(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = DeviceRecording._row
+
+    def fail(self: DeviceRecording, series: Any, row: list[Any], *more: Any) -> Any:
+        if row[:2] == ["level", 13.0]:
+            raise OverflowError("it brings bad luck")
+        return record(self, series, row, *more)
+
+    async def work(domain: _Domain) -> None:
+        monkeypatch.setattr(DeviceRecording, "_row", fail)
+        await domain.client.set(TANK, {"level": 13.0, "other": 6.0})
+
+        async def rejected() -> Any:
+            return [gap for gap in (await domain.history()).gaps if gap.kind == "rejected"]
+
+        (gap,) = await domain.eventually(rejected)
+        assert (gap.lost, "it brings bad luck" in gap.reason) == (1, True)
+        past = await domain.past()
+        assert past.values["other"].value == 6.0
+        assert past.uncertain == {"level"}
+
+        async def counted() -> Any:
+            values = await domain.client.read("ARCHIVE/1", ["recording_errors"])
+            return values["recording_errors"].value and values["recording_errors"]
+
+        assert (await domain.eventually(counted)).quality == Quality.WARN
+        await domain.client.set(TANK, {"level": 14.0})
+        await domain.known(14.0)
 
     run(work)
