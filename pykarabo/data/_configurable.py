@@ -116,35 +116,69 @@ class Configurable:
         """Set a property to what becomes of its present plain value."""
         self._assign(self.schema().properties[key], change(self._plain_value_of(key)))
 
-    def _take_class(
-        self, cls: "type[Configurable]", touched: Collection[str], *, strict: bool
+    def _brought_values(
+        self,
+        cls: "type[Configurable]",
+        touched: Collection[str],
+        before: Mapping[str, PropertyValue],
+        *,
+        strict: bool,
     ) -> dict[str, PropertyValue]:
-        """Become an object of `cls`, which is a class of its own; returns the values it brings.
+        """Return the values that this object has new, or anew, when it becomes one of `cls`.
 
         Args:
             touched: keys of the properties and nodes whose description is another one.
+            before: what is kept now.
             strict: refuse a present value that does not fit, instead of dropping it.
 
         Raises:
             BadConfigurationError: a present value or unit contradicts; nothing has changed.
         """
-        before, after = self.schema().properties, cls.schema().properties
-        brought = {
-            info.key: self._carried(info, before.get(info.key), strict=strict)
+        known = self.schema().properties
+        return {
+            info.key: self._carried(info, known.get(info.key), before.get(info.key), strict=strict)
             for info in iterate_leaves(cls.schema())
-            if info.key not in self._values or is_below(info.key, touched)
+            if info.key not in before or is_below(info.key, touched)
         }
+
+    def _become(
+        self,
+        cls: "type[Configurable]",
+        brought: Mapping[str, PropertyValue],
+        before: Mapping[str, PropertyValue],
+    ) -> list[str]:
+        """Become an object of `cls`, which is a class of its own; nothing here can fail.
+
+        Other threads read and set values meanwhile. What is new is there before its description
+        is, and what they have set since `before` stays as it is.
+
+        Returns:
+            the keys of `brought` that another thread has set.
+        """
+        values, after = self._values, cls.schema().properties
+        values.update({key: value for key, value in brought.items() if key not in before})
         self.__class__ = cast("type[Self]", cls)
-        for key in [key for key in self._values if key not in after or after[key].node]:
-            del self._values[key]
-        self._values.update(brought)
-        return brought
+        for key in before:
+            if key not in after or after[key].node:
+                del values[key]
+        newer: list[str] = []
+        for key, value in brought.items():
+            # Threads take turns only where something is called: not between these two lines.
+            if key in before and values[key] is before[key]:
+                values[key] = value
+            elif key in before:
+                newer.append(key)
+        return newer
 
     def _carried(
-        self, info: PropertyInfo, before: PropertyInfo | None, *, strict: bool
+        self,
+        info: PropertyInfo,
+        before: PropertyInfo | None,
+        value: PropertyValue | None,
+        *,
+        strict: bool,
     ) -> PropertyValue:
-        """Return the present value under a new description if it fits, else the initial one."""
-        value = self._values.get(info.key)
+        """Return a present value under a new description if it fits, else the initial one."""
         if value is not None and before is not None and before.value_type is info.value_type:
             self._refuse_other_unit(info, before)
             try:

@@ -5,9 +5,10 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pykarabo.data import (
+    ATTRIBUTES,
     Alarm,
     AlarmCondition,
     AlarmMachine,
@@ -20,12 +21,19 @@ from pykarabo.data import (
     has_deadband,
     has_limits,
     most_significant_alarm,
+    same,
 )
 from pykarabo.errors import BadConfigurationError, UnknownAlarmError
 from pykarabo.transport import Clock
 
 _SINCE_DIGITS: Final = 9
 _EXPLICIT: Final = (AlarmCondition.WARN, AlarmCondition.ALARM, AlarmCondition.INTERLOCK)
+_JUDGED_BY: Final = (
+    *(name for name in ATTRIBUTES if not name.startswith("archive")),
+    "value_type",
+    "dtype",
+)
+"""The attributes of a property that its values are watched by."""
 
 
 class _Monitor:
@@ -42,6 +50,10 @@ class _Monitor:
     @property
     def alarms(self) -> tuple[Alarm, ...]:
         return () if self.machine is None else self.machine.alarms
+
+    @property
+    def quality(self) -> Quality:
+        return Quality.VALID if self.machine is None else self.machine.quality
 
     @property
     def due_ns(self) -> int | None:
@@ -62,6 +74,21 @@ class _Monitor:
         return value._replace(quality=quality)
 
 
+class Declaration(NamedTuple):
+    """Properties that are to be watched, and what comes of it for the values that there are.
+
+    Attributes:
+        judged: values with their quality.
+        shown: what the device's properties will show of its alarms; empty if they stay the same.
+    """
+
+    watched: Mapping[str, PropertyInfo]
+    monitors: dict[str, _Monitor]
+    judged: dict[str, PropertyValue]
+    alarms: tuple[Alarm, ...]
+    shown: dict[str, Any]
+
+
 class DeviceAlarms:
     """Judges the values of a device where they are set, in any thread.
 
@@ -75,6 +102,7 @@ class DeviceAlarms:
 
     Attributes:
         watched: the properties that have limits or a dead-band; nothing is done for others.
+        lock: while it is held no other thread sets a value of those.
     """
 
     def __init__(
@@ -97,7 +125,7 @@ class DeviceAlarms:
         self._log = log
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._own: dict[str, Alarm] = {}
         self._shown: tuple[Alarm, ...] = ()
         self._timer: asyncio.TimerHandle | None = None
@@ -117,37 +145,58 @@ class DeviceAlarms:
             self._timer.cancel()
             self._timer = None
 
-    def declare(
+    def declare(self, schema: Schema, values: Mapping[str, PropertyValue]) -> None:
+        """Watch the properties of a schema from now on; initial values get their quality."""
+        with self.lock:
+            declared = self.prepared(schema, values, ())
+            self.take_over(declared)
+            for key, value in declared.judged.items():
+                self._store(key, value, False)
+            self._show(declared.shown)
+
+    def prepared(
         self, schema: Schema, values: Mapping[str, PropertyValue], measured: Collection[str]
-    ) -> dict[str, PropertyValue]:
-        """Watch the properties of a schema from now on; returns those of `values` with quality.
+    ) -> Declaration:
+        """Return what it is to watch the properties of a schema; nothing is changed yet.
+
+        Who calls it holds `lock` until he has called `take_over`.
 
         Args:
-            values: what is kept under descriptions that are new; it is published by the caller.
+            values: what is kept under descriptions that are new.
             measured: keys of `values` that were set already, so that what they pass must be
                 acknowledged if it is declared so.
         """
-        with self._lock:
-            self.watched = schema.watched
-            before, self._monitors = self._monitors, {}
-            judged: dict[str, PropertyValue] = {}
-            for key, info in self.watched.items():
-                value = values.get(key)
-                if key in before:
-                    self._monitors[key] = _renewed(info, before[key])
-                elif value is None or value.quality is Quality.VALID:
-                    continue
-                else:
-                    self._monitors[key] = _Monitor(info, None)
+        monitors: dict[str, _Monitor] = {}
+        judged: dict[str, PropertyValue] = {}
+        for key, info in schema.watched.items():
+            before, value = self._monitors.get(key), values.get(key)
+            if before is not None and self._goes_on(before, info, value):
+                monitors[key] = before
                 if value is not None:
-                    judged[key] = self._judged_first(key, value, measured=key in measured)
-            self._tell()
-            self._wait()
-            return judged
+                    judged[key] = value._replace(quality=before.quality)
+            elif before is not None or (value is not None and value.quality is not Quality.VALID):
+                monitors[key] = monitor = _Monitor(info, before)
+                if value is not None:
+                    judged[key] = self._judged_first(monitor, value, measured=key in measured)
+        alarms = self._all_of(monitors)
+        return Declaration(schema.watched, monitors, judged, alarms, self._to_show(alarms))
 
-    def _judged_first(self, key: str, value: PropertyValue, *, measured: bool) -> PropertyValue:
+    def _goes_on(self, before: _Monitor, info: PropertyInfo, value: PropertyValue | None) -> bool:
+        """Tell whether a property is judged as before, and what has become of it still counts."""
+        alike = all(getattr(before.info, name) == getattr(info, name) for name in _JUDGED_BY)
+        return alike and (value is None or same(value.value, self._values()[info.key].value))
+
+    def take_over(self, declared: Declaration) -> None:
+        """Watch what was prepared from now on; who calls it shows what has changed."""
+        self._monitors, self.watched = declared.monitors, declared.watched
+        before, self._shown = self._shown, declared.alarms
+        self._log_changes(before, declared.alarms)
+        self._wait()
+
+    def _judged_first(
+        self, monitor: _Monitor, value: PropertyValue, *, measured: bool
+    ) -> PropertyValue:
         """Return a value that others know already, with its quality."""
-        monitor = self._monitors[key]
         judged = monitor.judge(value, self._clock.monotonic_ns(), measured=measured)
         if monitor.band is not None:
             monitor.band.told(judged)
@@ -159,13 +208,17 @@ class DeviceAlarms:
         """Return what watches a property from now on, None if nothing has to."""
         monitor = self._monitors.get(key)
         if monitor is None and key in self.watched:
-            monitor = self._monitors[key] = _Monitor(self.watched[key], None)
-            self._judged_first(key, self._values()[key], measured=False)
+            monitor = _Monitor(self.watched[key], None)
+            self._judged_first(monitor, self._values()[key], measured=False)
+            self._monitors[key] = monitor
+            if monitor.quality is not Quality.VALID or monitor.due_ns is not None:
+                self._tell()  # a thread has set it before it got its limits
+                self._wait()
         return monitor
 
     def take(self, key: str, value: Any, at: Timestamp) -> None:
         """Judge, keep and publish a value of a property that is watched."""
-        with self._lock:
+        with self.lock:
             monitor = self._monitor(key)
             if monitor is None:  # its limits were taken away while another thread set it
                 self._store(key, PropertyValue(value, at), True)
@@ -184,7 +237,7 @@ class DeviceAlarms:
 
     def look(self) -> None:
         """Raise what has been beyond its limit for long enough."""
-        with self._lock:
+        with self.lock:
             now_ns = self._clock.monotonic_ns()
             for key, monitor in list(self._monitors.items()):
                 if monitor.machine is not None and _is_due(monitor, now_ns):
@@ -208,7 +261,7 @@ class DeviceAlarms:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        with self._lock:
+        with self.lock:
             due = [item.due_ns for item in self._monitors.values() if item.due_ns is not None]
         if due and self._open:
             left_s = max(0, min(due) - self._clock.monotonic_ns()) / 1e9
@@ -236,7 +289,7 @@ class DeviceAlarms:
             text=text,
             needs_acknowledge=needs_acknowledge,
         )
-        with self._lock:
+        with self.lock:
             known = self._own.get(source)
             if known is not None and known.condition is alarm.condition:
                 alarm = replace(known, text=text, needs_acknowledge=needs_acknowledge, present=True)
@@ -253,7 +306,7 @@ class DeviceAlarms:
 
     def clear_own(self, source: str) -> None:
         """End an alarm that no limit stands for; one that nobody has acknowledged may stay."""
-        with self._lock:
+        with self.lock:
             known = self._own.get(source)
             if known is not None:
                 self._keep_own(replace(known, present=False))
@@ -265,7 +318,7 @@ class DeviceAlarms:
         Raises:
             UnknownAlarmError: there is none.
         """
-        with self._lock:
+        with self.lock:
             if not any(alarm.source == source for alarm in self._shown):
                 there = ", ".join(sorted({alarm.source for alarm in self._shown})) or "none"
                 raise UnknownAlarmError(
@@ -290,17 +343,26 @@ class DeviceAlarms:
 
     def _tell(self) -> None:
         """Show what has changed, if anything has."""
-        limits = (alarm for monitor in self._monitors.values() for alarm in monitor.alarms)
-        alarms = (*limits, *self._own.values())
+        alarms = self._all_of(self._monitors)
+        shown = self._to_show(alarms)
+        if shown:
+            before, self._shown = self._shown, alarms
+            self._log_changes(before, alarms)
+            self._show(shown)
+
+    def _all_of(self, monitors: Mapping[str, _Monitor]) -> tuple[Alarm, ...]:
+        limits = (alarm for monitor in monitors.values() for alarm in monitor.alarms)
+        return (*limits, *self._own.values())
+
+    def _to_show(self, alarms: tuple[Alarm, ...]) -> dict[str, Any]:
+        """Return the properties that show alarms, as far as they change."""
         if alarms == self._shown:
-            return
-        before, self._shown = self._shown, alarms
+            return {}
         shown: dict[str, Any] = {"alarms": {_name(alarm): _row(alarm) for alarm in alarms}}
         worst = _worst(alarms)
-        if worst is not _worst(before):
+        if worst is not _worst(self._shown):
             shown["alarm_condition"] = worst.value
-        self._log_changes(before, alarms)
-        self._show(shown)
+        return shown
 
     def _log_changes(self, before: Iterable[Alarm], after: Iterable[Alarm]) -> None:
         known = {_name(alarm): alarm for alarm in before}
@@ -315,10 +377,6 @@ class DeviceAlarms:
                 self._log.info("%s acknowledged by %s", _name(alarm), alarm.acknowledged_by)
         for name in known:
             self._log.info("%s is over", name)
-
-
-def _renewed(info: PropertyInfo, before: _Monitor | None) -> _Monitor:
-    return before if before is not None and before.info == info else _Monitor(info, before)
 
 
 def _is_due(monitor: _Monitor, now_ns: int) -> bool:

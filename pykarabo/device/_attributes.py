@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from ._server import Server
     from ._server_device import DeviceServer
 
+GIVEN: Final = "given_attributes"
+"""The property that shows them."""
 Given: TypeAlias = Mapping[str, Mapping[str, Any]]
 """Attributes by dotted key of the property and by name."""
 SET_S: Final = 10.0
@@ -45,14 +47,16 @@ def accepted(cls: type[Configurable], attributes: Mapping[str, Any], device_id: 
     """Return attributes that an object of a class is given, as they are kept.
 
     Raises:
-        BadInputError: there are no such properties or attributes, or they contradict each other or
-            what the class declares; several errors come as one that lists them.
+        BadInputError: there are no such properties or attributes, they contradict each other or
+            what the class declares, or are too much for a property; several errors come as one
+            that lists them.
     """
     if not attributes:
         return {}
     errors: list[BadInputError] = []
     found = checked_attributes(_declared(cls), attributes, device_id, errors=errors)
     raise_all(errors, device_id)
+    cls.schema().properties[GIVEN].check_size(found, device=device_id)
     return found
 
 

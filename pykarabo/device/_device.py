@@ -31,6 +31,7 @@ from pykarabo.data import (
 from pykarabo.errors import (
     BadConfigurationError,
     BadInputError,
+    PykaraboError,
     ReadOnlyError,
     StateForbidsError,
 )
@@ -117,6 +118,7 @@ class Device(Called):
         access_level=AccessLevel.EXPERT,
         description="Messages below this level are not logged; SERVER: as its server does.",
     )
+    _flush_is_due = False
     state_machine: ClassVar[StateMachine | None] = None
     initialize_timeout_s: ClassVar[float] = 10.0
     """`on_initialize` may take so long; a server that hangs at start helps nobody."""
@@ -138,6 +140,7 @@ class Device(Called):
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._pending: list[tuple[str, PropertyValue]] = []
+        self._brought = {}
         self._tasks = TaskOwner(f"device {context.device_id}", self._task_failed)
         self._setting = asyncio.Lock()
         self._change_lock = threading.Lock()
@@ -169,7 +172,7 @@ class Device(Called):
             show=self.set_values,
             log=self.log,
         )
-        self._values.update(self._alarms.declare(self.schema(), self._values, ()))
+        self._alarms.declare(self.schema(), self._values)
         for problem in problems:
             self._flag(problem)
         self.observe("log_level", LogLevel(self))
@@ -570,11 +573,6 @@ class Device(Called):
     def _timestamp(self) -> Timestamp:
         return self.now()
 
-    def _plain(self, info: PropertyInfo, value: Any) -> Any:
-        plain = info.validate(value, device=self._context.device_id)
-        info.check_size(plain, device=self._context.device_id)
-        return plain
-
     def _assign(self, info: PropertyInfo, value: Any) -> None:
         self._keep(info.key, self._plain(info, value), self.now())
 
@@ -583,10 +581,13 @@ class Device(Called):
             super()._change_value(key, change)
 
     def _keep(self, key: str, plain: Any, at: Timestamp) -> None:
-        if key in self._alarms.watched:
-            self._alarms.take(key, plain, at)
-        else:
+        alarms = self._alarms
+        if key not in alarms.watched:
             self._store(key, PropertyValue(plain, at))
+            if key not in alarms.watched:
+                return
+            # It got limits while this thread was about to store it.
+        alarms.take(key, plain, at)
 
     def _store(self, key: str, value: PropertyValue, publish: bool = True) -> None:
         self._values[key] = value
@@ -595,7 +596,8 @@ class Device(Called):
         if not (self._online and publish):
             return
         self._pending.append((key, value))
-        if len(self._pending) == 1:
+        if not self._flush_is_due:
+            self._flush_is_due = True
             if threading.get_ident() == self._thread:
                 self._loop.call_soon(self.flush)
             else:
@@ -603,14 +605,33 @@ class Device(Called):
 
     def flush(self) -> None:
         """Publish what has changed since the last time."""
-        if self._schema_changed:
-            self._schema_changed = False
-            if self._online:
-                self._context.publish_schema(self)
+        self._flush_is_due = False  # first: what a thread adds from now on has it called again
+        has_new_schema, self._schema_changed = self._schema_changed, False
+        if has_new_schema and self._online:
+            self._publish_schema()
         self._take_note()
         pending, self._pending = self._pending, []
+        if has_new_schema:
+            pending = self._after_schema(pending)
         if pending and self._online:
-            self._context.publish(self, pending)
+            self._publish(pending)
+
+    def _publish_schema(self) -> None:
+        try:
+            self._context.publish_schema(self)
+        except PykaraboError as error:
+            self.log.error("its new schema cannot be told: %s", error)
+
+    def _publish(self, changes: list[tuple[str, PropertyValue]]) -> None:
+        """Publish changes; one that cannot travel keeps no other from it."""
+        try:
+            self._context.publish(self, changes)
+        except PykaraboError as error:
+            if len(changes) == 1:
+                self.log.error("a value of '%s' cannot be told: %s", changes[0][0], error)
+                return
+            for change in changes:
+                self._publish([change])
 
     def flush_changes(self) -> None:
         """Publish now what has changed; who called last, alone, can wait."""

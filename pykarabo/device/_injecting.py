@@ -7,20 +7,29 @@ from typing import Any, Self, cast
 
 from pykarabo.data import (
     Configurable,
+    Limits,
     Node,
     Property,
+    PropertyInfo,
     PropertyValue,
+    Schema,
     Timestamp,
+    decode,
     encode,
     same,
     with_attributes,
     with_members,
     without_member,
 )
-from pykarabo.errors import BadConfigurationError, WrongTypeError
+from pykarabo.errors import (
+    BadConfigurationError,
+    LimitExceededError,
+    MalformedMessageError,
+    WrongTypeError,
+)
 
 from ._alarms import DeviceAlarms
-from ._attributes import Given, accepted, with_given
+from ._attributes import GIVEN, Given, accepted, with_given
 from ._context import DeviceContext
 
 
@@ -29,6 +38,7 @@ class Injecting(Configurable):
 
     _alarms: DeviceAlarms
     _bare_class: type[Configurable]
+    _brought: dict[str, PropertyValue]
     _given_attributes: Given
     _context: DeviceContext
     _loop: asyncio.AbstractEventLoop
@@ -75,7 +85,6 @@ class Injecting(Configurable):
             ]
             if touched:
                 self._change_schema(self._bare_class, touched, strict=True, given=given)
-                self.set_values({"given_attributes": given})
 
         self._in_own_thread(change, "cannot be given attributes")
 
@@ -86,6 +95,11 @@ class Injecting(Configurable):
     def set_values(self, values: Mapping[str, Any], *, timestamp: Timestamp | None = None) -> None:
         """Set several properties of this device at one moment."""
         raise NotImplementedError
+
+    def _plain(self, info: PropertyInfo, value: Any) -> Any:
+        plain = info.validate(value, device=self._context.device_id)
+        info.check_size(plain, device=self._context.device_id)
+        return plain
 
     def inject(
         self,
@@ -202,29 +216,79 @@ class Injecting(Configurable):
         strict: bool,
         given: Given | None = None,
     ) -> None:
-        """Become an object of `bare` with the attributes that are given now, or with others."""
+        """Become an object of `bare` with the attributes that are given now, or with others.
+
+        All that can be refused is done first: either everything changes or nothing.
+        """
+        shown: dict[str, Any] = {} if given is None else {GIVEN: given}
         given = self._given_attributes if given is None else given
         cls = with_given(bare, given, self._context.device_id)
-        try:
-            encode(cls.schema().to_wire())
-        except WrongTypeError as error:
-            raise BadConfigurationError(
-                f"its schema holds what cannot travel: {error.message}",
-                remedy="use plain values as defaults",
-            ) from None
+        schema = cls.schema()
+        _require_sendable(schema)
         if not self._schema_changed:
             self.flush()  # what was set before belongs to the schema before
-        known = frozenset(self._values)
-        brought = self._take_class(cls, touched, strict=strict)
-        self._bare_class, self._given_attributes = bare, given
-        judged = self._alarms.declare(self.schema(), brought, known)
-        self._values.update(judged)
-        brought.update(judged)
-        if not self._online:
+        with self._alarms.lock:
+            before = dict(self._values)
+            brought = self._brought_values(cls, touched, before, strict=strict)
+            declared = self._alarms.prepared(schema, brought, before.keys())
+            brought.update(declared.judged)
+            shown.update(declared.shown)
+            for key, value in shown.items():
+                self._plain(schema.properties[key], value)
+
+            self._bare_class, self._given_attributes = bare, given
+            self._alarms.take_over(declared)
+            self._announce(brought)
+            for key in self._become(cls, brought, before):
+                self._repeat(key)
+        self.set_values(shown)
+
+    def _announce(self, brought: Mapping[str, PropertyValue]) -> None:
+        """Have values of new descriptions published after them."""
+        if self._online:
+            self._pending += brought.items()
+            self._brought.update(brought)
+            self._schema_changed = True
+            self._loop.call_soon(self.flush)
+
+    def _repeat(self, key: str) -> None:
+        """Publish, and judge where it is to be, what a thread set while descriptions changed."""
+        value = self._values[key]
+        if key in self._alarms.watched:
+            self._alarms.take(key, value.value, value.timestamp)
             return
-        self._pending = [
-            item for item in self._pending if item[0] in self._values and item[0] not in brought
-        ]
-        self._pending += brought.items()
-        self._schema_changed = True
-        self._loop.call_soon(self.flush)
+        while self._online:
+            self._pending.append((key, value))
+            known, value = value, self._values[key]
+            if value is known:
+                return
+
+    def _after_schema(
+        self, changes: list[tuple[str, PropertyValue]]
+    ) -> list[tuple[str, PropertyValue]]:
+        """Return changes without those of properties and descriptions that there are no more."""
+        brought, self._brought = self._brought, {}
+        left: list[tuple[str, PropertyValue]] = []
+        for key, value in changes:
+            if brought.get(key) is value:
+                del brought[key]
+            if key in self._values and key not in brought:
+                left.append((key, value))
+        return left
+
+
+def _require_sendable(schema: Schema) -> None:
+    """Refuse a schema that nobody could receive; raises `BadConfigurationError`."""
+    try:
+        frames = encode([{"": schema.to_wire()}])  # so deep in an answer
+        if max(map(len, frames)) > Limits().max_body:
+            raise LimitExceededError(f"it takes {max(map(len, frames)) / 2**20:.1f} MiB")
+        decode(frames)
+    except (WrongTypeError, LimitExceededError, MalformedMessageError) as error:
+        too_much = isinstance(error, LimitExceededError)
+        raise BadConfigurationError(
+            f"its schema cannot travel: {error.message}",
+            remedy="have fewer properties, options and texts"
+            if too_much
+            else "use plain values as defaults",
+        ) from None

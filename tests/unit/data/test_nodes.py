@@ -167,12 +167,17 @@ def test_objects_of_a_class_choose_independently() -> None:
     assert {"stage.linear.speed", "stage.rotary.speed"} <= _Robot.schema().properties.keys()
 
 
+def _become(robot: Configurable, cls: type[Configurable]) -> None:
+    before = dict(robot._values)
+    robot._become(cls, robot._brought_values(cls, (), before, strict=False), before)
+
+
 def test_more_can_be_injected_beside_and_below_what_was_chosen() -> None:
     robot: Any = _Robot({"axes": {"x": {}}})
-    robot._take_class(with_members(type(robot), {"extra": Int32()}), (), strict=False)
-    robot._take_class(with_members(type(robot), {"extra": Int32()}, "axes.x"), (), strict=False)
+    _become(robot, with_members(type(robot), {"extra": Int32()}))
+    _become(robot, with_members(type(robot), {"extra": Int32()}, "axes.x"))
     assert (robot.extra, robot.axes.x.extra, robot.stage.speed) == (0, 0, 1.0)
-    robot._take_class(with_members(type(robot), {"speed": Int32()}, "stage"), (), strict=False)
+    _become(robot, with_members(type(robot), {"speed": Int32()}, "stage"))
     assert (robot.stage.speed, robot.stage.linear.speed) == (0, 1.0)
 
 
