@@ -5,7 +5,8 @@ attribute, and it stays when the device injects properties. Only properties that
 can be given any: what a device injects is its own matter.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from pykarabo.data import (
@@ -46,29 +47,51 @@ SET_S: Final = 10.0
 def accepted(cls: type[Configurable], attributes: Mapping[str, Any], device_id: str) -> Given:
     """Return attributes that an object of a class is given, as they are kept.
 
+    They must fit what the class declares, because a device that is started anew has that, and what
+    the object has changed itself, too.
+
     Raises:
-        BadInputError: there are no such properties or attributes, they contradict each other or
-            what the class declares, or are too much for a property; several errors come as one
-            that lists them.
+        BadInputError: there are no such properties or attributes, they contradict each other, the
+            class or the object, or are too much for a property; several errors come as one that
+            lists them.
     """
     if not attributes:
         return {}
     errors: list[BadInputError] = []
     found = checked_attributes(_declared(cls), attributes, device_id, errors=errors)
+    if not errors:
+        errors += _contradicting_itself(cls, found, device_id)
     raise_all(errors, device_id)
     cls.schema().properties[GIVEN].check_size(found, device=device_id)
     return found
 
 
 def _declared(cls: type[Configurable]) -> Mapping[str, PropertyInfo]:
-    """Return the properties of an object's class without those that were injected into it."""
+    """Return the properties of an object as its class declares them, without injected ones."""
     schema = declared_class(cls).schema()
     found: dict[str, PropertyInfo] = {}
     for info in iterate_leaves(cls.schema()):
         described = class_property(schema, info.key)
         if described is not None and not described.node:
-            found[info.key] = info
+            found[info.key] = replace(described, key=info.key)
     return found
+
+
+def _contradicting_itself(
+    cls: type[Configurable], given: Given, device_id: str
+) -> Iterator[BadConfigurationError]:
+    """Yield how attributes that fit a class contradict what an object of it has changed."""
+    properties = cls.schema().properties
+    for key, item in given.items():
+        problem = contradiction(properties[key], item)
+        if problem is not None:
+            yield BadConfigurationError(
+                f"'{device_id}.{key}' {problem}: the device itself has changed what its class "
+                "declares",
+                device=device_id,
+                key=key,
+                remedy="give what it has changed as well, so that both fit the class",
+            )
 
 
 def with_given(cls: type[Configurable], given: Given, device_id: str) -> type[Configurable]:

@@ -128,6 +128,23 @@ def test_attributes_that_no_property_could_show_are_refused_and_nothing_is_chang
     _with(check)
 
 
+def test_what_the_device_changed_itself_and_what_its_class_declares_must_both_fit() -> None:
+    async def check(facility: MemoryFacility) -> None:
+        pump = await _start(facility)
+        pump.update_attributes("pressure", alarm_high=20.0)
+        with pytest.raises(BadConfigurationError, match=r"alarm_high 10.0 .* its class declares"):
+            await _give(facility, {"pressure": {"warn_high": 15}})
+        pump.update_attributes("pressure", alarm_high=5.0)
+        with pytest.raises(BadConfigurationError, match=r"alarm_high 5.0: the device itself has"):
+            await _give(facility, {"pressure": {"warn_high": 8}})
+        given = {"pressure": {"warn_high": 15, "alarm_high": 20.0}}
+        await _give(facility, given)
+        await facility.server.shut_down("PUMP/1")
+        await facility.server.instantiate("Pump", "PUMP/1", {}, given)
+
+    _with(check)
+
+
 @pytest.mark.parametrize("key", ["flow", "pressure"])
 def test_what_a_thread_sets_meanwhile_is_kept_judged_and_told(key: str) -> None:
     async def check(facility: MemoryFacility) -> None:
