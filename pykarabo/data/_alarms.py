@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from ._info import PropertyInfo
 
 _NS: Final = 1e9
+MOST_SECONDS: Final = 3.2e8
+"""Ten years: nobody waits longer, and nanoseconds of so much fit into any integer."""
+TOO_LONG: Final = f"which is longer than ten years ({MOST_SECONDS:g} s)"
 _ORDERED: Final = ("i", "u", "f")
 """Kinds of numpy types whose values can be compared."""
 _SMALLEST_WINDOW: Final = 2
@@ -489,6 +492,8 @@ def _number_problem(info: "PropertyInfo") -> str | None:
         number = getattr(info, name)
         if not 0 <= number < math.inf:
             return f"has the {name} {number}, which is no finite number from 0 on"
+    if info.alarm_delay > MOST_SECONDS:
+        return f"has the alarm_delay {info.alarm_delay}, {TOO_LONG}"
     for limit in LIMITS:
         bound = getattr(info, limit.value)
         if bound is not None and not math.isfinite(bound):

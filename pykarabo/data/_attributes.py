@@ -18,6 +18,7 @@ from pykarabo.errors import (
     did_you_mean,
 )
 
+from ._alarms import MOST_SECONDS, TOO_LONG
 from ._configurable import given_twice
 from ._declaration import LIMITS, problem_of
 from ._info import PropertyInfo
@@ -272,6 +273,11 @@ def _length(value: Any) -> tuple[Any, str | None]:
     return number, problem
 
 
+def _seconds(value: Any) -> tuple[Any, str | None]:
+    number, problem = _length(value)
+    return (None, TOO_LONG) if problem is None and number > MOST_SECONDS else (number, problem)
+
+
 def _count(value: Any) -> tuple[Any, str | None]:
     number, problem = _length(value)
     if problem is None and type(number) is not int:
@@ -302,6 +308,7 @@ def _are_texts(values: Iterable[Any]) -> bool:
 _FORMS: Final[Mapping[str, Callable[[Any], tuple[Any, str | None]]]] = {
     **dict.fromkeys(LIMITS, _limit),
     **dict.fromkeys(_LENGTHS, _length),
+    **dict.fromkeys(_IN_SECONDS, _seconds),
     "acknowledge": _names,
     "limit_info": _info_texts,
     "rolling_window": _count,
@@ -310,6 +317,7 @@ _FORMS: Final[Mapping[str, Callable[[Any], tuple[Any, str | None]]]] = {
 """By attribute what returns its value as it is kept, or why it cannot be."""
 _WANTED: Final = {
     **dict.fromkeys(_LENGTHS, "a number from 0 on"),
+    **dict.fromkeys(_IN_SECONDS, f"a number from 0 to {MOST_SECONDS:g}"),
     "acknowledge": f"a list of {', '.join(LIMITS)}",
     "limit_info": f"a map of texts by {', '.join(LIMITS)}",
     "rolling_window": "a whole number from 0 on",

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pykarabo.errors import BadInputError, did_you_mean
 
-from ._alarms import limits_problem
+from ._alarms import MOST_SECONDS, TOO_LONG, limits_problem
 from ._image import Encoding
 from ._info import PropertyInfo
 from ._numpy import np
@@ -148,6 +148,8 @@ def _bad_numbers(info: PropertyInfo) -> Iterator[str]:
         value = getattr(info, name)
         if value is not None and not (_is_number(value) and value >= 0):
             yield f"has {name}={value!r}, which is no number from 0"
+    if info.archive_interval > MOST_SECONDS:
+        yield f"has archive_interval={info.archive_interval!r}, {TOO_LONG}"
 
 
 def _is_number(value: Any) -> bool:

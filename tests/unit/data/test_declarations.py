@@ -91,6 +91,8 @@ _WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "negative delay": (lambda: Float64(alarm_delay=-0.1), "alarm_delay"),
     "negative dead-band": (lambda: Float64(deadband=-1), "deadband"),
     "negative relative dead-band": (lambda: Float64(relative_deadband=-1), "relative_deadband"),
+    "endless delay": (lambda: Float64(warn_low=1, alarm_delay=1e300), "longer than ten years"),
+    "endless interval": (lambda: String(archive_interval=float("inf")), "longer than ten years"),
     "negative interval": (lambda: Float64(archive_interval=-1), "archive_interval"),
     "negative window": (lambda: Float64(rolling_window=-1), "rolling_window"),
     "dead-band NaN": (lambda: Float64(deadband=float("nan")), "deadband"),

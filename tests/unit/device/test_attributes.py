@@ -146,7 +146,10 @@ def test_they_change_while_it_runs_and_all_is_judged_anew_at_once() -> None:
         ({"pressure": {"warn_high": "7"}}, WrongTypeError, "no number - give a number"),
         ({"pressure": {"archive": 1}}, WrongTypeError, "give true or false"),
         ({"pressure": {"warn_high": 11}}, BadConfigurationError, "above the alarm_high 10"),
-        ({"pressure": {"alarm_delay": -1}}, WrongTypeError, "a number from 0 on"),
+        ({"pressure": {"alarm_delay": -1}}, WrongTypeError, "a number from 0 to"),
+        ({"pressure": {"alarm_delay": 1e300}}, WrongTypeError, "longer than ten years"),
+        ({"note": {"archive_interval": 3.3e8}}, WrongTypeError, "longer than ten years"),
+        ({"pressure": {"deadband": -1}}, WrongTypeError, "a number from 0 on"),
         ({"level": {"alarm_high": 256}}, WrongTypeError, "outside of its type uint8"),
         ({"note": {"warn_high": 1}}, BadConfigurationError, "string, which has no limits"),
         (
