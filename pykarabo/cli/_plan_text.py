@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import click
 
+from pykarabo.data import AS_DECLARED
 from pykarabo.facility import Change, Kind, Outcome, Plan, Result, Step
 
 from ._text import to_json, to_text
@@ -57,13 +58,16 @@ def _what(step: Step) -> str:
 def _changed(change: Change, step: Step) -> str:
     if change.secret:
         return f"{change.key}: {_HIDDEN}"
-    new = _text(change.new, "" if change.new is None else change.unit)
+    has_unit = change.new is not None and change.new is not AS_DECLARED
+    new = _text(change.new, change.unit if has_unit else "")
     if change.old is None and step.kind not in (Kind.SET, Kind.GIVE):
         return f"{change.key}: {new}"
     return f"{change.key}: {_text(change.old, '')} -> {new}"
 
 
 def _text(value: Any, unit: str) -> str:
+    if value is AS_DECLARED:  # no text that a property holds
+        return AS_DECLARED
     text = json.dumps(value) if isinstance(value, str) else to_text(value, unit, whole=True)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 

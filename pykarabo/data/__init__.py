@@ -32,13 +32,14 @@ from ._value import PropertyValue, Row, from_rows, to_row
 
 if TYPE_CHECKING:
     from ._attributes import (
+        AS_DECLARED,
         ATTRIBUTES,
         TEXT_ATTRIBUTES,
         AttributeChange,
         attribute_changes,
+        attributes_in_order,
         checked_attributes,
         contradiction,
-        other_attributes,
     )
     from ._choices import Choice, RegexString, VectorRegexString
     from ._configurable import (
@@ -120,6 +121,7 @@ if TYPE_CHECKING:
     from ._xml import from_xml, read_xml, to_xml, write_xml
 
 __all__ = [
+    "AS_DECLARED",
     "ATTRIBUTES",
     "FILE_LIMITS",
     "TEXT_ATTRIBUTES",
@@ -197,6 +199,7 @@ __all__ = [
     "VectorUInt64",
     "arrays_in",
     "attribute_changes",
+    "attributes_in_order",
     "checked_attributes",
     "checked_configuration",
     "class_property",
@@ -229,7 +232,6 @@ __all__ = [
     "moment_ns",
     "most_significant",
     "most_significant_alarm",
-    "other_attributes",
     "properties_with",
     "raise_all",
     "read_binary",
@@ -264,13 +266,14 @@ if not TYPE_CHECKING:
         {
             **dict.fromkeys(
                 (
+                    "AS_DECLARED",
                     "ATTRIBUTES",
                     "TEXT_ATTRIBUTES",
                     "AttributeChange",
                     "attribute_changes",
+                    "attributes_in_order",
                     "checked_attributes",
                     "contradiction",
-                    "other_attributes",
                 ),
                 "_attributes",
             ),

@@ -42,19 +42,13 @@ ATTRIBUTES: Final = (
 """What can be given to a single device, in the order in which it is written."""
 TEXT_ATTRIBUTES: Final = frozenset({"acknowledge", "limit_info"})
 """Those that hold texts; all others are numbers, or true or false."""
+AS_DECLARED: Final = "as declared"
+"""Stands for an attribute that is not given; none of them is a text."""
 _IN_SECONDS: Final = frozenset({"alarm_delay", "archive_interval"})
 _IN_UNITS: Final = frozenset({*_RANGES, "hysteresis", "deadband"})
 _LEAST: Final = -(2**63)
 _MOST: Final = 2**64 - 1
 """Integers beyond these cannot travel."""
-
-
-def attribute_of(info: PropertyInfo, name: str) -> Any:
-    """Return an attribute of a property as it travels."""
-    value = getattr(info, name)
-    if isinstance(value, Mapping):
-        return dict(value)
-    return list(value) if isinstance(value, tuple) else value
 
 
 def attribute_unit(info: PropertyInfo, name: str) -> str:
@@ -65,7 +59,7 @@ def attribute_unit(info: PropertyInfo, name: str) -> str:
 
 
 class AttributeChange(NamedTuple):
-    """An attribute of a property that will be another one."""
+    """An attribute that a property is given otherwise; `AS_DECLARED` where it is not given."""
 
     key: str
     name: str
@@ -81,23 +75,23 @@ def attribute_changes(
 ) -> list[AttributeChange]:
     """Return what changes for a device that was given some attributes and is given others.
 
-    In a stable order; what is not given is as in `infos`.
+    In a stable order. To be given what the class declares is not the same as to be given nothing:
+    what a device changes itself holds only where nothing is given.
     """
     changes: list[AttributeChange] = []
     for key, info in infos.items():
         was, will = before.get(key, {}), after.get(key, {})
         for name in ATTRIBUTES if was or will else ():
-            declared = attribute_of(info, name)
-            old, new = was.get(name, declared), will.get(name, declared)
+            old, new = was.get(name, AS_DECLARED), will.get(name, AS_DECLARED)
             if old != new:
                 changes.append(AttributeChange(key, name, old, new, attribute_unit(info, name)))
     return changes
 
 
-def other_attributes(
+def attributes_in_order(
     infos: Mapping[str, PropertyInfo], given: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, dict[str, Any]]:
-    """Return of given attributes those that differ from `infos`, in a stable order."""
+    """Return given attributes in a stable order, without those of properties that are not there."""
     found: dict[str, dict[str, Any]] = {}
     for change in attribute_changes(infos, {}, given):
         found.setdefault(change.key, {})[change.name] = change.new

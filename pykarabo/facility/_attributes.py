@@ -7,8 +7,8 @@ from typing import Any
 from pykarabo.data import (
     PropertyInfo,
     attribute_changes,
+    attributes_in_order,
     contradiction,
-    other_attributes,
     properties_with,
 )
 
@@ -41,11 +41,11 @@ def wanted_attributes(
 
     Args:
         values: what it will be configured with, which says what nodes it has.
-        reset: return to what its class declares where the file does not mention it.
+        reset: take back what the file does not mention.
     """
     infos = properties_with(checked.schema, values)
     before, wanted = device.attributes or {}, checked.attributes
-    others = {} if reset else _without(other_attributes(infos, before), wanted)
+    others = {} if reset else _without(attributes_in_order(infos, before), wanted)
     given = {
         key: {**others.get(key, {}), **wanted.get(key, {})}
         for key in infos

@@ -7,8 +7,8 @@ from typing import Any, Final
 from pykarabo.client import DIRECTORY_ID
 from pykarabo.data import (
     Schema,
+    attributes_in_order,
     class_property,
-    other_attributes,
     properties_with,
     without_defaults,
 )
@@ -167,10 +167,10 @@ class Export:
         return content
 
     def _attributes(self, device_id: str, item: FacilityDevice) -> dict[str, Any]:
-        """Return what a device was given that its class declares otherwise, as YAML holds it."""
+        """Return what a device was given, as YAML holds it."""
         infos = properties_with(self._schemas[device_id], self._configurations[device_id])
         tree: dict[str, Any] = {}
-        for key, given in other_attributes(infos, item.attributes).items():
+        for key, given in attributes_in_order(infos, item.attributes).items():
             *above, last = key.split(".")
             place = tree
             for name in above:

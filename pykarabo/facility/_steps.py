@@ -25,7 +25,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A property or option that will be another one; `old` is None for what was not there."""
+    """A property or option that will be another one; `old` is None for what was not there.
+
+    Of an attribute that a device is not given, it is `AS_DECLARED`.
+    """
 
     key: str
     old: Any

@@ -74,13 +74,15 @@ def test_they_are_the_same_after_export_down_up_and_apply(
     assert "no changes" in text(pykarabo("plan", str(running), "--check"))
     assert _described("T/MOTOR/1", "actual_position").warn_high == 35
     assert _described("T/MOTOR/2", "actual_position").deadband == 0.5
-    running.write_text(running.read_text().replace("35", "36").replace("-1.0", "-2.0"))
+    changed = running.read_text().replace("35", "36").replace("-1.0", "-2.0")
+    running.write_text(changed + "    velocity: {archive: true}\n")
     planned = text(pykarabo("plan", str(running))).splitlines()
     assert planned == [
         "change  T/MOTOR/1 on T/MOTORS",
         "            actual_position warn_high: 35 -> 36 mm",
         "change  T/MOTOR/2 on T/MOTORS, in a process of its own",
         "            actual_position warn_low: -1.0 -> -2.0 mm",
+        "            velocity archive: as declared -> true",
         "2 to change",
     ]
     before = [connect(f"T/MOTOR/{number}").read("pid")["pid"].value for number in (1, 2)]
@@ -148,8 +150,8 @@ def test_the_command_works_for_devices_apart_and_is_audited_with_old_and_new() -
     assert line["arguments"]["device_id"] in ("T/MOTOR/1", "T/MOTOR/2")
     own = audit_log.wait_for("T/MOTORS/T/MOTOR/2", command="set_attributes", outcome="done")
     assert own["arguments"]["attributes"] == {
-        "actual_position": {"warn_low": [-1.0, -5.0], "deadband": [0.5, 0.0]},
-        "status": {"archive": [False, True]},
+        "actual_position": {"warn_low": [-1.0, -5.0], "deadband": [0.5, "as declared"]},
+        "status": {"archive": [False, "as declared"]},
     }
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 import pytest
 
 from pykarabo.data import (
+    AS_DECLARED,
     Configurable,
     Float64,
     ListOfNodes,
@@ -179,16 +180,29 @@ def test_what_differs_is_told_line_by_line_and_restarts_nothing(path: Path) -> N
     assert (step.kind, step.target, step.server) == (Kind.GIVE, "M/1", "S")
     assert step.changes == (
         Change("position warn_high", 33, 35, "mm"),
-        Change("position archive_interval", 0.0, 2.0, "s"),
+        Change("position archive_interval", AS_DECLARED, 2.0, "s"),
     )
     assert (step.attributes, step.attributes_before) == (_GIVEN, before)
     assert _plan(path, _running(dict(_GIVEN))) == Plan()
-    same_as_class = _FILE.replace("warn_high: 35, archive_interval: 2.0", "warn_high: 30")
-    assert _plan(path, _running(_only_axis()), same_as_class) == Plan()
 
 
-def _only_axis() -> dict[str, dict[str, Any]]:
-    return {"axes.x.speed": dict(_GIVEN["axes.x.speed"])}
+def test_to_be_given_what_the_class_declares_is_not_to_be_given_nothing(path: Path) -> None:
+    """A device may change what its class declares; what it is given goes before that."""
+    text = _SERVERS + "attributes:\n  M/1:\n    position: {warn_high: 30.0}\n"
+    given: dict[str, dict[str, Any]] = {"position": {"warn_high": 30.0}}
+    (step,) = _plan(path, _running({}), text).steps
+    assert step.changes == (Change("position warn_high", AS_DECLARED, 30.0, "mm"),)
+    assert step.attributes == given
+    assert _plan(path, _running(given), text) == Plan()
+    assert _plan(path, _running(given), _SERVERS).notes == (
+        "'M/1' has attributes that the file does not mention, and keeps them: position warn_high",
+    )
+    (step,) = _plan(path, _running(given), _SERVERS, reset=True).steps
+    assert step.changes == (Change("position warn_high", 30.0, AS_DECLARED, "mm"),)
+    more = text.replace("warn_high: 30.0", "archive: false")
+    (step,) = _plan(path, _running(given), more).steps
+    assert step.attributes == {"position": {"warn_high": 30.0, "archive": False}}
+    assert "warn_high: 30.0" in Export(_running(given)).text
 
 
 def test_limits_change_before_the_values_that_they_judge(path: Path) -> None:
@@ -204,7 +218,7 @@ def test_what_the_file_does_not_mention_is_kept_unless_it_is_reset(path: Path) -
         "'M/1' has attributes that the file does not mention, and keeps them: load alarm_high",
     )
     (step,) = _plan(path, running, reset=True).steps
-    assert step.changes == (Change("load alarm_high", 9, None),)
+    assert step.changes == (Change("load alarm_high", 9, AS_DECLARED),)
     assert step.attributes == _GIVEN
     more = _FILE.replace("archive_interval: 2.0", "archive_interval: 3.0")
     (step,) = _plan(path, running, more).steps
@@ -249,7 +263,6 @@ def test_what_was_given_is_exported_in_a_stable_order_and_read_as_the_same(path:
     text = Export(_running(given)).text
     assert text == Export(_running(dict(reversed(list(given.items()))))).text
     assert text.index("position") < text.index("load") < text.index("axes", text.index("load"))
-    assert "warn_high: 30" not in text  # as the class declares it
     assert _plan(path, _running(given), text) == Plan()
     wanted = _checked(path, text).devices["M/1"].attributes
-    assert wanted == {**given, "position": {"alarm_high": None}}
+    assert wanted == given
