@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from pykarabo.client import DIRECTORY_ID
 from pykarabo.data import (
     Configurable,
     PropertyInfo,
@@ -26,7 +27,7 @@ from pykarabo.errors import (
     BadConfigurationError,
     BadInputError,
     ChangedMeanwhileError,
-    NotExecutedError,
+    UnknownDeviceError,
 )
 
 from ._admission import caller_of
@@ -40,8 +41,6 @@ GIVEN: Final = "given_attributes"
 """The property that shows them."""
 Given: TypeAlias = Mapping[str, Mapping[str, Any]]
 """Attributes by dotted key of the property and by name."""
-SET_S: Final = 10.0
-"""A device in a process of its own has nothing else to do for it."""
 
 
 def accepted(cls: type[Configurable], attributes: Mapping[str, Any], device_id: str) -> Given:
@@ -117,7 +116,7 @@ def with_given(cls: type[Configurable], given: Given, device_id: str) -> type[Co
     return with_all_attributes(cls, here)
 
 
-async def set_attributes(
+def set_attributes(
     own: "DeviceServer",
     server: "Server",
     device_id: str,
@@ -130,10 +129,22 @@ async def set_attributes(
         NotExecutedError: it cannot have them, or not now; nothing was changed.
     """
     apart = server.apart.get(device_id)
-    if apart is not None:
-        return await _set_apart(own, apart["server_id"], device_id, attributes, expected)
+    if apart is not None:  # its lock and its log are to see who calls, not this server
+        raise UnknownDeviceError(
+            f"device '{device_id}' has a process of its own, whose server gives it attributes",
+            device=device_id,
+            remedy=f"call 'set_attributes' of '{apart['server_id']}', as its property 'server_id' "
+            "says",
+        )
     hosted = server.hosted(device_id)
     hosted.require_ours()
+    if device_id in (server.server_id, DIRECTORY_ID):
+        raise BadConfigurationError(
+            f"'{device_id}' cannot be given attributes: a server's own are those of its class, "
+            "which no facility file could keep",
+            device=device_id,
+            remedy="give them to the server's devices",
+        )
     device, caller = hosted.device, caller_of(own)
     device.lock_state.require(caller)
     before: Given = device.given_attributes
@@ -146,25 +157,6 @@ async def set_attributes(
     device.give_attributes(attributes)
     device.note_caller("set_attributes", caller.name)
     return before
-
-
-async def _set_apart(
-    own: "DeviceServer",
-    home: str,
-    device_id: str,
-    attributes: Mapping[str, Any],
-    expected: Mapping[str, Any] | None,
-) -> Given:
-    """Have the server of a device that has a process of its own do it."""
-    proxy = await own.client.device(home)
-    try:
-        found: Given = await proxy.call(
-            "set_attributes", device_id, dict(attributes), expected, timeout_s=SET_S
-        )
-    except NotExecutedError as error:
-        error.foreign = False  # it is our answer too: nothing was changed
-        raise
-    return found
 
 
 def told_change(hosted: "Hosted", arguments: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -293,7 +293,7 @@ class DeviceServer(Device):
         declares it. Either all are taken or none. With `expected` nothing is done if it was given
         anything else before. Returns what it was given before.
         """
-        before = await set_attributes(self, self._server, device_id, attributes, expected)
+        before = set_attributes(self, self._server, device_id, attributes, expected)
         return {key: dict(item) for key, item in before.items()}
 
     @command()

@@ -10,7 +10,12 @@ from typing import Any, Final
 import pytest
 
 from pykarabo.client import BlockingClient, connect
-from pykarabo.errors import ChangedMeanwhileError, DeniedError, UnknownPropertyError
+from pykarabo.errors import (
+    ChangedMeanwhileError,
+    DeniedError,
+    UnknownDeviceError,
+    UnknownPropertyError,
+)
 from pykarabo.testing import until_blocking
 from pykarabo.transport import run_directory
 from pykarabo_services.kernel.database import place_of
@@ -62,6 +67,10 @@ def running(config: Path) -> Path:
 def _described(device_id: str, key: str) -> Any:
     with BlockingClient() as client:
         return client.schema(device_id).properties[key]
+
+
+def _noted(device_id: str) -> Any:
+    return connect(device_id).read("last_command")["last_command"].value
 
 
 def _given(device_id: str) -> Any:
@@ -132,22 +141,29 @@ def test_a_device_whose_process_was_killed_has_them_again_when_the_file_is_appli
 def test_the_command_works_for_devices_apart_and_is_audited_with_old_and_new() -> None:
     server = connect("T/MOTORS")
     given = {"actual_position": {"warn_low": -5.0}}
-    before = server.set_attributes("T/MOTOR/2", given)
+    with pytest.raises(UnknownDeviceError, match="'set_attributes' of 'T/MOTORS/T/MOTOR/2'"):
+        server.set_attributes("T/MOTOR/2", given)
+    motor = connect("T/MOTOR/2")
+    home = connect(motor.read("server_id")["server_id"].value)
+    owner = motor.call("lock")
+    before = home.set_attributes("T/MOTOR/2", given)
     assert before["status"] == {"archive": False}
     assert _given("T/MOTOR/2") == given
+    until_blocking(lambda: _noted("T/MOTOR/2") == f"set_attributes <- {owner}")
+    motor.call("unlock")
     with pytest.raises(UnknownPropertyError, match=r"T/MOTOR/2.*'actual_positon'"):
-        server.set_attributes("T/MOTOR/2", {"actual_positon": {"warn_low": -5.0}})
+        home.set_attributes("T/MOTOR/2", {"actual_positon": {"warn_low": -5.0}})
     with pytest.raises(ChangedMeanwhileError, match="T/MOTOR/2"):
-        server.set_attributes("T/MOTOR/2", {}, {})
+        home.set_attributes("T/MOTOR/2", {}, {})
     with (
         BlockingClient(role="operator") as operator,
         pytest.raises(DeniedError, match=r"set_attributes.*needs the role expert"),
     ):
-        operator.device("T/MOTORS").call("set_attributes", "T/MOTOR/2", {})
+        operator.device("T/MOTORS/T/MOTOR/2").call("set_attributes", "T/MOTOR/2", {})
     assert _given("T/MOTOR/2") == given
     server.set_attributes("T/MOTOR/1", {"actual_position": {"warn_high": 36}})
     line = audit_log.wait_for("T/MOTORS", command="set_attributes", outcome="done")
-    assert line["arguments"]["device_id"] in ("T/MOTOR/1", "T/MOTOR/2")
+    assert line["arguments"]["device_id"] == "T/MOTOR/1"
     own = audit_log.wait_for("T/MOTORS/T/MOTOR/2", command="set_attributes", outcome="done")
     assert own["arguments"]["attributes"] == {
         "actual_position": {"warn_low": [-1.0, -5.0], "deadband": [0.5, "as declared"]},

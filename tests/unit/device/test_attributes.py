@@ -263,3 +263,15 @@ def test_only_an_expert_gives_them_and_not_to_what_somebody_else_has_locked() ->
         assert pump.given_attributes == {}
 
     _with(check)
+
+
+def test_a_servers_own_limits_are_those_of_its_class() -> None:
+    async def check(facility: MemoryFacility) -> None:
+        server = await facility.client.device("TEST/SERVER")
+        for device_id in ("TEST/SERVER", "DIRECTORY"):
+            with pytest.raises(BadConfigurationError, match=f"'{device_id}' cannot be given") as no:
+                await server.call("set_attributes", device_id, {"status": _QUIET})
+            assert no.value.remedy == "give them to the server's devices"
+        assert facility.server.own_device.given_attributes == {}
+
+    _with(check)
