@@ -5,6 +5,7 @@ from typing import Any, Final
 import click
 
 from pykarabo.client import BlockingClient
+from pykarabo.data import iterate_leaves, require_attribute
 from pykarabo.errors import BadConfigurationError
 
 from ._app import common
@@ -29,6 +30,7 @@ def attributes_command(device_id: str, assignments: tuple[str, ...], *, as_json:
     with BlockingClient() as client:
         given: dict[str, dict[str, Any]] = client.read(device_id, [_GIVEN])[_GIVEN].value
         if wanted:
+            _require_known(client, device_id, wanted)
             after = _changed(given, wanted)
             server = client.device(client.resolve(device_id).server_id)
             server.call("set_attributes", device_id, after, given)
@@ -52,6 +54,16 @@ def _parsed(text: str) -> tuple[str, str, str]:
             f"'{place}' names no attribute of a property", remedy="write property.attribute=value"
         )
     return key, name, value
+
+
+def _require_known(
+    client: BlockingClient, device_id: str, wanted: list[tuple[str, str, str]]
+) -> None:
+    """Refuse to take back what there is not; what is to be given the server looks at itself."""
+    infos = {info.key: info for info in iterate_leaves(client.schema(device_id))}
+    for key, name, text in wanted:
+        if not text:
+            require_attribute(infos, key, name, device_id)
 
 
 def _changed(

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         attributes_in_order,
         checked_attributes,
         contradiction,
+        require_attribute,
     )
     from ._choices import Choice, RegexString, VectorRegexString
     from ._configurable import (
@@ -240,6 +241,7 @@ __all__ = [
     "read_xml",
     "register_value",
     "registry",
+    "require_attribute",
     "root_of",
     "same",
     "save",
@@ -274,6 +276,7 @@ if not TYPE_CHECKING:
                     "attributes_in_order",
                     "checked_attributes",
                     "contradiction",
+                    "require_attribute",
                 ),
                 "_attributes",
             ),

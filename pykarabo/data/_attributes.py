@@ -120,6 +120,19 @@ def checked_attributes(
     return found
 
 
+def require_attribute(
+    infos: Mapping[str, PropertyInfo], key: str, name: str, device: str
+) -> PropertyInfo:
+    """Return the property whose attribute can be given; raises `BadInputError`."""
+    if key not in infos:
+        raise _unknown(infos, key, device)
+    if name not in ATTRIBUTES:
+        error = _unknown_attribute(f"{device}.{key}", name)
+        error.device, error.key = device, key
+        raise error
+    return infos[key]
+
+
 def _take(
     infos: Mapping[str, PropertyInfo],
     key: str,

@@ -183,6 +183,9 @@ def test_they_are_shown_and_set_by_hand(pykarabo: Run) -> None:
     }
     wrong = pykarabo("attributes", "T/MOTOR/1", "actual_position.warn_hihg=3")
     assert (wrong.code, "did you mean 'warn_high'" in wrong.err) == (3, True)
+    for place, near in (("actual_positon.warn_high", "position"), ("status.archiv", "archive")):
+        wrong = pykarabo("attributes", "T/MOTOR/1", f"{place}=")
+        assert (wrong.code, "did you mean" in wrong.err, near in wrong.err) == (3, True, True)
     assert "property.attribute=value" in pykarabo("attributes", "T/MOTOR/1", "warn_high=3").err
     none = ("actual_position.warn_high=", "actual_position.archive_interval=")
     assert text(pykarabo("attributes", "T/MOTOR/1", *none)) == (
