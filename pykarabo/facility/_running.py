@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pykarabo.client import BlockingClient, DeviceProxy, DeviceRecord
 from pykarabo.data import PropertyValue, Schema, live_configuration
-from pykarabo.errors import PykaraboError
+from pykarabo.errors import PykaraboError, UnknownPropertyError
 
 from ._file import Facility, FacilityDevice, FacilityServer, NamedConfiguration
 
@@ -223,7 +223,9 @@ def _facts(
     That is their options, their own processes, and whether they give attributes; and of those that
     do not answer why.
     """
-    answers = client.read_many(dict.fromkeys(servers))
+    answers = client.read_many({server_id: [*_WANTED, _GIVEN] for server_id in servers})
+    older = [name for name, answer in answers.items() if isinstance(answer, UnknownPropertyError)]
+    answers |= client.read_many({server_id: list(_WANTED) for server_id in older})
     found: dict[str, tuple[dict[str, Any], dict[str, Any], bool]] = {}
     silent: dict[str, PykaraboError] = {}
     for server_id, answer in sorted(answers.items()):
