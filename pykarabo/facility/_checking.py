@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
 from pykarabo.data import (
+    TEXT_ATTRIBUTES,
     Schema,
     checked_attributes,
     checked_configuration,
@@ -21,7 +22,7 @@ from pykarabo.errors import (
 )
 
 from ._file import Facility, FacilityDevice, FacilityServer, NamedConfiguration
-from ._form import from_variables, variables_in
+from ._form import FromVariable, from_variables, scalar, variables_in
 
 SchemaOf: TypeAlias = Callable[[str, FacilityServer, str], Schema]
 """Tells the schema of a class on a server; raises `UnknownClassError`."""
@@ -137,6 +138,28 @@ def _from_variables(schema: Schema, key: str, value: Any) -> Any:
     return from_variables(value, info)
 
 
+def attributes_with_variables(schema: Schema, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return attributes with their variables as numbers, where they do not hold texts."""
+    return {key: _attributes_from_variables(schema, key, item) for key, item in given.items()}
+
+
+def _attributes_from_variables(schema: Schema, key: str, given: Any) -> Any:
+    info = class_property(schema, key)
+    if info is None or not isinstance(given, dict):
+        return given
+    if info.node:
+        return {
+            name: _attributes_from_variables(schema, f"{key}.{name}", item)
+            for name, item in given.items()
+        }
+    return {
+        name: scalar(item)
+        if isinstance(item, FromVariable) and name not in TEXT_ATTRIBUTES
+        else item
+        for name, item in given.items()
+    }
+
+
 def _value_at(configuration: Mapping[str, Any], key: str) -> Any:
     if key in configuration:
         return configuration[key]
@@ -153,13 +176,17 @@ def resolve_variables(facility: Facility, schema_of: SchemaOf) -> Facility:
     """
 
     def device(server_id: str, server: FacilityServer, item: FacilityDevice) -> FacilityDevice:
-        if not variables_in(dict(item.configuration)):
+        if not variables_in([dict(item.configuration), dict(item.attributes)]):
             return item
         try:
             schema = schema_of(server_id, server, item.class_id)
         except UnknownClassError:
             return item
-        return replace(item, configuration=with_variables(schema, item.configuration))
+        return replace(
+            item,
+            configuration=with_variables(schema, item.configuration),
+            attributes=attributes_with_variables(schema, item.attributes),
+        )
 
     return replace(
         facility,
@@ -202,7 +229,8 @@ class _Checker:
             return {}
         errors: list[BadInputError] = []
         infos = properties_with(schema, values)
-        found = checked_attributes(infos, given, device_id, errors=errors)
+        wanted = attributes_with_variables(schema, given)
+        found = checked_attributes(infos, wanted, device_id, errors=errors)
         for error in errors:
             attribute = error.details.get("attribute")
             key = f"{error.key}.{attribute}" if attribute else error.key

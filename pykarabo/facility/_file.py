@@ -33,7 +33,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from pykarabo.client import check_device_id
-from pykarabo.data import TEXT_ATTRIBUTES
 from pykarabo.errors import (
     BadConfigurationError,
     InvalidNameError,
@@ -225,7 +224,7 @@ class _Reader:
         self, servers: Mapping[str, FacilityServer], content: Any
     ) -> dict[str, FacilityServer]:
         """Return servers whose devices have the attributes that the file gives them."""
-        given = self._map(content or {}, _ATTRIBUTES)
+        given = self._map({} if content is None else content, _ATTRIBUTES)
         known = [device_id for server in servers.values() for device_id in server.devices]
         for device_id in given:
             if device_id not in known:
@@ -235,8 +234,8 @@ class _Reader:
 
         def device(device_id: str, item: FacilityDevice) -> FacilityDevice:
             place = _join(_ATTRIBUTES, device_id)
-            own = self._map(given.get(device_id) or {}, place)
-            return replace(item, attributes=self._attribute(own, place)) if own else item
+            own = {} if given.get(device_id) is None else self._map(given[device_id], place)
+            return replace(item, attributes=self._replaced(own, place)) if own else item
 
         return {
             server_id: replace(
@@ -245,25 +244,6 @@ class _Reader:
             )
             for server_id, server in servers.items()
         }
-
-    def _attribute(self, value: Any, place: str, *, text: bool = False) -> Any:
-        """Return attributes with variables replaced, by numbers where no text can be meant."""
-        match value:
-            case dict():
-                return {
-                    key: self._attribute(
-                        item, f"{place}.{key}", text=text or key in TEXT_ATTRIBUTES
-                    )
-                    for key, item in self._map(value, place).items()
-                }
-            case list():
-                return [self._attribute(item, place, text=text) for item in value]
-            case str():
-                replaced = self._replaced_text(value, place)
-                plain = scalar(replaced) if isinstance(replaced, FromVariable) else replaced
-                return replaced if text or isinstance(plain, str) else plain
-            case _:
-                return self._replaced(value, place)
 
     def _configurations(
         self, content: Any, servers: Mapping[str, FacilityServer]

@@ -32,6 +32,7 @@ from pykarabo.facility import (
     check_facility,
     make_plan,
     read_facility,
+    resolve_variables,
 )
 
 
@@ -44,6 +45,7 @@ class _Motor(Configurable):
     port = String(init_only=True)
     position = Float64(unit="mm", read_only=True, warn_high=30.0, alarm_high=40.0)
     load = UInt8(read_only=True)
+    acknowledge = Float64(read_only=True)
     axes = ListOfNodes(_Axis)
 
 
@@ -109,6 +111,45 @@ def test_they_are_read_by_dotted_key(path: Path) -> None:
     assert _checked(path, dotted).devices["M/1"].attributes == _GIVEN
     variable = _FILE.replace("warn_high: 35", "warn_high: '${LIMIT}'")
     assert _checked(path, variable, LIMIT="35").devices["M/1"].attributes == _GIVEN
+
+
+def test_a_variable_is_a_number_or_a_text_as_the_attribute_takes_it(path: Path) -> None:
+    text = (
+        _SERVERS
+        + """attributes:
+  M/1:
+    acknowledge: {warn_high: '${N}', limit_info: {warn_high: '${N}'}}
+    axes: {x: {speed: {archive: '${NO}'}}}
+"""
+    )
+    given = {
+        "acknowledge": {"warn_high": 5, "limit_info": {"warn_high": "5"}},
+        "axes.x.speed": {"archive": False},
+    }
+    assert _checked(path, text, N="5", NO="false").devices["M/1"].attributes == given
+    facility = resolve_variables(read_facility(path, {"N": "5", "NO": "false"}), _schema_of)
+    assert facility.servers["S"].devices["M/1"].attributes == {
+        "acknowledge": given["acknowledge"], "axes": {"x": {"speed": {"archive": False}}}
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("entry", "where"),
+    [
+        ("attributes: 0", "line 5, attributes: this is no map"),
+        ("attributes: []", "line 5, attributes: this is no map"),
+        ("attributes: {M/1: []}", "line 5, attributes.M/1: this is no map"),
+        ("attributes: {M/1: false}", "line 5, attributes.M/1: this is no map"),
+    ],
+)
+def test_what_is_no_map_is_refused_and_nothing_at_all_is_nothing(
+    path: Path, entry: str, where: str
+) -> None:
+    with pytest.raises(BadConfigurationError) as refused:
+        _checked(path, f"{_SERVERS}{entry}\n")
+    assert where in str(refused.value)
+    for nothing in ("attributes:", "attributes: {M/1: }", "attributes: {M/1: {}}"):
+        assert _checked(path, f"{_SERVERS}{nothing}\n").devices["M/1"].attributes == {}
 
 
 @pytest.mark.parametrize(

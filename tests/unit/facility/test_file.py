@@ -193,9 +193,11 @@ def test_servers_and_devices_are_read(path: Path) -> None:
     attributes = {
         "period": {"warn_high": 0.2, "alarm_high": None, "limit_info": {"warn_high": "see h1"}},
         "axis": {
-            "gap": {"archive": False, "deadband": 0.5}, "limit": {"acknowledge": ["warn_high"]}
+            # A number as soon as the class is known.
+            "gap": {"archive": False, "deadband": "0.5"},
+            "limit": {"acknowledge": ["warn_high"]},
         },
-    }  # fmt: skip
+    }
     clock = FacilityDevice("TrainClock", {"period": 0.1}, attributes)
     assert timing.devices == {"T/CLOCK/1": clock}
     assert motors.devices["M/1"].attributes == {}
