@@ -298,16 +298,18 @@ class AlarmMachine:
 
     Args:
         info: the property, with its limits.
-        before: the machine of an earlier declaration of the property; what waits to be
-            acknowledged is not lost with a new limit, only with the limit.
+        before: the machine of an earlier declaration of the property; what nobody has
+            acknowledged yet is lost neither with a new limit nor with the limit.
 
     Attributes:
         alarms: what is there; another tuple when something has changed.
+        left: of those the ones of limits that there are no more, until they are acknowledged.
         quality: that of the latest value.
     """
 
     def __init__(self, info: "PropertyInfo", before: "AlarmMachine | None" = None) -> None:
         self.alarms: tuple[Alarm, ...] = ()
+        self.left: tuple[Alarm, ...] = ()
         self.quality = Quality.VALID
         self._limits = _limits_of(info, _PLAIN)
         self._variances = _limits_of(info, _VARIANCE)
@@ -316,11 +318,20 @@ class AlarmMachine:
         self._extent: _Extent | None = None
         self._has_nan = False
         self._calm = False
-        known = {} if before is None else {limit.condition: limit for limit in before.limits()}
+        if before is not None:
+            self._take_over(before)
+        self._conclude()
+
+    def _take_over(self, before: "AlarmMachine") -> None:
+        known = {limit.condition: limit for limit in before.limits()}
+        left = {alarm.condition: alarm for alarm in before.left}
         for limit in self.limits():
             if limit.condition in known:
-                limit.take_over(known[limit.condition])
-        self._conclude()
+                limit.take_over(known.pop(limit.condition))
+            limit.alarm = left.pop(limit.condition, limit.alarm)
+        gone = [limit.alarm for limit in known.values() if limit.alarm is not None]
+        ended = (replace(alarm, present=False) for alarm in (*left.values(), *gone))
+        self.left = tuple(alarm for alarm in ended if not alarm.over)
 
     def limits(self) -> Iterator[_Limit]:
         """Yield the limits, those of the variance last."""
@@ -383,11 +394,12 @@ class AlarmMachine:
         """Note who knows of all that is there."""
         for limit in self.limits():
             limit.acknowledge(by)
+        self.left = ()
         self._conclude()
 
     def _conclude(self) -> None:
         raised = {limit.condition for limit in self.limits() if limit.raised}
-        alarms = tuple(
+        alarms = self.left + tuple(
             limit.alarm
             for limit in self.limits()
             if limit.alarm is not None and _SIBLINGS.get(limit.condition) not in raised
@@ -395,7 +407,8 @@ class AlarmMachine:
         if alarms != self.alarms:
             self.alarms = alarms
         self.quality = most_significant_alarm(raised).quality
-        if self._has_nan and (self._extent is None or not raised):
+        is_limited = bool(self._limits or self._variances)
+        if self._has_nan and is_limited and (self._extent is None or not raised):
             self.quality = Quality.INVALID
         self._calm = (
             self.quality is Quality.VALID

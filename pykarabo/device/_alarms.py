@@ -43,7 +43,7 @@ class _Monitor:
         earlier = None if before is None else before.machine
         self.info = info
         self.machine: AlarmMachine | None = None
-        if has_limits(info):
+        if has_limits(info) or earlier is not None:
             self.machine = AlarmMachine(info, earlier)
         self.band = DeadBand(info) if has_deadband(info) else None
 
@@ -178,8 +178,18 @@ class DeviceAlarms:
                 monitors[key] = monitor = _Monitor(info, before)
                 if value is not None:
                     judged[key] = self._judged_first(monitor, value, measured=key in measured)
+        monitors |= self._left_without(schema.watched)
         alarms = self._all_of(monitors)
         return Declaration(schema.watched, monitors, judged, alarms, self._to_show(alarms))
+
+    def _left_without(self, watched: Collection[str]) -> dict[str, _Monitor]:
+        """Return what holds alarms that nobody has acknowledged of what is watched no more."""
+        left = {
+            key: _Monitor(PropertyInfo(key, before.info.value_type), before)
+            for key, before in self._monitors.items()
+            if key not in watched and before.alarms
+        }
+        return {key: monitor for key, monitor in left.items() if monitor.alarms}
 
     def _goes_on(self, before: _Monitor, info: PropertyInfo, value: PropertyValue | None) -> bool:
         """Tell whether a property is judged as before, and what has become of it still counts."""

@@ -377,13 +377,16 @@ def test_initial_values_are_no_measurement_of_the_variance() -> None:
 # -- another declaration ------------------------------------------------------------------------
 
 
-def test_what_waits_to_be_acknowledged_survives_another_limit_but_not_its_removal() -> None:
+def test_what_waits_to_be_acknowledged_survives_another_limit_and_its_removal() -> None:
     judge = _Judge(alarm_high=10.0, acknowledge=("alarm_high",))
     judge.set(11.0)
     judge.set(1.0)
     wider = AlarmMachine(_info(alarm_high=20.0, acknowledge=("alarm_high",)), judge.machine)
     assert [alarm.present for alarm in wider.alarms] == [False]
-    assert AlarmMachine(_info(alarm_low=0.0), judge.machine).alarms == ()
+    other = AlarmMachine(_info(alarm_low=0.0), judge.machine)
+    assert other.alarms == wider.alarms
+    other.acknowledge("op")
+    assert other.alarms == ()
 
 
 class _Expected:

@@ -145,6 +145,56 @@ def test_what_the_device_changed_itself_and_what_its_class_declares_must_both_fi
     _with(check)
 
 
+@pytest.mark.parametrize("value", [11.0, 1.0], ids=["still beyond", "back"])
+def test_an_alarm_that_nobody_has_acknowledged_outlives_its_limit(value: float) -> None:
+    async def check(facility: MemoryFacility) -> None:
+        pump = await _start(facility)
+        pump.pressure = 11.0
+        pump.pressure = value
+        since = pump.alarms["pressure/alarm_high"]["since"]
+        await _give(facility, {"pressure": {"alarm_high": None, "acknowledge": []}})
+        for _number in range(2):
+            assert pump.values()["pressure"].quality is Quality.VALID
+            assert pump.alarms["pressure/alarm_high"]["present"] is False
+            pump.inject(extra=Float64())
+        pump.pressure = float("nan")  # which is as good as any value where there are no limits
+        assert pump.values()["pressure"].quality is Quality.VALID
+        pump.pressure = 12.0
+        await _give(facility, {})
+        told = pump.alarms["pressure/alarm_high"]
+        assert (told["present"], told["since"], len(pump.alarms)) == (True, since, 1)
+        await _give(facility, {"pressure": {"alarm_high": None, "acknowledge": []}})
+        await _acknowledge(facility, "pressure")
+        assert (pump.alarms, pump.alarm_condition) == ({}, "none")
+
+    _with(check)
+
+
+def test_an_alarm_that_needs_no_acknowledgement_ends_with_its_limit() -> None:
+    async def check(facility: MemoryFacility) -> None:
+        pump = await _start(facility)
+        pump.curve, pump.pressure = [60.0], 11.0
+        await _acknowledge(facility, "pressure")
+        given = {"pressure": {"alarm_high": None, "acknowledge": []}, "curve": {"warn_high": None}}
+        await _give(facility, given)
+        assert (pump.alarms, pump.alarm_condition) == ({}, "none")
+
+    _with(check)
+
+
+def test_an_alarm_that_nobody_has_acknowledged_outlives_its_property() -> None:
+    async def check(facility: MemoryFacility) -> None:
+        pump = await _start(facility)
+        pump.inject(extra=Float64(alarm_high=1.0, acknowledge=["alarm_high"]))
+        pump.extra = 2.0
+        pump.remove("extra")
+        assert list(pump.alarms) == ["extra/alarm_high"]
+        await _acknowledge(facility, "extra")
+        assert pump.alarms == {}
+
+    _with(check)
+
+
 @pytest.mark.parametrize("key", ["flow", "pressure"])
 def test_what_a_thread_sets_meanwhile_is_kept_judged_and_told(key: str) -> None:
     async def check(facility: MemoryFacility) -> None:
