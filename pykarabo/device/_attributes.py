@@ -61,7 +61,8 @@ def accepted(cls: type[Configurable], attributes: Mapping[str, Any], device_id: 
     if not errors:
         errors += _contradicting_itself(cls, found, device_id)
     raise_all(errors, device_id)
-    cls.schema().properties[GIVEN].check_size(found, device=device_id)
+    shown = cls.schema().properties[GIVEN]
+    shown.check_size(shown.validate(found, device=device_id), device=device_id)
     return found
 
 

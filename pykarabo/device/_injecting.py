@@ -66,6 +66,8 @@ class Injecting(Configurable):
         self.__class__ = cast(
             "type[Self]", with_given(self._bare_class, self._given_attributes, device_id)
         )
+        if self._given_attributes:
+            _require_sendable(self.schema(), device_id)
         return plain
 
     def give_attributes(self, attributes: Mapping[str, Any]) -> None:
@@ -224,7 +226,7 @@ class Injecting(Configurable):
         given = self._given_attributes if given is None else given
         cls = with_given(bare, given, self._context.device_id)
         schema = cls.schema()
-        _require_sendable(schema)
+        _require_sendable(schema, self._context.device_id)
         if not self._schema_changed:
             self.flush()  # what was set before belongs to the schema before
         with self._alarms.lock:
@@ -277,18 +279,22 @@ class Injecting(Configurable):
         return left
 
 
-def _require_sendable(schema: Schema) -> None:
+def _require_sendable(schema: Schema, device_id: str) -> None:
     """Refuse a schema that nobody could receive; raises `BadConfigurationError`."""
+    remedy = "have fewer properties, options and texts"
     try:
         frames = encode([{"": schema.to_wire()}])  # so deep in an answer
-        if max(map(len, frames)) > Limits().max_body:
-            raise LimitExceededError(f"it takes {max(map(len, frames)) / 2**20:.1f} MiB")
-        decode(frames)
-    except (WrongTypeError, LimitExceededError, MalformedMessageError) as error:
-        too_much = isinstance(error, LimitExceededError)
+        largest = max(map(len, frames))
+        problem = f"it takes {largest / 2**20:.1f} MiB" if largest > Limits().max_body else ""
+        if not problem:
+            decode(frames)
+    except WrongTypeError as error:
+        problem, remedy = error.message, "use plain values as defaults"
+    except (LimitExceededError, MalformedMessageError) as error:
+        problem = error.message
+    if problem:
         raise BadConfigurationError(
-            f"its schema cannot travel: {error.message}",
-            remedy="have fewer properties, options and texts"
-            if too_much
-            else "use plain values as defaults",
-        ) from None
+            f"the schema of '{device_id}' cannot travel: {problem}",
+            device=device_id,
+            remedy=remedy,
+        )
