@@ -237,13 +237,13 @@ class Injecting(Configurable):
             shown.update(declared.shown)
             for key, value in shown.items():
                 self._plain(schema.properties[key], value)
-
+            # From here on nothing is refused.
             self._bare_class, self._given_attributes = bare, given
             self._alarms.take_over(declared)
             self._announce(brought)
             for key in self._become(cls, brought, before):
                 self._repeat(key)
-        self.set_values(shown)
+            self.set_values(shown)
 
     def _announce(self, brought: Mapping[str, PropertyValue]) -> None:
         """Have values of new descriptions published after them."""
