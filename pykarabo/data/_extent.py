@@ -1,6 +1,6 @@
 """How much a property can hold: what would not travel is refused where it is given."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from pykarabo.errors import WrongShapeError
@@ -73,6 +73,7 @@ def extent(value: Any) -> tuple[int, int]:
                 items += len(part)
         elif isinstance(part, dict | Mapping):
             items += _ELEMENT_ITEMS * len(part)
+            length += sum(_length(name) for name in _names(part))
             waiting += _children(part)
         else:
             length += _length(part)
@@ -97,6 +98,13 @@ def _children(tree: "Mapping[str, Any]") -> "Collection[Any]":
     return tree.values()
 
 
+def _names(tree: "Mapping[str, Any]") -> "Iterable[str]":
+    """Return the keys of a map, and the names of a Hash's attributes."""
+    if isinstance(tree, Hash):
+        return [name for key, _item, more in tree.elements() for name in (key, *more)]
+    return tree
+
+
 def _length(value: Any) -> int:
     if isinstance(value, str):
         return len(value) if value.isascii() else len(value.encode(errors="surrogatepass"))
@@ -114,7 +122,7 @@ def problem_of_tree(tree: "Mapping[str, Any]") -> str | None:
             children: Collection[Any] = part
             if not isinstance(part, list | tuple):
                 children = _children(part)
-                wrong = [key for key in part if type(key) is not str or len(key) > _LONGEST]
+                wrong = [name for name in _names(part) if not _is_name(name)]
                 if wrong:
                     return f"{shown(wrong[0])} is no text of up to {_LONGEST} characters, as a key"
             below += [
@@ -126,6 +134,10 @@ def problem_of_tree(tree: "Mapping[str, Any]") -> str | None:
             return None
         level = below
     return f"it is nested deeper than {MAX_VALUE_DEPTH} levels"
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and len(name) <= _LONGEST
 
 
 def arrays_in(value: Any) -> Iterator["np.ndarray[Any, Any]"]:

@@ -157,6 +157,16 @@ def test_a_secret_value_is_not_in_the_words_of_its_refusal(given_: Any) -> None:
     assert str(given_) not in str(caught.value)
 
 
+def _with_attribute(name: Any) -> Hash:
+    tree = Hash("a", 1)
+    tree["a", name] = 2
+    return tree
+
+
+def test_keys_of_a_map_may_be_members_of_an_enumeration() -> None:
+    assert _PROPERTIES["tree"].validate({State.ON: 1}) == {"ON": 1}
+
+
 @pytest.mark.parametrize(
     ("key", "value", "problem"),
     [
@@ -167,6 +177,8 @@ def test_a_secret_value_is_not_in_the_words_of_its_refusal(given_: Any) -> None:
         ("tree", Hash(".".join("a" * 21), 1), "nested deeper than 20"),
         ("tree", {"a": {1: 2}}, "1 is no text of up to 512 characters, as a key"),
         ("tree", {"a": [{"k" * 513: 2}]}, "is no text of up to 512 characters"),
+        ("tree", _with_attribute("n" * 513), "is no text of up to 512 characters"),
+        ("tree", _with_attribute(5), "5 is no text of up to 512 characters"),
     ],
 )
 def test_what_could_not_travel_is_refused_where_it_is_given(
@@ -184,6 +196,7 @@ def test_what_could_not_travel_is_refused_where_it_is_given(
         (VectorString(), ["x" * 1_000] * 5_000, "cannot hold 4.8 MiB"),
         (VectorString(), ["x"] * 40_001, "cannot hold 40002 texts"),
         (String(), "\u20ac" * 1_500_000, "cannot hold 4.3 MiB"),
+        (HashProperty(), {f"{i:04}" + "\u20ac" * 500: i for i in range(8_000)}, "hold 11.5 MiB"),
     ],
 )
 def test_texts_of_more_than_a_message_holds_are_refused(
