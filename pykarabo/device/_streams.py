@@ -121,14 +121,18 @@ class EventStreams:
     ) -> None:
         """Publish changes in one message, or in several where they are too much for one.
 
+        One that is too much alone is not published and logged; it keeps no other from it.
+
         Args:
             changed_at: gets the number of each message by the keys of its rows.
         """
+        name = source.stream
         try:
             messages = self._publisher.event(source, rows, now_ns)
-        except LimitExceededError:
+        except LimitExceededError as error:
             if len(rows) == 1:
-                raise
+                _log.error("'%s.%s' has a value that cannot be told: %s", name, rows[0][0], error)
+                return
             half = len(rows) // 2
             self._publish_rows(source, rows[:half], now_ns, changed_at)
             self._publish_rows(source, rows[half:], now_ns, changed_at)

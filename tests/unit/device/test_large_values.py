@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pykarabo.client import Change, Live, Stale, Update
-from pykarabo.data import Float64, String, VectorString, encode
+from pykarabo.data import Float64, HashProperty, String, VectorString, encode
 from pykarabo.device import Device
 from pykarabo.errors import NotConnectedError
 from pykarabo.testing import run_facility
@@ -21,6 +21,7 @@ class _Diary(Device):
     second = VectorString()
     third = VectorString()
     text = String()
+    tree = HashProperty()
 
 
 def test_an_answer_holds_as_many_devices_with_long_texts_as_a_message_can() -> None:
@@ -82,5 +83,30 @@ def test_more_than_a_message_holds_is_told_to_whoever_follows(
                 proxy = await facility.client.device("D/1")
                 assert len(proxy.text) == 4_000_000
             assert isinstance(told[0], Live)
+
+    asyncio.run(scenario())
+
+
+def test_a_value_that_has_grown_beyond_a_message_keeps_no_other_from_being_told_once() -> None:
+    async def scenario() -> None:
+        told: list[Update] = []
+        async with run_facility({"Diary": _Diary}) as facility:
+            device: Any = await facility.server.instantiate("Diary", "D/1")
+            facility.client.follow("D/1", told.append)
+            async with asyncio.timeout(10):
+                while not told:
+                    await asyncio.sleep(0.01)
+                growing: dict[str, Any] = {"a": ""}
+                device.number = 1.0
+                device.number = 2.0
+                device.tree = growing
+                growing["a"] = "x" * 9_000_000  # its author should not
+                device.number = 3.0
+                numbers: list[float] = []
+                while 3.0 not in numbers:
+                    await asyncio.sleep(0.01)
+                    changes = [item.values for item in told if isinstance(item, Change)]
+                    numbers = [one["number"].value for one in changes if "number" in one]
+            assert numbers == [1.0, 2.0, 3.0]
 
     asyncio.run(scenario())
