@@ -162,7 +162,7 @@ class DeviceRecording(StreamFollower):
         """Take what the stream hands on; what cannot be recorded is noted, and holds up no other.
 
         Of a change its values are missing. All else decides what becomes of what follows, so the
-        device is followed anew as well, from what is stored on.
+        device is followed anew as well, from what is stored on, with its schema.
         """
         for output in outputs:
             try:
@@ -171,7 +171,9 @@ class DeviceRecording(StreamFollower):
                 lost = len(output.rows) if isinstance(output, Changed | Synchronised) else 1
                 noted = self._failures.note(error, self._clock_ns(), lost=lost)
                 if not isinstance(output, Changed):
+                    self.state.schema, self.state.digest = None, ""
                     self.stream_failed(noted)
+                    return
 
     def _take(self, output: StreamOutput) -> None:
         if isinstance(output, Changed):
@@ -319,8 +321,10 @@ class DeviceRecording(StreamFollower):
         The values of properties that are stored from now on are to be read: none may be told soon.
         Where it has changed unseen, nobody knows which these are.
         """
-        state, at_ns = self.state, self._clock_ns()
-        since_ns = at_ns if self.live and state.digest else min(state.last_ns, at_ns)
+        state = self.state
+        # The clock may have been put back: a later schema is the one with the later time.
+        state.described_ns = at_ns = max(self._clock_ns(), state.described_ns + 1)
+        since_ns = min(state.last_ns, at_ns)
         told = [schema.version, schema.to_wire(), since_ns]
         self._sink.put([entries.SCHEMA, state.number, at_ns, seq, *told])
         is_unseen = before is None and bool(state.digest)

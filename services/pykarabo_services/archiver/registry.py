@@ -54,6 +54,7 @@ class DeviceState:
         last_ns: until when everything is known; a gap begins there.
         noted_ns: what of it is in the spool.
         gap_ns: when the latest gap began; two never begin at the same time.
+        described_ns: the time of its latest schema; a later one has a later time.
         is_limited: whether it has ever changed too fast for all to be stored.
         series: by key; None for properties that are not archived.
         has_ended: whether its life has ended in order and everything of it is here.
@@ -68,6 +69,7 @@ class DeviceState:
     last_ns: int = 0
     noted_ns: int = 0
     gap_ns: int = 0
+    described_ns: int = 0
     is_limited: bool = False
     digest: str = ""
     has_ended: bool = False
@@ -176,6 +178,7 @@ class Registry:
             elif kind == entries.SCHEMA and entry[1] in numbers:
                 _advance(numbers[entry[1]], entry[3])
                 numbers[entry[1]].digest = entry[4]
+                numbers[entry[1]].described_ns = entry[2]
             elif kind == entries.EVENT:
                 _happened(self.device(entry[1]), entry[3], entry[2])
 

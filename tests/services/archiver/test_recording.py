@@ -317,8 +317,22 @@ def test_after_a_schema_that_cannot_be_recorded_the_device_is_followed_anew(
     motor.begin()
     told: list[PykaraboError] = []
     monkeypatch.setattr(motor.recording, "stream_failed", told.append)
-    motor.recording.stream([SchemaChanged(cast("Any", None))])
+    seq = motor.state.seq
+    row = ["position", 1.0, motor.now_ns // SECOND, 0, 0, "valid"]
+    motor.recording.stream([SchemaChanged(cast("Any", None)), Changed([row], seq + 2)])
 
+    assert (motor.state.seq, motor.state.schema, motor.values()) == (seq + 1, None, [])
     assert [error.device for error in told] == ["MOTOR/1"]
     assert told[0].remedy
     assert len(caplog.records) == motor.recording.errors == 1
+
+
+def test_a_later_schema_has_a_later_time_though_the_clock_was_put_back(motor: Recorded) -> None:
+    motor.begin()
+    motor.recording._described(_with(archive=False), motor.state.seq)
+    motor.now_ns -= 60 * SECOND
+    motor.recording._described(SCHEMA, motor.state.seq)
+    times = [entry[2] for entry in motor.entries if entry[0] == entries.SCHEMA]
+
+    assert len(times) == 3
+    assert times == sorted(set(times))
