@@ -238,6 +238,8 @@ class Injecting(Configurable):
             for key, value in shown.items():
                 self._plain(schema.properties[key], value)
             # From here on nothing is refused.
+            if not self._schema_changed:
+                self.flush()  # what threads have set meanwhile, too
             self._bare_class, self._given_attributes = bare, given
             self._alarms.take_over(declared)
             self._announce(brought)
