@@ -20,7 +20,7 @@ from pykarabo.errors import (
 
 from ._alarms import MOST_SECONDS, TOO_LONG
 from ._configurable import given_twice
-from ._declaration import LIMITS, problem_of
+from ._declaration import LIMITING, LIMITS, problem_of
 from ._info import PropertyInfo
 from ._refusal import shown
 from ._types import INTEGER_LIMITS
@@ -28,14 +28,7 @@ from ._types import INTEGER_LIMITS
 _RANGES: Final = LIMITS[:4]
 _LENGTHS: Final = ("hysteresis", "alarm_delay", "deadband", "relative_deadband", "archive_interval")
 ATTRIBUTES: Final = (
-    *LIMITS,
-    "hysteresis",
-    "alarm_delay",
-    "acknowledge",
-    "limit_info",
-    "rolling_window",
-    "deadband",
-    "relative_deadband",
+    *LIMITING,
     "archive",
     "archive_interval",
 )

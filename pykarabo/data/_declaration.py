@@ -30,7 +30,7 @@ LIMITS: Final = (
 )
 """Names of the limits that `acknowledge` and `limit_info` may speak of."""
 _VARIANCES: Final = LIMITS[4:]
-_LIMITING: Final = (
+LIMITING: Final = (
     *LIMITS,
     "hysteresis",
     "alarm_delay",
@@ -40,6 +40,7 @@ _LIMITING: Final = (
     "deadband",
     "relative_deadband",
 )
+"""The attributes by which values are judged, and by which some are not told."""
 
 _ORDERED: Final = frozenset({*INTEGER_LIMITS, *FLOATS})
 _ORDERED_VECTORS: Final = frozenset(
@@ -255,7 +256,7 @@ def _refused(info: PropertyInfo, value: Any, what: str) -> Iterator[str]:
 
 
 _CHECKS: Final[Iterable[tuple[Iterable[str], Callable[[PropertyInfo], Iterator[str]]]]] = (
-    (_LIMITING, _contradicting),
+    (LIMITING, _contradicting),
     (SENSE, _senseless),
     ((*_NUMBERS, *_NOT_NEGATIVE), _bad_numbers),
     ((*_NUMBERS, "min_size", "max_size"), _descending),
