@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 _LONGEST: Final = Limits().max_key
 _ELEMENT_ITEMS: Final = 2
 """What an element of a map or Hash takes besides its row and its value: key and attributes."""
-
-
 _NUMBERS: Final = frozenset({float, int, bool, type(None)})
 _SMALL: Final = frozenset({*_NUMBERS, str, State})
 """Types of which every value travels; the length of a text was looked at before."""

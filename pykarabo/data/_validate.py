@@ -356,11 +356,12 @@ def _fits(array: "np.ndarray[Any, Any]", dtype: "np.dtype[Any]") -> bool:
 def _hash(info: "PropertyInfo", value: Any, device: str | None) -> Any:
     if not isinstance(value, Mapping):
         raise wrong_type(info, value, device)
-    try:
-        problem = problem_of_tree(value)
-        encode(value)
-    except WrongTypeError as error:
-        problem = error.message
+    problem = problem_of_tree(value)
+    if problem is None:
+        try:
+            encode(value)
+        except WrongTypeError as error:
+            problem = error.message
     if problem is not None:
         plain = "give plain values and arrays by texts"
         raise refusal(WrongTypeError, info, device, f"cannot hold this: {problem}", plain)
