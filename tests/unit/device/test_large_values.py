@@ -9,7 +9,7 @@ from pykarabo.client import Change, Live, Stale, Update
 from pykarabo.data import Float64, HashProperty, String, VectorString, encode
 from pykarabo.device import Device
 from pykarabo.errors import NotConnectedError
-from pykarabo.testing import run_facility
+from pykarabo.testing import MemoryFacility, run_facility
 from pykarabo.wire import Open, check_size
 
 
@@ -22,6 +22,16 @@ class _Diary(Device):
     third = VectorString()
     text = String()
     tree = HashProperty()
+
+
+async def _followed(facility: MemoryFacility, told: list[Update]) -> Any:
+    """Start a device of which somebody is told, and return it."""
+    device = await facility.server.instantiate("Diary", "D/1")
+    facility.client.follow("D/1", told.append)
+    async with asyncio.timeout(10):
+        while not told:
+            await asyncio.sleep(0.01)
+    return device
 
 
 def test_an_answer_holds_as_many_devices_with_long_texts_as_a_message_can() -> None:
@@ -63,11 +73,8 @@ def test_more_than_a_message_holds_is_told_to_whoever_follows(
     async def scenario() -> None:
         told: list[Update] = []
         async with run_facility({"Diary": _Diary}) as facility:
-            device: Any = await facility.server.instantiate("Diary", "D/1")
-            facility.client.follow("D/1", told.append)
+            device = await _followed(facility, told)
             async with asyncio.timeout(10):
-                while not told:
-                    await asyncio.sleep(0.01)
                 device.set_values({"number": 1.0, **values})
                 changed: set[str] = set()
                 while not changed >= {"number", *values}:
@@ -91,11 +98,8 @@ def test_a_value_that_has_grown_beyond_a_message_keeps_no_other_from_being_told_
     async def scenario() -> None:
         told: list[Update] = []
         async with run_facility({"Diary": _Diary}) as facility:
-            device: Any = await facility.server.instantiate("Diary", "D/1")
-            facility.client.follow("D/1", told.append)
+            device = await _followed(facility, told)
             async with asyncio.timeout(10):
-                while not told:
-                    await asyncio.sleep(0.01)
                 growing: dict[str, Any] = {"a": ""}
                 device.number = 1.0
                 device.number = 2.0
